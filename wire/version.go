@@ -1,0 +1,15 @@
+package wire
+
+// Version is the number of the protocol between service and agent. A service serves agents whose number is at least
+// [OldestVersion]; an agent whose number is higher than the service's speaks the service's.
+//
+// The diary, one line a change:
+//
+//	1  Attach stream with Hello, Welcome, Check, Fence, Go, Answer, Refusal, Heartbeat, Drain, Goodbye; envelope suite 1.
+const Version = 1
+
+// OldestVersion is the lowest protocol number that this service still serves.
+const OldestVersion = 1
+
+// AttachMethod is the full gRPC method name of the agent's one bidirectional stream.
+const AttachMethod = "/sallyport.link.v1.AgentLink/Attach"
