@@ -1,0 +1,46 @@
+package agent
+
+import "time"
+
+const (
+	// DefaultSlots is how many checks are worked on at once. A bind takes a domain controller 1 to 8 ms, so 16 keep it busy
+	// and are few enough that a slow one is felt here as waiting and not there as load.
+	DefaultSlots = 16
+
+	// checkTimeout bounds one check in all: 1 s for a connection, 3 s for the service's go, 6 s for the bind, and a
+	// little. The parts have their own limits; this one holds if one of them does not.
+	checkTimeout = 12 * time.Second
+
+	// defaultNamePerMinute and defaultNameBurst: a person tries a handful of times; a directory locks an account after some
+	// ten wrong passwords. Twelve a minute lets no more guesses through than a threshold of ten and a reset after a minute,
+	// and does not hinder anybody who signs in to several applications on Monday morning.
+	defaultNamePerMinute = 12
+	defaultNameBurst     = 10
+
+	// defaultPerSecond and defaultBurst are far above a large company's morning (30,000 people within ten minutes are 50 a
+	// second) and below what would hurt a domain controller.
+	defaultPerSecond = 1000
+	defaultBurst     = 1000
+
+	// maxNames bounds how many names are watched at once: 20 MB at most. At the default rates a name is full again after
+	// 50 s, so the whole agent's limit reaches it only when a thousand new names a second are asked about for a minute.
+	maxNames = 60_000
+
+	// maxRemembered bounds the request memory: 5 MB. An envelope lives for less than a minute, so at the default rate of
+	// 1,000 a second it never fills.
+	maxRemembered = 65_536
+
+	// longestLife is assumed of an envelope whose expiry is not known: no envelope lives longer.
+	longestLife = time.Minute
+
+	// maxName bounds a name in log lines, in bytes.
+	maxName = 256
+
+	// statusInterval is how often the status file is written while the agent runs, and statusStale how old it may be until
+	// `status` takes the agent for dead: three writes and a little.
+	statusInterval = 3 * time.Second
+	statusStale    = 10 * time.Second
+
+	// maxStatus bounds the status file when it is read.
+	maxStatus = 256 << 10
+)

@@ -1,0 +1,102 @@
+package agent
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+func TestLimiterPerName(t *testing.T) {
+	l := newLimiter(Limits{NamePerMinute: 6, NameBurst: 2, PerSecond: -1}, 100)
+	for _, step := range []struct {
+		what string
+		name string
+		now  time.Duration
+		want admission
+	}{
+		{"first", "anna@corp.example", 0, admitted},
+		{"second", "anna@corp.example", 0, admitted},
+		{"third is too much", "anna@corp.example", 0, nameLimit},
+		{"another spelling is the same name", " ANNA@Corp.Example ", 0, nameLimit},
+		{"accents do not make another name", "ánna@corp.example", 0, nameLimit},
+		{"nor does width", "ａｎｎａ@corp.example", 0, nameLimit},
+		{"somebody else is free", "bert@corp.example", 0, admitted},
+		{"a token every ten seconds", "anna@corp.example", 10 * time.Second, admitted},
+		{"and no more", "anna@corp.example", 10 * time.Second, nameLimit},
+	} {
+		if got := l.admit(step.name, noon.Add(step.now)); got != step.want {
+			t.Errorf("%s: got %d, want %d", step.what, got, step.want)
+		}
+	}
+}
+
+func TestLimiterOverall(t *testing.T) {
+	l := newLimiter(Limits{PerSecond: 2, Burst: 3}, 100)
+	for i := range 3 {
+		if got := l.admit(fmt.Sprint("user", i), noon); got != admitted {
+			t.Fatalf("check %d: %d", i, got)
+		}
+	}
+	if got := l.admit("user9", noon); got != totalLimit {
+		t.Fatalf("over the burst: %d", got)
+	}
+	if got := l.admit("user9", noon.Add(500*time.Millisecond)); got != admitted {
+		t.Fatalf("half a second later: %d", got)
+	}
+}
+
+// A guesser at one name is stopped by the name's limit and leaves the others their share.
+func TestOneNameDoesNotUseUpTheWhole(t *testing.T) {
+	l := newLimiter(Limits{NamePerMinute: 1, NameBurst: 1, PerSecond: 1, Burst: 2}, 100)
+	for range 50 {
+		l.admit("victim", noon)
+	}
+	if got := l.admit("other", noon); got != admitted {
+		t.Fatalf("got %d", got)
+	}
+}
+
+func TestLimiterIsBounded(t *testing.T) {
+	l := newLimiter(Limits{NamePerMinute: 60, NameBurst: 1, PerSecond: -1}, 3)
+	for i := range 3 {
+		if got := l.admit(fmt.Sprint(i), noon); got != admitted {
+			t.Fatalf("name %d: %d", i, got)
+		}
+	}
+	if got := l.admit("3", noon); got != namesLimit {
+		t.Fatalf("a fourth name while three are limited: %d", got)
+	}
+	if got := l.admit("0", noon); got != nameLimit {
+		t.Fatalf("a limited name was forgotten: %d", got)
+	}
+	for i := range 1000 {
+		now := noon.Add(time.Duration(i+1) * 2 * time.Second)
+		if got := l.admit(fmt.Sprint("later", i), now); got != admitted {
+			t.Fatalf("name %d: %d", i, got)
+		}
+		if len(l.names) > 3 || l.order.Len() != len(l.names) {
+			t.Fatalf("%d names watched", len(l.names))
+		}
+	}
+}
+
+func TestLimitsZeroAndNegative(t *testing.T) {
+	got := Limits{}.withDefaults()
+	want := Limits{NamePerMinute: defaultNamePerMinute, NameBurst: defaultNameBurst, PerSecond: defaultPerSecond, Burst: defaultBurst}
+	if got != want {
+		t.Errorf("defaults: %+v", got)
+	}
+	l := newLimiter(Limits{NamePerMinute: -1, PerSecond: -1}, 1)
+	for range 10_000 {
+		if got := l.admit("x", noon); got != admitted {
+			t.Fatalf("no limits, and yet %d", got)
+		}
+	}
+}
+
+func BenchmarkAdmit(b *testing.B) {
+	l := newLimiter(Limits{NamePerMinute: 1 << 30, PerSecond: 1 << 30}, 1000)
+	for b.Loop() {
+		l.admit("anna.andersson@corp.example", time.Now())
+	}
+}
