@@ -169,12 +169,16 @@ CREATE TABLE oidc_request (
     state text NOT NULL,
     nonce text NOT NULL,
     code_challenge text NOT NULL,
-    response_mode text NOT NULL,
     claims text NOT NULL,
-    journey_id text NOT NULL,
+    -- The user who must be the one that signed in, '' for anybody.
+    subject text NOT NULL,
+    -- How old the sign-in may be in milliseconds: 0 wants one after created_at, -1 takes any.
+    max_age bigint NOT NULL,
     created_at bigint NOT NULL,
     expires_at bigint NOT NULL
 );
+CREATE INDEX oidc_request_expiry ON oidc_request (expires_at);
+CREATE INDEX oidc_request_app ON oidc_request (app_id);
 
 -- One row a grant: everything issued from one authorization belongs to one family and falls with it.
 CREATE TABLE oidc_grant (
@@ -186,6 +190,8 @@ CREATE TABLE oidc_grant (
     scope text NOT NULL,
     nonce text NOT NULL,
     claims text NOT NULL,
+    -- With offline_access: outlives the browser's session.
+    offline boolean NOT NULL,
     authenticated_at bigint NOT NULL,
     methods text NOT NULL,
     revoked_at bigint NOT NULL,
@@ -193,6 +199,9 @@ CREATE TABLE oidc_grant (
     expires_at bigint NOT NULL
 );
 CREATE INDEX oidc_grant_session ON oidc_grant (tenant_id, session_id);
+CREATE INDEX oidc_grant_expiry ON oidc_grant (expires_at);
+CREATE INDEX oidc_grant_person ON oidc_grant (person_id);
+CREATE INDEX oidc_grant_app ON oidc_grant (app_id);
 
 CREATE TABLE oidc_code (
     hash bytea PRIMARY KEY,
@@ -203,17 +212,21 @@ CREATE TABLE oidc_code (
     used_at bigint NOT NULL,
     expires_at bigint NOT NULL
 );
+CREATE INDEX oidc_code_grant ON oidc_code (grant_id);
+CREATE INDEX oidc_code_expiry ON oidc_code (expires_at);
 
 CREATE TABLE oidc_refresh (
     hash bytea PRIMARY KEY,
     tenant_id text NOT NULL REFERENCES tenant (id) ON DELETE CASCADE,
     grant_id text NOT NULL REFERENCES oidc_grant (id) ON DELETE CASCADE,
-    scope text NOT NULL,
     used_at bigint NOT NULL,
-    successor bytea,
+    -- Half of what the successor is computed from, while it may be asked for again. The other half is the token itself.
+    successor_salt bytea,
     issued_at bigint NOT NULL,
     expires_at bigint NOT NULL
 );
+CREATE INDEX oidc_refresh_grant ON oidc_refresh (grant_id);
+CREATE INDEX oidc_refresh_expiry ON oidc_refresh (expires_at);
 
 CREATE TABLE oidc_access (
     hash bytea PRIMARY KEY,
@@ -222,6 +235,8 @@ CREATE TABLE oidc_access (
     scope text NOT NULL,
     expires_at bigint NOT NULL
 );
+CREATE INDEX oidc_access_grant ON oidc_access (grant_id);
+CREATE INDEX oidc_access_expiry ON oidc_access (expires_at);
 
 CREATE TABLE lockout (
     tenant_id text NOT NULL REFERENCES tenant (id) ON DELETE CASCADE,
