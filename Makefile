@@ -1,0 +1,37 @@
+# Everything a person or a machine does with this repository. "make test" is what CI runs.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT  ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+GO      ?= go
+LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+RELEASE  = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)'
+
+.PHONY: build cross test lint bench demo generate clean
+
+build: ## the three programs, static, into bin/
+	$(RELEASE) -o bin/ ./cmd/...
+
+cross: ## the agent for the other systems it runs on, into dist/
+	GOOS=windows GOARCH=amd64 $(RELEASE) -o dist/windows-amd64/ ./cmd/sallyport-agent
+	GOOS=linux GOARCH=arm64 $(RELEASE) -o dist/linux-arm64/ ./cmd/sallyport-agent
+
+lint: ## gofmt, go vet (also as the agent's Windows build sees it), staticcheck
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not gofmt-ed:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	GOOS=windows $(GO) vet ./cmd/sallyport-agent ./agent/...
+	cd tools/staticcheck && $(GO) build -buildvcs=false -o ../../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
+	bin/staticcheck ./...
+
+test: ## everything, against a real domain controller, database and browser; installs what it needs where it may
+	sh tools/test/run.sh
+
+bench: ## benchmarks of the hot code
+	$(GO) test -run '^$$' -bench . -benchmem ./envelope ./service/... ./agent/... ./lab/evaluation
+
+demo: ## the whole system on this machine
+	$(GO) run ./cmd/sallyport demo
+
+generate: ## regenerate what is generated: protobuf, docs/errors.md
+	$(GO) generate ./...
+
+clean:
+	rm -rf bin dist

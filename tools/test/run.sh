@@ -1,0 +1,106 @@
+#!/bin/sh
+# Runs every check of the repository: lint, builds, all tests under the race detector against a real Samba AD DC, PostgreSQL and
+# Chromium, the stores a second time on PostgreSQL, and the demonstration's own check. Installs missing programs on Debian when
+# run as root. Says at the end what was skipped and why. With SALLYPORT_CI=1 nothing may be skipped.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+export GOFLAGS="${GOFLAGS:-} -buildvcs=false"
+results=$(mktemp -d)
+trap 'rm -rf "$results"' EXIT
+failed=0
+
+step() { # step NAME COMMAND…
+    name=$1
+    shift
+    printf '\n== %s\n' "$name"
+    start=$(date +%s)
+    if "$@"; then
+        printf '   ok %s (%ss)\n' "$name" $(($(date +%s) - start)) >> "$results/summary"
+    else
+        printf ' FAIL %s (%ss)\n' "$name" $(($(date +%s) - start)) >> "$results/summary"
+        failed=1
+    fi
+}
+
+missing() {
+    for program in /usr/sbin/samba /usr/bin/ldapwhoami /usr/bin/ldbmodify /usr/bin/kinit /usr/bin/chromium; do
+        [ -x "$program" ] || printf '%s ' "$program"
+    done
+    [ -n "$(ls /usr/lib/postgresql/*/bin/initdb 2> /dev/null)" ] || printf 'postgresql '
+    /usr/bin/python3 -c 'import samba' 2> /dev/null || printf 'python3-samba '
+}
+
+install() {
+    [ -z "$(missing)" ] && return 0
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
+        echo "missing: $(missing)"
+        echo "not installed: needs root and apt-get. Debian packages: samba samba-dsdb-modules samba-ad-provision ldap-utils" \
+            "ldb-tools krb5-user postgresql chromium"
+        [ -z "${SALLYPORT_CI:-}" ]
+        return
+    fi
+    # Packages must not start their daemons: the tests start their own, on addresses of their own.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' > "$policy" && chmod 755 "$policy"
+        trap 'rm -rf "$results"; rm -f /usr/sbin/policy-rc.d' EXIT
+    fi
+    apt-get update -q > "$results/apt.log" 2>&1 &&
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends samba samba-dsdb-modules \
+            samba-ad-provision ldap-utils ldb-tools krb5-user postgresql chromium >> "$results/apt.log" 2>&1 ||
+        { tail -20 "$results/apt.log"; return 1; }
+    [ -z "$(missing)" ] || { echo "still missing: $(missing)"; return 1; }
+}
+
+gotests() {
+    go test -race -timeout 30m -v ./... > "$results/test.log" 2>&1
+    status=$?
+    grep -E '^(FAIL|ok  |panic:|--- FAIL|    --- FAIL)|^WARNING: DATA RACE' "$results/test.log"
+    if [ "$status" != 0 ]; then
+        echo '--- the failures, with what came before them'
+        grep -nE '^ *--- FAIL|^panic:|^WARNING: DATA RACE|_test.go:[0-9]+:|^FAIL|cannot|undefined' "$results/test.log" | tail -150
+    fi
+    grep -hE '^ *--- SKIP' -A 3 "$results/test.log" > "$results/skipped"
+    return "$status"
+}
+
+postgres() {
+    if [ -z "$(ls /usr/lib/postgresql/*/bin/initdb 2> /dev/null)" ]; then
+        echo 'stores on PostgreSQL: postgresql is not installed' | tee -a "$results/skipped"
+        [ -z "${SALLYPORT_CI:-}" ]
+        return
+    fi
+    sh service/db/dbtest/with-postgres.sh go test -count=1 ./service/...
+}
+
+demo() {
+    go run ./cmd/sallyport demo --check
+}
+
+sambademo() {
+    if [ ! -x /usr/sbin/samba ]; then
+        echo 'demo --check --directory samba: samba is not installed' | tee -a "$results/skipped"
+        [ -z "${SALLYPORT_CI:-}" ]
+        return
+    fi
+    go run ./cmd/sallyport demo --check --directory samba
+}
+
+step 'programs for the tests' install
+step 'lint' make -s lint
+step 'static builds' make -s build
+step 'agent for Windows and arm64' make -s cross
+step 'all tests, race detector' gotests
+step 'stores on PostgreSQL' postgres
+step 'demonstration, evaluation directory' demo
+step 'demonstration, Samba AD' sambademo
+
+printf '\n== summary\n'
+cat "$results/summary"
+if [ -s "$results/skipped" ]; then
+    printf '\nskipped, and why:\n'
+    cat "$results/skipped"
+else
+    printf '\nnothing was skipped\n'
+fi
+exit "$failed"
