@@ -1,0 +1,127 @@
+package envelope
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+// session is what both ends keep of a context: the go token, the cipher of the answer and what the answer is bound to.
+// Nothing in it changes.
+type session struct {
+	goToken []byte
+	answer  cipher.AEAD
+	aad     []byte
+}
+
+// newSession exports the two secrets (RFC 9180 §5.3) under labels of their own, so that neither tells the other.
+func newSession(ctx interface {
+	Export(context string, length int) ([]byte, error)
+}, h header, b Binding) (session, error) {
+	token, err := ctx.Export(labelGo, 32)
+	if err != nil {
+		return session{}, fmt.Errorf("export go token: %w", err)
+	}
+	key, err := ctx.Export(labelAnswer, 32)
+	if err != nil {
+		return session{}, fmt.Errorf("export answer key: %w", err)
+	}
+	defer clear(key)
+	aead, err := answerCipher(key)
+	return session{goToken: token, answer: aead, aad: bind(labelAnswer, h, b)}, err
+}
+
+// answerCipher is AES-256-GCM with a random nonce of 12 bytes in front of each message. The key serves one answer, for which
+// any nonce would do; but an agent that lost its memory of seen requests could be given the same envelope twice and would
+// then derive the same key, and a fixed nonce would be used twice with it. A random one is safe even so.
+func answerCipher(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("answer cipher: %w", err)
+	}
+	return cipher.NewGCMWithRandomNonce(block)
+}
+
+// GoToken returns the 32 bytes that say "go". Compare in constant time. The slice is the caller's.
+func (s session) GoToken() []byte { return bytes.Clone(s.goToken) }
+
+// Sender is the sealing service's side of one envelope. Safe for concurrent use.
+type Sender struct{ session }
+
+// OpenAnswer opens and checks the agent's answer. Whatever is wrong with it, the error is [ErrAnswer]: not made by the agent
+// for this very envelope, too large, not JSON, unknown fields or an unknown reason, or not exactly one of verdict and trouble.
+func (s *Sender) OpenAnswer(sealed []byte) (wire.Answer, error) {
+	if len(sealed) > MaxAnswer {
+		return wire.Answer{}, fmt.Errorf("%w: %d bytes", ErrAnswer, len(sealed))
+	}
+	plaintext, err := s.answer.Open(nil, nil, sealed, s.aad)
+	if err != nil {
+		return wire.Answer{}, fmt.Errorf("%w: not authentic", ErrAnswer)
+	}
+	return decodeAnswer(plaintext)
+}
+
+func decodeAnswer(plaintext []byte) (wire.Answer, error) {
+	d := json.NewDecoder(bytes.NewReader(plaintext))
+	d.DisallowUnknownFields()
+	var a wire.Answer
+	if err := d.Decode(&a); err != nil {
+		return wire.Answer{}, fmt.Errorf("%w: %w", ErrAnswer, err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return wire.Answer{}, fmt.Errorf("%w: more than one value", ErrAnswer)
+	}
+	if err := checkAnswer(a); err != nil {
+		return wire.Answer{}, err
+	}
+	return a, nil
+}
+
+func checkAnswer(a wire.Answer) error {
+	switch {
+	case (a.Verdict == nil) == (a.Trouble == nil):
+		return fmt.Errorf("%w: not exactly one of verdict and trouble", ErrAnswer)
+	case a.Verdict != nil && !a.Verdict.Reason.Known():
+		return fmt.Errorf("%w: unknown reason %.32q", ErrAnswer, string(a.Verdict.Reason))
+	case a.Verdict != nil && a.Verdict.Attributes != nil && !a.Verdict.Reason.Right():
+		return fmt.Errorf("%w: attributes without acceptance", ErrAnswer)
+	case a.Trouble != nil && a.Trouble.Code <= 0:
+		return fmt.Errorf("%w: trouble without a number", ErrAnswer)
+	}
+	return nil
+}
+
+// Receiver is the agent's side of one opened envelope. Safe for concurrent use.
+type Receiver struct {
+	session
+	answered atomic.Bool
+}
+
+// SealAnswer seals the agent's one answer. It fails with [ErrAnswer] for an answer that OpenAnswer would refuse, and for
+// a second one.
+func (r *Receiver) SealAnswer(a wire.Answer) ([]byte, error) {
+	if err := checkAnswer(a); err != nil {
+		return nil, err
+	}
+	plaintext, err := json.Marshal(a)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrAnswer, err)
+	}
+	// Spaces after a JSON value mean nothing; they keep the length from telling a right password from a wrong one, unless
+	// attributes are many.
+	padded := (len(plaintext) + padStep - 1) / padStep * padStep
+	plaintext = append(plaintext, bytes.Repeat([]byte{' '}, padded-len(plaintext))...)
+	if len(plaintext)+r.answer.Overhead() > MaxAnswer {
+		return nil, fmt.Errorf("%w: %d bytes", ErrAnswer, len(plaintext))
+	}
+	if r.answered.Swap(true) {
+		return nil, fmt.Errorf("%w: answered already", ErrAnswer)
+	}
+	return r.answer.Seal(nil, nil, plaintext, r.aad), nil
+}

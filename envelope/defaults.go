@@ -1,0 +1,21 @@
+package envelope
+
+import "time"
+
+// Sizes and times. They are part of the format: a change of one is a new format version.
+const (
+	// MaxLife is how far ahead of the opener's clock an expiry may lie. A check lives 15 seconds; the rest is for clocks that
+	// differ. It bounds how long an agent has to remember requests that it has seen.
+	MaxLife = 2 * time.Minute
+	// MaxName and MaxPassword are the longest name and password in bytes. Active Directory knows passwords of up to 256
+	// characters, of at most four bytes each in UTF-8; a user principal name may have 1024 bytes.
+	MaxName, MaxPassword = 1024, 1024
+	// MaxField is the longest identifier in a [Binding], in bytes; ours have 36.
+	MaxField = 128
+	// MaxAnswer is the largest sealed answer in bytes: thousands of group names, and far below what brokers and streams carry.
+	MaxAnswer = 128 << 10
+
+	// padStep is the unit to which what is sealed is padded: one step holds any usual name and password, so that the length
+	// of an envelope tells nothing about either.
+	padStep = 512
+)

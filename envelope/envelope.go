@@ -1,0 +1,167 @@
+package envelope
+
+import (
+	"crypto/hpke"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+// The refusals. They are wrapped: test with errors.Is. None of their texts holds a name or a password.
+var (
+	ErrFormat     = errors.New("envelope: not an envelope of this format")
+	ErrSuite      = errors.New("envelope: unknown suite")
+	ErrKey        = errors.New("envelope: unusable key")
+	ErrKeyID      = errors.New("envelope: sealed to another key")
+	ErrStale      = errors.New("envelope: expired, or its expiry lies too far ahead")
+	ErrUnreadable = errors.New("envelope: cannot be opened: damaged, or bound to something else")
+	ErrBinding    = errors.New("envelope: incomplete binding")
+	ErrTooLong    = errors.New("envelope: name or password too long")
+	ErrAnswer     = errors.New("envelope: not an answer to this check")
+)
+
+// Check is what an agent is asked: is this the password of this name? Bytes pass untouched, whatever they are.
+type Check struct {
+	// Name as the person typed it, at most [MaxName] bytes.
+	Name string
+	// Password as the person typed it, at most [MaxPassword] bytes; it may be empty here, which agents refuse.
+	Password wire.Secret
+	// WantAttributes asks for the user's attributes if the password is right.
+	WantAttributes bool
+}
+
+const flagAttributes = 1 // the one flag of version 1; others are refused
+
+// encode writes flags, name and password and pads with zeros. The caller wipes the result.
+func (c Check) encode() []byte {
+	size := 1 + 2 + len(c.Name) + 2 + c.Password.Len()
+	// One allocation of the final size: growing would leave copies of the password behind.
+	b := make([]byte, 1, (size+padStep-1)/padStep*padStep)
+	if c.WantAttributes {
+		b[0] = flagAttributes
+	}
+	b = appendString(b, c.Name)
+	b = appendString(b, c.Password.Reveal())
+	return b[:cap(b)]
+}
+
+// decodeCheck reads what encode wrote and nothing else. The password is a copy of its own.
+func decodeCheck(b []byte) (Check, error) {
+	if len(b) == 0 || len(b)%padStep != 0 || b[0]&^flagAttributes != 0 {
+		return Check{}, fmt.Errorf("%w: content", ErrFormat)
+	}
+	name, rest, okName := cutString(b[1:], MaxName)
+	password, padding, okPassword := cutString(rest, MaxPassword)
+	if !okName || !okPassword || len(padding) >= padStep {
+		return Check{}, fmt.Errorf("%w: content", ErrFormat)
+	}
+	for _, p := range padding {
+		if p != 0 {
+			return Check{}, fmt.Errorf("%w: padding", ErrFormat)
+		}
+	}
+	return Check{Name: string(name), Password: wire.NewSecret(append(make([]byte, 0, len(password)), password...)),
+		WantAttributes: b[0]&flagAttributes != 0}, nil
+}
+
+func cutString(b []byte, limit int) (s, rest []byte, ok bool) {
+	if len(b) < 2 {
+		return nil, nil, false
+	}
+	n := int(binary.BigEndian.Uint16(b))
+	if n > limit || n > len(b)-2 {
+		return nil, nil, false
+	}
+	return b[2 : 2+n], b[2+n:], true
+}
+
+// Seal seals one check to one agent's key. It fails with [ErrKey] for a zero key, [ErrBinding] and [ErrTooLong]. The
+// caller keeps the [Sender] until the answer has come. The check's password is read, not kept and not wiped.
+func Seal(to PublicKey, b Binding, c Check) (sealed []byte, s *Sender, err error) {
+	if err := b.check(); err != nil {
+		return nil, nil, err
+	}
+	if len(c.Name) > MaxName || c.Password.Len() > MaxPassword {
+		return nil, nil, ErrTooLong
+	}
+	if to.key == nil {
+		return nil, nil, fmt.Errorf("%w: no public key", ErrKey)
+	}
+	_, kdf, aead, err := to.suite.algorithms()
+	if err != nil {
+		return nil, nil, err
+	}
+	h := header{suite: to.suite, keyID: to.id, expires: b.Expires.UnixMilli()}
+	if h.expires <= 0 {
+		return nil, nil, fmt.Errorf("%w: no expiry", ErrBinding)
+	}
+	enc, ctx, err := hpke.NewSender(to.key, kdf, aead, bind(labelInfo, h, b))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	plaintext := c.encode()
+	defer clear(plaintext)
+	ciphertext, err := ctx.Seal(bind(labelCheck, h, b), plaintext)
+	if err != nil {
+		return nil, nil, fmt.Errorf("seal envelope: %w", err)
+	}
+	session, err := newSession(ctx, h, b)
+	if err != nil {
+		return nil, nil, err
+	}
+	sealed = make([]byte, 0, headerSize+len(enc)+len(ciphertext))
+	sealed = append(append(h.appendTo(sealed), enc...), ciphertext...)
+	return sealed, &Sender{session}, nil
+}
+
+// encSize is the length of the encapsulated key of suite 1: an ML-KEM-768 ciphertext and an X25519 key.
+const encSize = 1088 + 32
+
+// Open opens an envelope as the agent that b names. b.Expires is not used: the expiry in the header is bound like all the
+// rest. It fails with [ErrFormat], [ErrSuite], [ErrKeyID] (not sealed to k), [ErrStale] (now is not before the expiry, or the
+// expiry lies more than [MaxLife] ahead), [ErrBinding] or [ErrUnreadable]. The check's password is the caller's, to be wiped.
+func Open(k PrivateKey, b Binding, sealed []byte, now time.Time) (Check, *Receiver, error) {
+	if err := b.check(); err != nil {
+		return Check{}, nil, err
+	}
+	h, body, err := parseHeader(sealed)
+	if err != nil {
+		return Check{}, nil, err
+	}
+	_, kdf, aead, err := h.suite.algorithms()
+	if err != nil {
+		return Check{}, nil, err
+	}
+	// The largest plaintext is a full name and password with their lengths and flags, and less than one step of padding.
+	if len(body) < encSize+padStep || len(body) >= encSize+5+MaxName+MaxPassword+padStep+16 {
+		return Check{}, nil, fmt.Errorf("%w: %d bytes", ErrFormat, len(sealed))
+	}
+	if k.key == nil || h.suite != k.public.suite || h.keyID != k.public.id {
+		return Check{}, nil, ErrKeyID
+	}
+	if left := h.expires - now.UnixMilli(); left <= 0 || left > MaxLife.Milliseconds() {
+		return Check{}, nil, ErrStale
+	}
+	ctx, err := hpke.NewRecipient(body[:encSize], k.key, kdf, aead, bind(labelInfo, h, b))
+	if err != nil {
+		return Check{}, nil, ErrUnreadable
+	}
+	plaintext, err := ctx.Open(bind(labelCheck, h, b), body[encSize:])
+	if err != nil {
+		return Check{}, nil, ErrUnreadable
+	}
+	defer clear(plaintext)
+	c, err := decodeCheck(plaintext)
+	if err != nil {
+		return Check{}, nil, err
+	}
+	session, err := newSession(ctx, h, b)
+	if err != nil {
+		c.Password.Wipe()
+		return Check{}, nil, err
+	}
+	return c, &Receiver{session: session}, nil
+}

@@ -1,0 +1,495 @@
+package envelope_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/sallyport-auth/sallyport/envelope"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+var now = time.UnixMilli(1_790_000_000_123)
+
+func key(t testing.TB) envelope.PrivateKey {
+	t.Helper()
+	k, err := envelope.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func binding() envelope.Binding {
+	return envelope.Binding{
+		Tenant:    "0198a5f2-0000-7000-8000-000000000001",
+		Directory: "0198a5f2-0000-7000-8000-000000000002",
+		Agent:     "0198a5f2-0000-7000-8000-000000000003",
+		Request:   "0198a5f2-0000-7000-8000-000000000004",
+		Expires:   now.Add(15 * time.Second),
+	}
+}
+
+func check(name, password string) envelope.Check {
+	return envelope.Check{Name: name, Password: wire.NewSecret([]byte(password))}
+}
+
+func seal(t testing.TB, k envelope.PrivateKey, b envelope.Binding, c envelope.Check) ([]byte, *envelope.Sender) {
+	t.Helper()
+	sealed, s, err := envelope.Seal(k.Public(), b, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sealed, s
+}
+
+func open(t testing.TB, k envelope.PrivateKey, b envelope.Binding, sealed []byte) (envelope.Check, *envelope.Receiver) {
+	t.Helper()
+	c, r, err := envelope.Open(k, b, sealed, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, r
+}
+
+var accepted = wire.Answer{
+	Verdict: &wire.Verdict{Reason: wire.Accepted, Attributes: &wire.Attributes{Anchor: "a", UPN: "u@x", Groups: []string{"Sales"}}},
+	DC:      "dc1:636", Opened: 1, Fenced: 2, Judged: 3,
+}
+
+func TestRoundTrip(t *testing.T) {
+	k, b := key(t), binding()
+	c := check("sam@corp.example", "gehéim\x00\xff 1")
+	c.WantAttributes = true
+	sealed, s := seal(t, k, b, c)
+	b.Expires = time.Time{} // not used by the opener
+	got, r := open(t, k, b, sealed)
+	if got.Name != c.Name || !bytes.Equal(got.Password.Reveal(), c.Password.Reveal()) || !got.WantAttributes {
+		t.Errorf("opened %q, %d bytes, %v", got.Name, got.Password.Len(), got.WantAttributes)
+	}
+	if string(c.Password.Reveal()) != "gehéim\x00\xff 1" {
+		t.Error("Seal changed the caller's password")
+	}
+	if len(s.GoToken()) != 32 || !bytes.Equal(s.GoToken(), r.GoToken()) {
+		t.Error("go tokens differ")
+	}
+	clear(s.GoToken())
+	if bytes.Equal(s.GoToken(), make([]byte, 32)) {
+		t.Error("GoToken gives away its own bytes")
+	}
+	answer, err := r.SealAnswer(accepted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := s.OpenAnswer(answer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(accepted, back); d != "" {
+		t.Error(d)
+	}
+	if _, err := r.SealAnswer(accepted); !errors.Is(err, envelope.ErrAnswer) {
+		t.Errorf("a second answer: %v", err)
+	}
+	if id, err := envelope.KeyIDOf(sealed); err != nil || id != k.Public().ID() {
+		t.Errorf("KeyIDOf = %q, %v", id, err)
+	}
+}
+
+// Whatever bytes name and password hold, they arrive as they were.
+func TestAnyBytes(t *testing.T) {
+	k := key(t)
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.SliceOfN(rapid.Byte(), 0, envelope.MaxName).Draw(t, "name")
+		password := rapid.SliceOfN(rapid.Byte(), 0, envelope.MaxPassword).Draw(t, "password")
+		c := envelope.Check{Name: string(name), Password: wire.NewSecret(bytes.Clone(password)), WantAttributes: rapid.Bool().Draw(t, "want")}
+		sealed, s, err := envelope.Seal(k.Public(), binding(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, r, err := envelope.Open(k, binding(), sealed, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Name != string(name) || !bytes.Equal(got.Password.Reveal(), password) || got.WantAttributes != c.WantAttributes {
+			t.Fatal("changed on the way")
+		}
+		if !bytes.Equal(s.GoToken(), r.GoToken()) {
+			t.Fatal("tokens differ")
+		}
+	})
+}
+
+// Two bindings that differ anywhere never open each other's envelopes, even if their fields would join to the same text.
+func TestAnyBinding(t *testing.T) {
+	k := key(t)
+	field := rapid.StringMatching(`[ab]{1,3}`)
+	draw := func(t *rapid.T, n string) envelope.Binding {
+		return envelope.Binding{Tenant: field.Draw(t, n+"t"), Directory: field.Draw(t, n+"d"), Agent: field.Draw(t, n+"a"),
+			Request: field.Draw(t, n+"r"), Expires: now.Add(time.Second)}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		one, two := draw(t, "1"), draw(t, "2")
+		sealed, _, err := envelope.Seal(k.Public(), one, check("n", "p"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = envelope.Open(k, two, sealed, now)
+		if one == two && err != nil || one != two && !errors.Is(err, envelope.ErrUnreadable) {
+			t.Fatalf("%v opened as %v: %v", one, two, err)
+		}
+	})
+}
+
+func TestEveryBitIsBound(t *testing.T) {
+	k, b := key(t), binding()
+	sealed, _ := seal(t, k, b, check("sam@corp.example", "secret"))
+	for i := range len(sealed) * 8 {
+		damaged := bytes.Clone(sealed)
+		damaged[i/8] ^= 1 << (i % 8)
+		if _, _, err := envelope.Open(k, b, damaged, now); err == nil {
+			t.Fatalf("opened with bit %d of byte %d flipped", i%8, i/8)
+		}
+	}
+	for n := range len(sealed) {
+		if _, _, err := envelope.Open(k, b, sealed[:n], now); err == nil {
+			t.Fatalf("opened when cut to %d bytes", n)
+		}
+	}
+	if _, _, err := envelope.Open(k, b, append(bytes.Clone(sealed), 0), now); err == nil {
+		t.Fatal("opened with a byte appended")
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	k, other, b := key(t), key(t), binding()
+	sealed, _ := seal(t, k, b, check("sam@corp.example", "secret"))
+	change := func(f func(*envelope.Binding)) envelope.Binding { c := b; f(&c); return c }
+	edit := func(i int, v byte) []byte { c := bytes.Clone(sealed); c[i] = v; return c }
+	for _, c := range []struct {
+		name   string
+		key    envelope.PrivateKey
+		b      envelope.Binding
+		sealed []byte
+		now    time.Time
+		want   error
+	}{
+		{"tenant", k, change(func(b *envelope.Binding) { b.Tenant += "x" }), sealed, now, envelope.ErrUnreadable},
+		{"directory", k, change(func(b *envelope.Binding) { b.Directory += "x" }), sealed, now, envelope.ErrUnreadable},
+		{"agent", k, change(func(b *envelope.Binding) { b.Agent += "x" }), sealed, now, envelope.ErrUnreadable},
+		{"request", k, change(func(b *envelope.Binding) { b.Request += "x" }), sealed, now, envelope.ErrUnreadable},
+		{"tenant and directory exchanged", k, change(func(b *envelope.Binding) { b.Tenant, b.Directory = b.Directory, b.Tenant }), sealed, now, envelope.ErrUnreadable},
+		{"no tenant", k, change(func(b *envelope.Binding) { b.Tenant = "" }), sealed, now, envelope.ErrBinding},
+		{"expiry put off", k, b, edit(30, sealed[30]+1), now, envelope.ErrUnreadable},
+		{"another agent's key", other, b, sealed, now, envelope.ErrKeyID},
+		{"no key", envelope.PrivateKey{}, b, sealed, now, envelope.ErrKeyID},
+		{"key id changed", k, b, edit(7, sealed[7]^1), now, envelope.ErrKeyID},
+		{"suite changed", k, b, edit(6, 2), now, envelope.ErrSuite},
+		{"version changed", k, b, edit(4, 2), now, envelope.ErrFormat},
+		{"magic changed", k, b, edit(0, 'x'), now, envelope.ErrFormat},
+		{"empty", k, b, nil, now, envelope.ErrFormat},
+		{"header alone", k, b, sealed[:31], now, envelope.ErrFormat},
+		{"huge", k, b, append(bytes.Clone(sealed), make([]byte, 1<<20)...), now, envelope.ErrFormat},
+		{"at its expiry", k, b, sealed, b.Expires, envelope.ErrStale},
+		{"after its expiry", k, b, sealed, b.Expires.Add(time.Hour), envelope.ErrStale},
+		{"too far ahead", k, b, sealed, b.Expires.Add(-envelope.MaxLife - time.Millisecond), envelope.ErrStale},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, r, err := envelope.Open(c.key, c.b, c.sealed, c.now)
+			if !errors.Is(err, c.want) || r != nil || got.Name != "" || got.Password.Len() != 0 {
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+		})
+	}
+	for _, at := range []time.Time{b.Expires.Add(-time.Millisecond), b.Expires.Add(-envelope.MaxLife)} {
+		if _, _, err := envelope.Open(k, b, sealed, at); err != nil {
+			t.Errorf("%v before expiry: %v", b.Expires.Sub(at), err)
+		}
+	}
+}
+
+// An envelope whose header names a key that it was not sealed to: the id alone opens nothing.
+func TestForgedKeyID(t *testing.T) {
+	k, other, b := key(t), key(t), binding()
+	mine, _ := seal(t, k, b, check("n", "p"))
+	foreign, _ := seal(t, other, b, check("n", "p"))
+	copy(foreign[7:23], mine[7:23])
+	if _, _, err := envelope.Open(k, b, foreign, now); !errors.Is(err, envelope.ErrUnreadable) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSealRefuses(t *testing.T) {
+	k := key(t)
+	long := strings.Repeat("x", 1025)
+	change := func(f func(*envelope.Binding)) envelope.Binding { c := binding(); f(&c); return c }
+	for _, c := range []struct {
+		name string
+		to   envelope.PublicKey
+		b    envelope.Binding
+		c    envelope.Check
+		want error
+	}{
+		{"zero key", envelope.PublicKey{}, binding(), check("n", "p"), envelope.ErrKey},
+		{"zero binding", k.Public(), envelope.Binding{Expires: now}, check("n", "p"), envelope.ErrBinding},
+		{"no directory", k.Public(), change(func(b *envelope.Binding) { b.Directory = "" }), check("n", "p"), envelope.ErrBinding},
+		{"no expiry", k.Public(), change(func(b *envelope.Binding) { b.Expires = time.Time{} }), check("n", "p"), envelope.ErrBinding},
+		{"long request", k.Public(), change(func(b *envelope.Binding) { b.Request = long }), check("n", "p"), envelope.ErrBinding},
+		{"long name", k.Public(), binding(), check(long, "p"), envelope.ErrTooLong},
+		{"long password", k.Public(), binding(), check("n", long), envelope.ErrTooLong},
+	} {
+		if sealed, s, err := envelope.Seal(c.to, c.b, c.c); !errors.Is(err, c.want) || sealed != nil || s != nil {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
+	}
+}
+
+func TestSizes(t *testing.T) {
+	k, b := key(t), binding()
+	size := func(name, password int) int {
+		sealed, _ := seal(t, k, b, check(strings.Repeat("n", name), strings.Repeat("p", password)))
+		return len(sealed)
+	}
+	if one, many := size(1, 1), size(113, 200); one != many || one > 2500 {
+		t.Errorf("sizes %d and %d", one, many)
+	}
+	if n := size(256, 512); n > 2500 {
+		t.Errorf("a long name and password: %d", n)
+	}
+	// The edges of the first step: 507 bytes of content and 5 of its own fill it.
+	if size(0, 0) != size(207, 300) || size(207, 301) != size(207, 300)+512 {
+		t.Error("padding is not in steps of 512")
+	}
+	if n := size(1024, 1024); n != 31+1120+2560+16 {
+		t.Errorf("largest: %d", n)
+	}
+}
+
+func TestAnswersBelongToTheirEnvelope(t *testing.T) {
+	k, one, two := key(t), binding(), binding()
+	two.Request = "0198a5f2-0000-7000-8000-000000000005"
+	sealed1, s1 := seal(t, k, one, check("n", "p"))
+	sealed2, s2 := seal(t, k, two, check("n", "p"))
+	sealed3, s3 := seal(t, k, one, check("n", "p")) // the same binding, sealed again
+	_, r1 := open(t, k, one, sealed1)
+	_, r2 := open(t, k, two, sealed2)
+	_, r3 := open(t, k, one, sealed3)
+	answers := make([][]byte, 3)
+	for i, r := range []*envelope.Receiver{r1, r2, r3} {
+		var err error
+		if answers[i], err = r.SealAnswer(accepted); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, s := range []*envelope.Sender{s1, s2, s3} {
+		for j, a := range answers {
+			got, err := s.OpenAnswer(a)
+			if i == j && err != nil || i != j && (!errors.Is(err, envelope.ErrAnswer) || got != (wire.Answer{})) {
+				t.Errorf("answer %d for envelope %d: %v", j, i, err)
+			}
+		}
+	}
+	if bytes.Equal(s1.GoToken(), s2.GoToken()) || bytes.Equal(s1.GoToken(), s3.GoToken()) {
+		t.Error("two envelopes have one go token")
+	}
+	for i := range len(answers[0]) * 8 {
+		damaged := bytes.Clone(answers[0])
+		damaged[i/8] ^= 1 << (i % 8)
+		if _, err := s1.OpenAnswer(damaged); !errors.Is(err, envelope.ErrAnswer) {
+			t.Fatalf("bit %d flipped: %v", i, err)
+		}
+	}
+	for _, a := range [][]byte{nil, {}, make([]byte, 27), make([]byte, envelope.MaxAnswer+1)} {
+		if _, err := s1.OpenAnswer(a); !errors.Is(err, envelope.ErrAnswer) {
+			t.Errorf("%d bytes: %v", len(a), err)
+		}
+	}
+}
+
+// The same envelope opened twice, by an agent that forgot: the answers do not share a nonce.
+func TestOpenedTwice(t *testing.T) {
+	k, b := key(t), binding()
+	sealed, s := seal(t, k, b, check("n", "p"))
+	seen := map[string]bool{}
+	for range 3 {
+		_, r := open(t, k, b, sealed)
+		a, err := r.SealAnswer(accepted)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen[string(a[:12])] {
+			t.Error("a nonce was used twice")
+		}
+		seen[string(a[:12])] = true
+		if _, err := s.OpenAnswer(a); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestAnswerSizeTellsNothing(t *testing.T) {
+	k, b := key(t), binding()
+	size := func(a wire.Answer) int {
+		sealed, _ := seal(t, k, b, check("n", "p"))
+		_, r := open(t, k, b, sealed)
+		out, err := r.SealAnswer(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(out)
+	}
+	wrong := wire.Answer{Verdict: &wire.Verdict{Reason: wire.BadPassword, Win32: 1326, Diagnostic: "data 52e"}, DC: "dc1.corp.example:636"}
+	trouble := wire.Answer{Trouble: &wire.Trouble{Code: wire.DirectoryTimeout, Fenced: true, Detail: "no answer"}}
+	if a, w, d := size(accepted), size(wrong), size(trouble); a != w || w != d {
+		t.Errorf("sizes %d, %d, %d", a, w, d)
+	}
+}
+
+func TestSealAnswerRefuses(t *testing.T) {
+	k, b := key(t), binding()
+	sealed, _ := seal(t, k, b, check("n", "p"))
+	_, r := open(t, k, b, sealed)
+	verdict := &wire.Verdict{Reason: wire.Accepted}
+	for name, a := range map[string]wire.Answer{
+		"neither":                  {},
+		"both":                     {Verdict: verdict, Trouble: &wire.Trouble{Code: wire.DirectoryTimeout}},
+		"unknown reason":           {Verdict: &wire.Verdict{Reason: "fine"}},
+		"no reason":                {Verdict: &wire.Verdict{}},
+		"attributes when wrong":    {Verdict: &wire.Verdict{Reason: wire.BadPassword, Attributes: &wire.Attributes{}}},
+		"trouble without a number": {Trouble: &wire.Trouble{}},
+		"too large":                {Verdict: verdict, DC: strings.Repeat("x", envelope.MaxAnswer)},
+	} {
+		if _, err := r.SealAnswer(a); !errors.Is(err, envelope.ErrAnswer) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := r.SealAnswer(accepted); err != nil { // a refusal does not use up the one answer
+		t.Error(err)
+	}
+}
+
+func TestKeys(t *testing.T) {
+	k := key(t)
+	raw, err := k.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(raw) != 34 {
+		t.Errorf("private key has %d bytes", len(raw))
+	}
+	again, err := envelope.ParsePrivateKey(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := envelope.ParsePublicKey(k.Public().Suite(), k.Public().Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.Public().ID() != k.Public().ID() || public.ID() != k.Public().ID() || len(public.ID()) != 32 {
+		t.Error("ids differ after a round trip")
+	}
+	sealed, _, err := envelope.Seal(public, binding(), check("n", "p"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	open(t, again, binding(), sealed)
+
+	for _, b := range [][]byte{nil, {0}, {0, 1}, raw[:33], append(bytes.Clone(raw), 0)} {
+		if _, err := envelope.ParsePrivateKey(b); !errors.Is(err, envelope.ErrKey) {
+			t.Errorf("%d bytes as private key: %v", len(b), err)
+		}
+	}
+	if _, err := envelope.ParsePrivateKey(append([]byte{9, 9}, raw[2:]...)); !errors.Is(err, envelope.ErrSuite) {
+		t.Errorf("unknown suite: %v", err)
+	}
+	for _, b := range [][]byte{nil, public.Bytes()[1:], append(public.Bytes(), 0), bytes.Repeat([]byte{0xff}, 1216)} {
+		if _, err := envelope.ParsePublicKey(envelope.SuiteMLKEM768X25519, b); !errors.Is(err, envelope.ErrKey) {
+			t.Errorf("%d bytes as public key: %v", len(b), err)
+		}
+	}
+	if _, err := envelope.ParsePublicKey(2, public.Bytes()); !errors.Is(err, envelope.ErrSuite) {
+		t.Errorf("unknown suite: %v", err)
+	}
+
+	var zero envelope.PrivateKey
+	if _, err := zero.Bytes(); !errors.Is(err, envelope.ErrKey) {
+		t.Errorf("zero key: %v", err)
+	}
+	if z := zero.Public(); z.ID() != "" || z.Bytes() != nil || z.Suite() != 0 {
+		t.Error("the zero key says that it is one")
+	}
+	for _, f := range []string{"%v", "%+v", "%#v", "%s", "%x", "%d"} {
+		text := fmt.Sprintf(f, k)
+		if strings.Contains(text, fmt.Sprintf("%x", raw[2:])) || strings.Contains(text, fmt.Sprint(raw[2:])) {
+			t.Errorf("%s shows the key", f)
+		}
+	}
+	if j, err := json.Marshal(k); err != nil || string(j) != "{}" {
+		t.Errorf("JSON of a key: %s, %v", j, err)
+	}
+}
+
+func FuzzOpen(f *testing.F) {
+	k, b := key(f), binding()
+	sealed, _ := seal(f, k, b, check("sam@corp.example", "secret"))
+	f.Add(sealed)
+	f.Add(sealed[:31])
+	f.Add([]byte("SPEV\x01\x00\x01"))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, in []byte) {
+		c, r, err := envelope.Open(k, b, in, now)
+		if err == nil && !bytes.Equal(in, sealed) {
+			t.Fatal("opened something that was not sealed")
+		}
+		if (err == nil) != (r != nil) || err != nil && c.Password.Len() != 0 {
+			t.Fatal("an error and a result")
+		}
+	})
+}
+
+func BenchmarkSeal(b *testing.B) {
+	k := key(b)
+	c := check("sam@corp.example", "correct horse battery")
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := envelope.Seal(k.Public(), binding(), c); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	k := key(b)
+	sealed, _ := seal(b, k, binding(), check("sam@corp.example", "correct horse battery"))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := envelope.Open(k, binding(), sealed, now); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkAnswer(b *testing.B) {
+	k := key(b)
+	sealed, s := seal(b, k, binding(), check("n", "p"))
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		_, r := open(b, k, binding(), sealed)
+		b.StartTimer()
+		a, err := r.SealAnswer(accepted)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := s.OpenAnswer(a); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

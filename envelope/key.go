@@ -1,0 +1,132 @@
+package envelope
+
+import (
+	"crypto/hpke"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+)
+
+// Suite is the number of a set of algorithms. Numbers are part of the format and never change their meaning.
+type Suite uint16
+
+// SuiteMLKEM768X25519 is HPKE with MLKEM768-X25519 (X-Wing, draft-ietf-hpke-pq), HKDF-SHA256 and AES-256-GCM.
+const SuiteMLKEM768X25519 Suite = 1
+
+// algorithms returns what a suite stands for, or [ErrSuite].
+func (s Suite) algorithms() (hpke.KEM, hpke.KDF, hpke.AEAD, error) {
+	if s != SuiteMLKEM768X25519 {
+		return nil, nil, nil, fmt.Errorf("%w: %d", ErrSuite, s)
+	}
+	return hpke.MLKEM768X25519(), hpke.HKDFSHA256(), hpke.AES256GCM(), nil
+}
+
+// keyIDSize is the length of a key id in bytes: enough that nobody finds two keys of one id by chance or by search.
+const keyIDSize = 16
+
+// PublicKey is an agent's key as the service knows it. The zero value is no key: its ID is empty and sealing to it fails.
+// Safe for concurrent use.
+type PublicKey struct {
+	suite Suite
+	key   hpke.PublicKey
+	id    [keyIDSize]byte
+}
+
+// ParsePublicKey reads the raw bytes of a suite's public key (RFC 9180 SerializePublicKey; 1216 bytes for suite 1).
+// It fails with [ErrSuite] or [ErrKey].
+func ParsePublicKey(suite Suite, raw []byte) (PublicKey, error) {
+	kem, _, _, err := suite.algorithms()
+	if err != nil {
+		return PublicKey{}, err
+	}
+	key, err := kem.NewPublicKey(raw)
+	if err != nil {
+		return PublicKey{}, fmt.Errorf("%w: public: %w", ErrKey, err)
+	}
+	return newPublicKey(suite, key), nil
+}
+
+func newPublicKey(suite Suite, key hpke.PublicKey) PublicKey {
+	sum := sha256.Sum256(append(binary.BigEndian.AppendUint16(nil, uint16(suite)), key.Bytes()...))
+	return PublicKey{suite: suite, key: key, id: [keyIDSize]byte(sum[:])}
+}
+
+// Bytes returns what [ParsePublicKey] reads; nil for the zero value. The slice is the caller's.
+func (k PublicKey) Bytes() []byte {
+	if k.key == nil {
+		return nil
+	}
+	return append([]byte(nil), k.key.Bytes()...)
+}
+
+// Suite returns the suite of the key; 0 for the zero value.
+func (k PublicKey) Suite() Suite { return k.suite }
+
+// ID returns the first 16 bytes of the SHA-256 of suite (two bytes, big-endian) and key, as 32 hexadecimal digits. It is the
+// name of the key in headers and logs; empty for the zero value.
+func (k PublicKey) ID() string {
+	if k.key == nil {
+		return ""
+	}
+	return hex.EncodeToString(k.id[:])
+}
+
+// PrivateKey is an agent's own key. The zero value is no key: opening with it fails. Safe for concurrent use. It prints as
+// its id, never as its bytes.
+type PrivateKey struct {
+	key    hpke.PrivateKey
+	public PublicKey
+}
+
+// GenerateKey makes a key of the current suite.
+func GenerateKey() (PrivateKey, error) {
+	key, err := hpke.MLKEM768X25519().GenerateKey()
+	if err != nil {
+		return PrivateKey{}, fmt.Errorf("generate envelope key: %w", err)
+	}
+	return newPrivateKey(SuiteMLKEM768X25519, key), nil
+}
+
+func newPrivateKey(suite Suite, key hpke.PrivateKey) PrivateKey {
+	return PrivateKey{key: key, public: newPublicKey(suite, key.PublicKey())}
+}
+
+// ParsePrivateKey reads what [PrivateKey.Bytes] wrote. It fails with [ErrSuite] or [ErrKey], whose text shows no byte of it.
+func ParsePrivateKey(b []byte) (PrivateKey, error) {
+	if len(b) < 2 {
+		return PrivateKey{}, fmt.Errorf("%w: private: %d bytes", ErrKey, len(b))
+	}
+	suite := Suite(binary.BigEndian.Uint16(b))
+	kem, _, _, err := suite.algorithms()
+	if err != nil {
+		return PrivateKey{}, err
+	}
+	key, err := kem.NewPrivateKey(b[2:])
+	if err != nil {
+		return PrivateKey{}, fmt.Errorf("%w: private: %d bytes after the suite", ErrKey, len(b)-2)
+	}
+	return newPrivateKey(suite, key), nil
+}
+
+// Bytes returns the suite (two bytes, big-endian) and the raw private key (RFC 9180 SerializePrivateKey; a seed of 32 bytes for
+// suite 1). Keep them like a password.
+func (k PrivateKey) Bytes() ([]byte, error) {
+	if k.key == nil {
+		return nil, fmt.Errorf("%w: no private key", ErrKey)
+	}
+	raw, err := k.key.Bytes()
+	if err != nil {
+		return nil, fmt.Errorf("%w: export: %w", ErrKey, err)
+	}
+	return append(binary.BigEndian.AppendUint16(nil, uint16(k.public.suite)), raw...), nil
+}
+
+// Public returns the public half.
+func (k PrivateKey) Public() PublicKey { return k.public }
+
+// String returns the id of the public half.
+func (k PrivateKey) String() string { return "private key " + k.public.ID() }
+
+// GoString returns the same as String, so that %#v does not reach the bytes by reflection.
+func (k PrivateKey) GoString() string { return k.String() }
