@@ -1,0 +1,28 @@
+package identity
+
+import "time"
+
+const (
+	// formatVersion is the number in agent.json. It grows when a field changes its meaning or goes; a program refuses a
+	// higher number than its own instead of guessing.
+	formatVersion = 1
+
+	// maxFile bounds every file that is read from the state folder and the CA file. A chain of three certificates is 3 KB
+	// and a company's CA bundle rarely 50 KB; a megabyte is plenty, and stops a wrong path (a log, a device) from filling
+	// memory.
+	maxFile = 1 << 20
+
+	// maxText bounds each name in agent.json and in the answer.
+	maxText = 256
+
+	// registerTimeout bounds the whole registration. An administrator waits before the terminal, and a proxy may be slow.
+	registerTimeout = 30 * time.Second
+
+	// connectTimeout bounds name resolution and TCP, and again the TLS handshake, so that a silent firewall is told apart
+	// from a slow service.
+	connectTimeout = 10 * time.Second
+
+	// skewWorth is the difference of clocks from which on it is told. An envelope lives for some fifteen seconds, so a few
+	// seconds begin to matter; the HTTP Date header itself counts whole seconds.
+	skewWorth = 5 * time.Second
+)

@@ -1,0 +1,368 @@
+package identity
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/sallyport-auth/sallyport/envelope"
+)
+
+// The files of the state folder, in the order in which they are written: agent.json says that the others are complete.
+const (
+	tlsKeyFile      = "tls.key"
+	envelopeKeyFile = "envelope.key"
+	certificateFile = "certificate.pem"
+	factsFile       = "agent.json"
+)
+
+var files = []string{tlsKeyFile, envelopeKeyFile, certificateFile, factsFile}
+
+const (
+	tlsKeyBlock      = "PRIVATE KEY" // RFC 5958: PKCS #8
+	envelopeKeyBlock = "SALLYPORT ENVELOPE PRIVATE KEY"
+	certificateBlock = "CERTIFICATE"
+	// newPrefix begins the names of files that are being written.
+	newPrefix = ".new-"
+)
+
+// record is agent.json.
+type record struct {
+	Version int `json:"version"`
+	Facts
+	// EnvelopeKeyID ties envelope.key to this registration, as the certificate ties tls.key.
+	EnvelopeKeyID string `json:"envelope_key_id"`
+}
+
+// CheckFolder reports whether dir and the files of an identity in it belong to this process's user and to nobody else. The
+// error is an [ErrPermissions], which names path, what was found, and the command that cures it; [ErrNotRegistered] when
+// dir does not exist. On Windows only the kinds of the files are checked: see folder_windows.go.
+func CheckFolder(dir string) error {
+	info, err := os.Stat(dir) // follows a link: systemd's StateDirectory is one with DynamicUser
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return notRegistered(dir)
+	case err != nil:
+		return unreadable(dir, err)
+	case !info.IsDir():
+		return &Error{Kind: ErrPermissions, What: dir + " is not a folder", Remedy: "name another folder with --state"}
+	}
+	if err := checkAccess(dir, info, 0o700); err != nil {
+		return err
+	}
+	for _, name := range files {
+		path := filepath.Join(dir, name)
+		info, err := os.Lstat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return unreadable(path, err)
+		}
+		if !info.Mode().IsRegular() {
+			return &Error{Kind: ErrPermissions, What: path + " is not an ordinary file",
+				Remedy: "put the file itself there, or register again: sallyport-agent register --replace"}
+		}
+		if err := checkAccess(path, info, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Open reads the identity in dir, after [CheckFolder]. It does not look at the certificate's time: see
+// [Identity.CheckTime]. Errors: [ErrNotRegistered], [ErrPermissions], [ErrDamaged].
+func Open(dir string) (*Identity, error) {
+	if err := CheckFolder(dir); err != nil {
+		return nil, err
+	}
+	present, err := list(dir)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(present) == 0:
+		return nil, notRegistered(dir)
+	case len(present) < len(files):
+		var missing []string
+		for _, name := range files {
+			if !present[name] {
+				missing = append(missing, name)
+			}
+		}
+		return nil, damaged(dir, fmt.Errorf("half-written: %s missing, as after a registration that was interrupted",
+			strings.Join(missing, ", ")))
+	}
+	text := map[string][]byte{}
+	for _, name := range files {
+		if text[name], err = readLimited(filepath.Join(dir, name)); err != nil {
+			return nil, damaged(dir, err)
+		}
+	}
+	id, err := parse(text)
+	if err != nil {
+		return nil, damaged(dir, err)
+	}
+	return id, nil
+}
+
+// parse puts an identity together from the contents of the four files.
+func parse(text map[string][]byte) (*Identity, error) {
+	rec, err := parseRecord(text[factsFile])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", factsFile, err)
+	}
+	key, err := parseTLSKey(text[tlsKeyFile])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", tlsKeyFile, err)
+	}
+	chain, err := parseChain(text[certificateFile])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", certificateFile, err)
+	}
+	opener, err := parseEnvelopeKey(text[envelopeKeyFile])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", envelopeKeyFile, err)
+	}
+	if got := opener.Public().ID(); got != rec.EnvelopeKeyID {
+		return nil, fmt.Errorf("half-written: %s is key %s, but %s speaks of %s", envelopeKeyFile, got, factsFile, rec.EnvelopeKeyID)
+	}
+	return New(rec.Facts, key, chain, opener)
+}
+
+// parseRecord reads agent.json: no unknown fields, nothing behind it, no newer format.
+func parseRecord(text []byte) (record, error) {
+	var first struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(text, &first); err != nil {
+		return record{}, err
+	}
+	if first.Version < 1 || first.Version > formatVersion {
+		return record{}, fmt.Errorf("format version %d, and this program reads 1 to %d", first.Version, formatVersion)
+	}
+	var rec record
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&rec); err != nil {
+		return record{}, err
+	}
+	return rec, rec.check()
+}
+
+func parseTLSKey(text []byte) (*ecdsa.PrivateKey, error) {
+	der, err := soleBlock(text, tlsKeyBlock)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(der)
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, errors.New("not a PKCS #8 key") // the cause could quote the key
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok || key.Curve != elliptic.P256() {
+		return nil, errors.New("not a P-256 key")
+	}
+	return key, nil
+}
+
+func parseEnvelopeKey(text []byte) (envelope.PrivateKey, error) {
+	raw, err := soleBlock(text, envelopeKeyBlock)
+	if err != nil {
+		return envelope.PrivateKey{}, err
+	}
+	key, err := envelope.ParsePrivateKey(raw)
+	if err != nil {
+		return envelope.PrivateKey{}, errors.New("not an envelope key")
+	}
+	return key, nil
+}
+
+// soleBlock returns the contents of the one PEM block that text may hold.
+func soleBlock(text []byte, kind string) ([]byte, error) {
+	block, rest := pem.Decode(text)
+	if block == nil || block.Type != kind || len(bytes.TrimSpace(rest)) > 0 {
+		return nil, fmt.Errorf("not one PEM block %q", kind)
+	}
+	return block.Bytes, nil
+}
+
+// contents is the inverse of parse.
+func contents(id *Identity) (map[string][]byte, error) {
+	key, err := x509.MarshalPKCS8PrivateKey(id.key)
+	if err != nil {
+		return nil, err
+	}
+	opener, err := id.envelope.Bytes()
+	if err != nil {
+		return nil, err
+	}
+	facts, err := json.MarshalIndent(record{Version: formatVersion, Facts: id.facts, EnvelopeKeyID: id.envelope.Public().ID()}, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	var chain []byte
+	for _, cert := range id.chain {
+		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: certificateBlock, Bytes: cert.Raw})...)
+	}
+	return map[string][]byte{
+		tlsKeyFile:      pem.EncodeToMemory(&pem.Block{Type: tlsKeyBlock, Bytes: key}),
+		envelopeKeyFile: pem.EncodeToMemory(&pem.Block{Type: envelopeKeyBlock, Bytes: opener}),
+		certificateFile: chain,
+		factsFile:       append(facts, '\n'),
+	}, nil
+}
+
+// Save writes id into dir, which is made if need be; with replace over another identity, without it not. Each file appears
+// whole or not at all, and agent.json last. Errors: [ErrPermissions], [ErrExists].
+func Save(dir string, id *Identity, replace bool) error {
+	if err := prepare(dir, replace); err != nil {
+		return err
+	}
+	text, err := contents(id)
+	if err != nil {
+		return err
+	}
+	defer clear(text[tlsKeyFile])
+	defer clear(text[envelopeKeyFile])
+	// While old and new files stand side by side, the folder must not look complete.
+	if err := os.Remove(filepath.Join(dir, factsFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing the old %s: %w", factsFile, err)
+	}
+	for _, name := range files {
+		if err := WriteFile(filepath.Join(dir, name), text[name], true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepare makes dir, checks it, proves that it can be written to, and sweeps what an interrupted write left. It is called
+// before a token is spent.
+func prepare(dir string, replace bool) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return unreadable(dir, err)
+	}
+	if err := CheckFolder(dir); err != nil {
+		return err
+	}
+	present, err := list(dir)
+	if err != nil {
+		return err
+	}
+	if len(present) > 0 && !replace {
+		what := dir + " holds an identity"
+		if len(present) < len(files) {
+			what = dir + " holds parts of an identity"
+		}
+		return &Error{Kind: ErrExists, What: what,
+			Remedy: "to throw it away and take a new one, add --replace; to keep it, name another folder with --state"}
+	}
+	left, err := filepath.Glob(filepath.Join(dir, newPrefix+"*"))
+	if err != nil {
+		return err
+	}
+	for _, path := range left {
+		if err := os.Remove(path); err != nil {
+			return unreadable(path, err)
+		}
+	}
+	probe, err := os.CreateTemp(dir, newPrefix+"*")
+	if err != nil {
+		return unreadable(dir, err)
+	}
+	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+		return unreadable(dir, err)
+	}
+	return nil
+}
+
+// WriteFile puts text at path, mode 0600, so that a reader sees the old contents or the new and nothing between: a
+// temporary file beside it, renamed. With durable set it is on the disk when WriteFile returns.
+func WriteFile(path string, text []byte, durable bool) (err error) {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, newPrefix+"*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if _, err = f.Write(text); err != nil {
+		return err
+	}
+	if durable {
+		if err = f.Sync(); err != nil {
+			return err
+		}
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	if durable {
+		return syncFolder(dir)
+	}
+	return nil
+}
+
+// list returns which files of an identity exist in dir.
+func list(dir string) (map[string]bool, error) {
+	present := map[string]bool{}
+	for _, name := range files {
+		path := filepath.Join(dir, name)
+		switch _, err := os.Lstat(path); {
+		case err == nil:
+			present[name] = true
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, unreadable(path, err)
+		}
+	}
+	return present, nil
+}
+
+func readLimited(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxFile {
+		return nil, fmt.Errorf("%s is larger than %d bytes", path, maxFile)
+	}
+	return text, nil
+}
+
+func notRegistered(dir string) error {
+	return &Error{Kind: ErrNotRegistered, What: "no identity in " + dir,
+		Remedy: "make a token in the service (agent token create) and run: sallyport-agent register --service URL --token-file FILE --state " + dir}
+}
+
+func damaged(dir string, cause error) error {
+	return &Error{Kind: ErrDamaged, What: dir, Cause: cause,
+		Remedy: "restore the folder from a backup, or make a new token and run: sallyport-agent register --replace --state " + dir}
+}
+
+func unreadable(path string, cause error) error {
+	return &Error{Kind: ErrPermissions, Cause: cause,
+		Remedy: "run as the user that " + path + " belongs to, or give it to this one (" + whoami() + ")"}
+}

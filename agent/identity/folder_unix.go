@@ -1,0 +1,41 @@
+//go:build unix
+
+package identity
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// checkAccess holds a file or folder to its owner (this process's effective user) and to a mode that lets nobody else in.
+func checkAccess(path string, info fs.FileInfo, want fs.FileMode) error {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Geteuid() {
+		return &Error{
+			Kind:   ErrPermissions,
+			What:   fmt.Sprintf("%s belongs to uid %d, and this program runs as uid %d", path, stat.Uid, os.Geteuid()),
+			Remedy: fmt.Sprintf("run it as uid %d, or: chown %d %s", stat.Uid, os.Geteuid(), path),
+		}
+	}
+	if mode := info.Mode().Perm(); mode&^want != 0 {
+		return &Error{
+			Kind:   ErrPermissions,
+			What:   fmt.Sprintf("%s has mode %04o, which lets others in", path, mode),
+			Remedy: fmt.Sprintf("chmod %04o %s; if others have used this host since, register again with --replace", want, path),
+		}
+	}
+	return nil
+}
+
+// syncFolder makes a rename durable.
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+func whoami() string { return fmt.Sprintf("uid %d", os.Geteuid()) }

@@ -1,0 +1,337 @@
+package identity
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/envelope"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+// Options say where and as what to register.
+type Options struct {
+	// Service is the base URL of the service's public listener: https, no user, query or fragment.
+	Service string
+	// Token is the enrolment token. It is sent once, in the body, over verified TLS, and kept nowhere.
+	Token string
+	// Dir is the state folder; made with mode 0700 when absent.
+	Dir string
+	// Name is what the agent is to be called in the fleet; empty means the host's name.
+	Name string
+	// CAFile is a PEM file with the authorities that the service's certificate must lead to; empty means the system's.
+	CAFile string
+	// Proxy is an HTTP proxy ("http://proxy:3128"); empty means what HTTPS_PROXY and NO_PROXY say.
+	Proxy string
+	// Version is the agent program's version, for display in the fleet.
+	Version string
+	// Replace allows overwriting an identity in Dir.
+	Replace bool
+	// Logger gets warnings (clocks that differ); nil discards them.
+	Logger *slog.Logger
+}
+
+// Register makes two key pairs, has the service certify them for a token, checks the answer and writes the identity into
+// the state folder. Everything that can fail on this host is tried before the token is spent, and nothing is written
+// before the answer has been checked. Errors are *Error of every kind but [ErrNotRegistered].
+func Register(ctx context.Context, o Options) (*Identity, error) {
+	log := o.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	service, err := parseService(o.Service)
+	if err != nil {
+		return nil, &Error{Kind: ErrOptions, Cause: err, Remedy: "give the service's address, for example --service https://signin.example.com"}
+	}
+	request, err := newRequest(o)
+	if err != nil {
+		return nil, err
+	}
+	ca, err := readCA(o.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	client, err := newClient(ca, o.Proxy)
+	if err != nil {
+		return nil, err
+	}
+	defer client.CloseIdleConnections()
+	if err := prepare(o.Dir, o.Replace); err != nil {
+		return nil, err
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("making the TLS key: %w", err)
+	}
+	opener, err := envelope.GenerateKey()
+	if err != nil {
+		return nil, fmt.Errorf("making the envelope key: %w", err)
+	}
+	if err := addKeys(&request, key, opener); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
+	defer cancel()
+	answer, skew, err := post(ctx, client, service, request)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	if skew.Abs() >= skewWorth {
+		log.Warn("the clocks of this host and the service differ; set them (NTP), or checks will be refused as stale",
+			"host_ahead", skew.String())
+	}
+	id, err := verify(answer, service, ca, key, opener, now)
+	if err != nil {
+		return nil, answerError(err, skew)
+	}
+	if err := Save(o.Dir, id, o.Replace); err != nil {
+		return nil, fmt.Errorf("the service has registered agent %s, but its identity could not be kept, so make a new token and try again: %w",
+			id.Agent(), err)
+	}
+	return id, nil
+}
+
+// parseService holds a service URL to https and a plain form, and returns it without a trailing slash.
+func parseService(s string) (string, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		return "", errors.New("service: not a URL") // the cause would repeat what may hold a password
+	case u.Scheme != "https":
+		return "", errors.New("service: only https URLs are used")
+	case u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || u.Opaque != "":
+		return "", errors.New("service: a host is needed, and no user, query or fragment")
+	}
+	return "https://" + u.Host + strings.TrimRight(u.EscapedPath(), "/"), nil
+}
+
+func newRequest(o Options) (wire.RegisterRequest, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	r := wire.RegisterRequest{Token: strings.TrimSpace(o.Token), Name: o.Name, Host: host, OS: runtime.GOOS + "/" + runtime.GOARCH, Version: o.Version}
+	if r.Name == "" {
+		r.Name = host
+	}
+	if r.Token == "" {
+		return r, &Error{Kind: ErrOptions, What: "no enrolment token", Remedy: "make one in the service (agent token create) and give it with --token-file"}
+	}
+	return r, nil
+}
+
+func addKeys(r *wire.RegisterRequest, key *ecdsa.PrivateKey, opener envelope.PrivateKey) error {
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		return fmt.Errorf("making the certificate request: %w", err)
+	}
+	public := opener.Public()
+	r.CSR = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
+	r.EnvelopeSuite, r.EnvelopeKey = int(public.Suite()), public.Bytes()
+	if err := r.Validate(); err != nil {
+		return &Error{Kind: ErrOptions, Cause: err, Remedy: "check --token and --name"}
+	}
+	return nil
+}
+
+// readCA returns the contents of the CA file, "" for none.
+func readCA(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	text, err := readLimited(path)
+	if err == nil && !x509.NewCertPool().AppendCertsFromPEM(text) {
+		err = errors.New("it holds no certificate in PEM")
+	}
+	if err != nil {
+		return "", &Error{Kind: ErrOptions, What: "CA file " + path, Cause: err, Remedy: "give the PEM file of the CA that issued the service's certificate"}
+	}
+	return string(text), nil
+}
+
+// newClient returns an HTTPS client that trusts only ca (or the system's roots), follows no redirect, and keeps time.
+func newClient(ca, proxy string) (*http.Client, error) {
+	transport := &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            (&net.Dialer{Timeout: connectTimeout}).DialContext,
+		TLSHandshakeTimeout:    connectTimeout,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		MaxResponseHeaderBytes: 64 << 10,
+	}
+	if ca != "" {
+		transport.TLSClientConfig.RootCAs = x509.NewCertPool()
+		transport.TLSClientConfig.RootCAs.AppendCertsFromPEM([]byte(ca))
+	}
+	if proxy != "" {
+		u, err := url.Parse(proxy)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+			return nil, &Error{Kind: ErrOptions, What: "the proxy is no http or https URL", Remedy: "give it as --proxy http://proxy.example.com:3128"}
+		}
+		transport.Proxy = http.ProxyURL(u)
+	}
+	return &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the body holds a token
+	}, nil
+}
+
+// post sends the request and returns the answer and how far this host's clock is ahead of the service's.
+func post(ctx context.Context, client *http.Client, service string, request wire.RegisterRequest) (wire.RegisterAnswer, time.Duration, error) {
+	var none wire.RegisterAnswer
+	body, err := json.Marshal(request)
+	if err != nil {
+		return none, 0, err
+	}
+	defer clear(body)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, service+wire.RegisterPath, bytes.NewReader(body))
+	if err != nil {
+		return none, 0, &Error{Kind: ErrOptions, Cause: err, Remedy: "check --service"}
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "application/json, "+wire.ProblemType)
+	r.Header.Set("User-Agent", "sallyport-agent/"+request.Version)
+	sent := time.Now()
+	response, err := client.Do(r)
+	if err != nil {
+		return none, 0, diagnose(err, r.URL.Hostname(), r.URL.Host)
+	}
+	defer response.Body.Close()
+	skew := clockSkew(response.Header.Get("Date"), sent, time.Now())
+	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusCreated {
+		return none, skew, refusal(response)
+	}
+	answer, err := wire.DecodeRegisterAnswer(response.Body)
+	if err != nil {
+		return none, skew, &Error{Kind: ErrAnswer, Cause: err,
+			Remedy: "check that --service is the address of a Sallyport service and that nothing between rewrites its answers"}
+	}
+	return answer, skew, nil
+}
+
+// clockSkew returns how far this host is ahead of a Date header that was made between sent and received; 0 without one. The
+// header counts whole seconds, cut off, so any moment within its second fits.
+func clockSkew(date string, sent, received time.Time) time.Duration {
+	theirs, err := http.ParseTime(date)
+	if err != nil {
+		return 0
+	}
+	switch {
+	case theirs.Add(time.Second).Before(sent):
+		return sent.Sub(theirs.Add(time.Second))
+	case theirs.After(received):
+		return received.Sub(theirs)
+	}
+	return 0
+}
+
+// refusal turns an HTTP error into an *Error: the service's own words when it is a problem document, otherwise what an
+// administrator can guess from the number.
+func refusal(response *http.Response) error {
+	kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	if err == nil && kind == wire.ProblemType {
+		if p, err := wire.DecodeProblem(response.Body); err == nil {
+			e := &Error{Kind: ErrRefused, Code: p.Code, What: shown(p.Title), Remedy: shown(p.Remedy), Trace: shown(p.Trace)}
+			if p.Detail != "" {
+				e.What += ": " + shown(p.Detail)
+			}
+			if response.StatusCode >= 500 || response.StatusCode == http.StatusTooManyRequests {
+				e.Kind = ErrUnreachable
+			}
+			if entry, ok := wire.Lookup(p.Code); ok && e.Remedy == "" {
+				e.Remedy = entry.Remedy
+			}
+			if e.Remedy == "" {
+				e.Remedy = "search the service's log for the trace id"
+			}
+			return e
+		}
+	}
+	e := &Error{Kind: ErrAnswer, What: "HTTP status " + response.Status}
+	switch location := response.Header.Get("Location"); {
+	case location != "":
+		e.What += ", which points to " + shown(location)
+		e.Remedy = "give the address it points to with --service, if you trust it"
+	case response.StatusCode == http.StatusNotFound:
+		e.Remedy = "check --service: at this address nobody registers agents (" + wire.RegisterPath + ")"
+	default:
+		e.Remedy = "check --service, and whether a proxy answers in its place; look in the service's log"
+	}
+	return e
+}
+
+// shown makes a text of the other side fit for a terminal: one line, no control characters, bounded.
+func shown(s string) string {
+	s = strings.Map(func(c rune) rune {
+		if c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x2028 || c == 0x2029 {
+			return ' '
+		}
+		return c
+	}, strings.ToValidUTF8(s, "?"))
+	if len(s) > 2*maxText {
+		s = strings.ToValidUTF8(s[:2*maxText], "") + "…"
+	}
+	return s
+}
+
+// verify checks an answer against the keys made here and returns the identity it makes.
+func verify(a wire.RegisterAnswer, service, ca string, key *ecdsa.PrivateKey, opener envelope.PrivateKey, now time.Time) (*Identity, error) {
+	chain, err := parseChain([]byte(a.Certificate))
+	if err != nil {
+		return nil, fmt.Errorf("certificate: %w", err)
+	}
+	facts := Facts{
+		Service: service, Gateway: a.Gateway, GatewayCA: a.GatewayCA, TenantID: a.TenantID, TenantName: a.TenantName,
+		DirectoryID: a.DirectoryID, DirectoryName: a.DirectoryName, AgentID: a.AgentID, AgentName: a.AgentName,
+		TrustDomain: a.TrustDomain, Registered: now.UTC().Truncate(time.Second),
+	}
+	if facts.GatewayCA == "" {
+		facts.GatewayCA = ca // what the administrator trusts for the service is what he trusts for its gateway
+	}
+	id, err := New(facts, key, chain, opener)
+	if err != nil {
+		return nil, err
+	}
+	if err := id.CheckTime(now); err != nil {
+		return nil, err
+	}
+	if d := a.Expires.Sub(id.NotAfter()).Abs(); d >= time.Second {
+		return nil, fmt.Errorf("it says that the certificate ends at %s, the certificate says %s", stamp(a.Expires), stamp(id.NotAfter()))
+	}
+	return id, nil
+}
+
+func answerError(err error, skew time.Duration) error {
+	e := &Error{Kind: ErrAnswer, Cause: err, Remedy: "nothing was written; report this with the service's log, and make a new token before you try again"}
+	if errors.Is(err, ErrExpired) {
+		e.Remedy = "set this host's clock (NTP), make a new token and try again"
+		if skew != 0 {
+			e.What = fmt.Sprintf("this host's clock is %s %s", skew.Abs().Round(time.Second), aheadOrBehind(skew))
+		}
+	}
+	return e
+}
+
+func aheadOrBehind(skew time.Duration) string {
+	if skew < 0 {
+		return "behind the service's"
+	}
+	return "ahead of the service's"
+}
