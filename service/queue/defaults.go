@@ -1,0 +1,55 @@
+package queue
+
+import "time"
+
+// The times of one check. The overall limit of 15 s is the caller's (Delivery.Deadline, the context).
+const (
+	// AskWithin is the longest that an ask waits, whatever its deadline says: a person at a sign-in page sees a "try again" no
+	// later than this when all agents are busy.
+	AskWithin = 5 * time.Second
+	// askPatience is how long an ask stands in the line of the one gateway it reached first before it goes to all: long enough
+	// for a bind or two to finish, short against AskWithin if that gateway's agents hang.
+	askPatience = 250 * time.Millisecond
+	// askGrace is added to the patience for the way of the reply, before the gateway is taken for dead.
+	askGrace = 250 * time.Millisecond
+	// askGather is how long replies of several gateways are collected when none of them has said that the ask stands in line.
+	askGather = 150 * time.Millisecond
+	// ackWithin: a living gateway acknowledges before it does anything else.
+	ackWithin = time.Second
+	// fenceWithin: opening an envelope and taking a ready connection is a matter of milliseconds; an agent has 1 s to connect.
+	fenceWithin = 3 * time.Second
+	// answerWithin is the agent's 6 s for the bind and its way back.
+	answerWithin = 8 * time.Second
+	// beatEvery and silence: a gateway says each second which deliveries it still holds; three missing beats mean that it is
+	// gone, which is noticed sooner than the answer's deadline.
+	beatEvery = time.Second
+	silence   = 3*beatEvery + beatEvery/2
+	// fenceReplyWithin is how long a gateway waits for the service's word on a fence: one round trip on the broker.
+	fenceReplyWithin = time.Second
+	// connectWithin bounds the start of the embedded server and each dial.
+	connectWithin = 5 * time.Second
+	// reconnectWait is the pause between tries to reach an external broker; the client adds jitter.
+	reconnectWait = 250 * time.Millisecond
+	// flushWithin bounds the wait until the broker knows a new subscription.
+	flushWithin = time.Second
+)
+
+// Sizes.
+const (
+	// MaxEnvelope bounds a sealed check and a sealed answer. An ordinary check is under 2.5 KB; attributes with many groups
+	// make the largest answers.
+	MaxEnvelope = 64 << 10
+	// maxMessage is the broker's payload limit: an envelope and its frame.
+	maxMessage = 96 << 10
+	// maxToken bounds ids in subjects, maxText the trace and details in frames.
+	maxToken = 64
+	maxText  = 512
+	// maxExclude bounds the agents an ask may rule out: three tries make two.
+	maxExclude = 64
+	// maxAsk bounds the JSON of an ask, an offer and a change: maxExclude ids and some words.
+	maxAsk = 8 << 10
+	// eventBuffer is how many messages of one delivery may be on their way to its goroutine: acknowledgement, fence, outcome, and
+	// beats. gatherBuffer is the same for an ask that several gateways answer.
+	eventBuffer  = 8
+	gatherBuffer = 64
+)
