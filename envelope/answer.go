@@ -33,19 +33,15 @@ func newSession(ctx interface {
 		return session{}, fmt.Errorf("export answer key: %w", err)
 	}
 	defer clear(key)
-	aead, err := answerCipher(key)
-	return session{goToken: token, answer: aead, aad: bind(labelAnswer, h, b)}, err
-}
-
-// answerCipher is AES-256-GCM with a random nonce of 12 bytes in front of each message. The key serves one answer, for which
-// any nonce would do; but an agent that lost its memory of seen requests could be given the same envelope twice and would
-// then derive the same key, and a fixed nonce would be used twice with it. A random one is safe even so.
-func answerCipher(key []byte) (cipher.AEAD, error) {
 	block, err := aes.NewCipher(key)
 	if err != nil {
-		return nil, fmt.Errorf("answer cipher: %w", err)
+		return session{}, fmt.Errorf("answer cipher: %w", err)
 	}
-	return cipher.NewGCMWithRandomNonce(block)
+	// AES-256-GCM with a random nonce of 12 bytes in front of the message. The key serves one answer, for which any nonce would
+	// do; but an agent that lost its memory of seen requests could be given the same envelope twice and would then derive the
+	// same key, and a fixed nonce would be used twice with it. A random one is safe even so.
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	return session{goToken: token, answer: aead, aad: bind(labelAnswer, h, b)}, err
 }
 
 // GoToken returns the 32 bytes that say "go". Compare in constant time. The slice is the caller's.

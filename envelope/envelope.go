@@ -1,6 +1,7 @@
 package envelope
 
 import (
+	"bytes"
 	"crypto/hpke"
 	"encoding/binary"
 	"errors"
@@ -55,13 +56,8 @@ func decodeCheck(b []byte) (Check, error) {
 	}
 	name, rest, okName := cutString(b[1:], MaxName)
 	password, padding, okPassword := cutString(rest, MaxPassword)
-	if !okName || !okPassword || len(padding) >= padStep {
+	if !okName || !okPassword || len(padding) >= padStep || len(bytes.TrimLeft(padding, "\x00")) > 0 {
 		return Check{}, fmt.Errorf("%w: content", ErrFormat)
-	}
-	for _, p := range padding {
-		if p != 0 {
-			return Check{}, fmt.Errorf("%w: padding", ErrFormat)
-		}
 	}
 	return Check{Name: string(name), Password: wire.NewSecret(append(make([]byte, 0, len(password)), password...)),
 		WantAttributes: b[0]&flagAttributes != 0}, nil
