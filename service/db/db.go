@@ -115,3 +115,11 @@ func Time(ms int64) time.Time {
 // NewID returns a new identifier: a UUID of version 7 (RFC 9562 §5.7), lower case, ascending in the order of making
 // within one process.
 func NewID() string { return uuid.Must(uuid.NewV7()).String() }
+
+// PageSize bounds how many rows a list returns at once: the default for 0 and below, and never more than the largest page.
+func PageSize(limit int) int {
+	if limit <= 0 {
+		return defaultPage
+	}
+	return min(limit, largestPage)
+}

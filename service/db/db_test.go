@@ -192,18 +192,25 @@ func testConflicts(t *testing.T, d *db.DB) {
 	}
 	const insertDirectory = `INSERT INTO directory (id, tenant_id, name, evaluation, created_at, changed_at) VALUES ($1, $2, 'corp', false, 0, 0)`
 	for _, c := range []struct {
-		name     string
-		err      error
-		conflict bool
+		name                string
+		err                 error
+		conflict, reference bool
 	}{
-		{"unique column", exec(insertTenant, db.NewID(), "contoso"), true},
-		{"primary key", exec(insertTenant, id, "fabrikam"), true},
-		{"foreign key", exec(insertDirectory, db.NewID(), "nobody"), true},
-		{"not null", exec(insertTenant, nil, "fabrikam"), false},
-		{"no such table", exec(`INSERT INTO nothing (id) VALUES ('1')`), false},
+		{"unique column", exec(insertTenant, db.NewID(), "contoso"), true, false},
+		{"primary key", exec(insertTenant, id, "fabrikam"), true, false},
+		{"foreign key", exec(insertDirectory, db.NewID(), "nobody"), true, true},
+		{"not null", exec(insertTenant, nil, "fabrikam"), false, false},
+		{"no such table", exec(`INSERT INTO nothing (id) VALUES ('1')`), false, false},
 	} {
-		if c.err == nil || errors.Is(c.err, db.ErrConflict) != c.conflict {
-			t.Errorf("%s: conflict should be %v: %v", c.name, c.conflict, c.err)
+		if c.err == nil || errors.Is(c.err, db.ErrConflict) != c.conflict || errors.Is(c.err, db.ErrReference) != c.reference {
+			t.Errorf("%s: conflict should be %v, reference %v: %v", c.name, c.conflict, c.reference, c.err)
+		}
+	}
+	for _, unstorable := range []string{"a\x00b", "\xff"} {
+		var id string
+		err := d.Reader().QueryRowContext(t.Context(), `SELECT id FROM tenant WHERE name = $1`, unstorable).Scan(&id)
+		if !db.NoRow(err) {
+			t.Errorf("looking for %q: %v, want no row", unstorable, err)
 		}
 	}
 	if db.Translate(nil) != nil {

@@ -36,6 +36,10 @@ const (
 	// lockTimeout is how long a starting process waits for another one that is migrating the same database.
 	lockTimeout = 2 * time.Minute
 
+	// defaultPage fills a screen of an administrator; largestPage keeps one answer of the API at about a megabyte.
+	defaultPage = 100
+	largestPage = 1000
+
 	// openTimeout is how long PostgreSQL may take to answer when the service starts.
 	openTimeout = 15 * time.Second
 )

@@ -13,8 +13,13 @@ import (
 	sqlitelib "modernc.org/sqlite/lib"
 )
 
-// ErrConflict is wrapped by [Translate] for a row that exists already, or that others still refer to.
-var ErrConflict = errors.New("conflict with another row")
+var (
+	// ErrConflict is wrapped by [Translate] for a row that exists already, or whose references do not fit.
+	ErrConflict = errors.New("conflict with another row")
+	// ErrReference is wrapped besides ErrConflict when a row refers to one that does not exist, or when a row that
+	// others refer to was to be removed.
+	ErrReference = errors.New("the rows that refer to each other do not fit")
+)
 
 // Write runs f in one transaction and commits it when f returns nil; any error of f rolls back and is returned as it is.
 //
@@ -73,23 +78,34 @@ func retryable(err error) bool {
 	return false
 }
 
-// Translate makes the violation of a unique or foreign key, of either database, testable with errors.Is(err,
-// [ErrConflict]). Other errors, and nil, come back as they are.
+// Translate makes the violation of a unique or foreign key, of either database, testable with errors.Is and
+// [ErrConflict] (either) or [ErrReference] (foreign key). Other errors, and nil, come back as they are.
 func Translate(err error) error {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
-		// unique_violation, foreign_key_violation, and restrict_violation.
-		if pg.Code == "23505" || pg.Code == "23503" || pg.Code == "23001" {
+		switch pg.Code {
+		case "23505": // unique_violation
 			return fmt.Errorf("%w: %w", ErrConflict, err)
+		case "23503", "23001": // foreign_key_violation, restrict_violation
+			return fmt.Errorf("%w: %w: %w", ErrConflict, ErrReference, err)
 		}
 		return err
 	}
 	var lite *sqlitedriver.Error
 	if errors.As(err, &lite) {
 		switch lite.Code() {
-		case sqlitelib.SQLITE_CONSTRAINT_UNIQUE, sqlitelib.SQLITE_CONSTRAINT_PRIMARYKEY, sqlitelib.SQLITE_CONSTRAINT_FOREIGNKEY:
+		case sqlitelib.SQLITE_CONSTRAINT_UNIQUE, sqlitelib.SQLITE_CONSTRAINT_PRIMARYKEY:
 			return fmt.Errorf("%w: %w", ErrConflict, err)
+		case sqlitelib.SQLITE_CONSTRAINT_FOREIGNKEY:
+			return fmt.Errorf("%w: %w: %w", ErrConflict, ErrReference, err)
 		}
 	}
 	return err
+}
+
+// NoRow reports whether a look-up found nothing: no row, or a parameter that no row can hold (PostgreSQL refuses text with
+// a zero byte or broken UTF-8, which anybody can put into the path of a URL; SQLite just finds nothing).
+func NoRow(err error) bool {
+	var pg *pgconn.PgError
+	return errors.Is(err, sql.ErrNoRows) || errors.As(err, &pg) && pg.Code == "22021" // character_not_in_repertoire
 }

@@ -213,7 +213,6 @@ CREATE TABLE oidc_code (
     expires_at bigint NOT NULL
 );
 CREATE INDEX oidc_code_grant ON oidc_code (grant_id);
-CREATE INDEX oidc_code_expiry ON oidc_code (expires_at);
 
 CREATE TABLE oidc_refresh (
     hash bytea PRIMARY KEY,
@@ -227,6 +226,7 @@ CREATE TABLE oidc_refresh (
 );
 CREATE INDEX oidc_refresh_grant ON oidc_refresh (grant_id);
 CREATE INDEX oidc_refresh_expiry ON oidc_refresh (expires_at);
+CREATE INDEX oidc_refresh_salt ON oidc_refresh (used_at) WHERE successor_salt IS NOT NULL;
 
 CREATE TABLE oidc_access (
     hash bytea PRIMARY KEY,

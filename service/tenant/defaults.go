@@ -1,0 +1,15 @@
+package tenant
+
+const (
+	// DefaultColor is the colour of the sign-in page of a tenant that chose none: a dark blue, 8.9:1 against white.
+	DefaultColor = "#0f4c81"
+
+	// minContrast is what WCAG 2.2 §1.4.3 asks of ordinary text: the page writes white on the tenant's colour.
+	minContrast = 4.5
+
+	// maxDisplayName keeps a heading on a telephone to a few lines.
+	maxDisplayName = 100
+
+	// maxDirectoryName is the length of a DNS label, which most directories are named after.
+	maxDirectoryName = 63
+)

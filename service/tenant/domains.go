@@ -1,0 +1,209 @@
+package tenant
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/service/db"
+	"github.com/sallyport-auth/sallyport/service/fault"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+// Kind says who checks the passwords of a domain's users.
+type Kind string
+
+// The kinds.
+const (
+	PassThrough Kind = "pass-through" // a directory, through its agents
+	Cloud       Kind = "cloud"        // this service
+)
+
+// Domain is a DNS suffix of the tenant's user names.
+type Domain struct {
+	// Name is in the form of [DomainName].
+	Name string
+	Kind Kind
+	// DirectoryID names the directory of a pass-through domain; it is empty for a cloud domain.
+	DirectoryID string
+	// AdmitUsers lets a user whom the directory accepts, and who is unknown here, in: the user is made at the first
+	// sign-in. It is false for a cloud domain.
+	AdmitUsers       bool
+	Created, Changed time.Time
+}
+
+// DomainChange is what may change of a domain; nil fields stay as they are. A change to Cloud drops the directory and
+// AdmitUsers, unless the same change sets them, which is refused.
+type DomainChange struct {
+	DirectoryID *string
+	Kind        *Kind
+	AdmitUsers  *bool
+}
+
+const domainColumns = `name, kind, directory_id, admit_users, created_at, changed_at`
+
+// CreateDomain adds a domain; d's times are ignored. Faults: BadRequest, Conflict for a name that the tenant has already,
+// NotFound for a directory that it does not have.
+func (s *Store) CreateDomain(ctx context.Context, scope Scope, d Domain, now time.Time) (Domain, error) {
+	tenant, err := scope.ID()
+	if err != nil {
+		return Domain{}, err
+	}
+	if d.Name, err = DomainName(d.Name); err != nil {
+		return Domain{}, err
+	}
+	if err := d.check(); err != nil {
+		return Domain{}, err
+	}
+	d.Created = db.Time(db.Millis(now))
+	d.Changed = d.Created
+	err = s.db.Write(ctx, func(tx db.Querier) error {
+		if err := ownDirectory(ctx, tx, tenant, d); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO domain (tenant_id, `+domainColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+			tenant, d.Name, string(d.Kind), optional(d.DirectoryID), d.AdmitUsers, db.Millis(d.Created), db.Millis(d.Changed))
+		return err
+	})
+	switch err = db.Translate(err); {
+	case errors.Is(err, db.ErrReference):
+		return Domain{}, noTenant(tenant)
+	case errors.Is(err, db.ErrConflict):
+		return Domain{}, fault.Newf(wire.Conflict, "the tenant has the domain %s already", d.Name)
+	case err != nil:
+		return Domain{}, fmt.Errorf("tenant: create domain: %w", err)
+	}
+	return d, nil
+}
+
+// check holds what is true of every domain.
+func (d Domain) check() error {
+	switch d.Kind {
+	case PassThrough:
+		if d.DirectoryID == "" {
+			return fault.Newf(wire.BadRequest, "the pass-through domain %s needs a directory", d.Name)
+		}
+	case Cloud:
+		if d.DirectoryID != "" || d.AdmitUsers {
+			return fault.Newf(wire.BadRequest, "the cloud domain %s can neither have a directory nor admit users from one", d.Name)
+		}
+	default:
+		return fault.Newf(wire.BadRequest, "the kind of a domain is %q or %q, not %q", PassThrough, Cloud, clip(string(d.Kind)))
+	}
+	return nil
+}
+
+// ownDirectory makes sure that the directory is of the same tenant: a foreign key alone would let it be another's.
+func ownDirectory(ctx context.Context, tx db.Querier, tenant string, d Domain) error {
+	if d.DirectoryID == "" {
+		return nil
+	}
+	_, err := oneDirectory(ctx, tx, tenant, d.DirectoryID)
+	return err
+}
+
+// Domains lists all domains of the tenant by name: they are few.
+func (s *Store) Domains(ctx context.Context, scope Scope) ([]Domain, error) {
+	tenant, err := scope.ID()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.db.Reader().QueryContext(ctx, `SELECT `+domainColumns+` FROM domain WHERE tenant_id = $1 ORDER BY name`, tenant)
+	return collect(rows, err, scanDomain)
+}
+
+// Domain finds a domain by any spelling of its name, or fails with the fault NotFound.
+func (s *Store) Domain(ctx context.Context, scope Scope, name string) (Domain, error) {
+	tenant, err := scope.ID()
+	if err != nil {
+		return Domain{}, err
+	}
+	return oneDomain(ctx, s.db.Reader(), tenant, name)
+}
+
+// ChangeDomain changes who checks a domain's passwords, and returns the domain. Faults: BadRequest, NotFound.
+func (s *Store) ChangeDomain(ctx context.Context, scope Scope, name string, c DomainChange, now time.Time) (Domain, error) {
+	tenant, err := scope.ID()
+	if err != nil {
+		return Domain{}, err
+	}
+	var d Domain
+	err = s.db.Write(ctx, func(tx db.Querier) error {
+		before, err := oneDomain(ctx, tx, tenant, name)
+		if err != nil {
+			return err
+		}
+		d = c.apply(before)
+		d.Changed = db.Time(db.Millis(now))
+		if err := d.check(); err != nil {
+			return err
+		}
+		if err := ownDirectory(ctx, tx, tenant, d); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE domain SET kind = $1, directory_id = $2, admit_users = $3, changed_at = $4 WHERE tenant_id = $5 AND name = $6`,
+			string(d.Kind), optional(d.DirectoryID), d.AdmitUsers, db.Millis(now), tenant, d.Name)
+		return err
+	})
+	if err != nil {
+		return Domain{}, fmt.Errorf("tenant: change domain: %w", err)
+	}
+	return d, nil
+}
+
+// apply is the pure part of ChangeDomain.
+func (c DomainChange) apply(d Domain) Domain {
+	if c.Kind != nil {
+		d.Kind = *c.Kind
+		if d.Kind == Cloud {
+			d.DirectoryID, d.AdmitUsers = "", false
+		}
+	}
+	if c.DirectoryID != nil {
+		d.DirectoryID = *c.DirectoryID
+	}
+	if c.AdmitUsers != nil {
+		d.AdmitUsers = *c.AdmitUsers
+	}
+	return d
+}
+
+// RemoveDomain removes a domain; its users stay. Fault: NotFound.
+func (s *Store) RemoveDomain(ctx context.Context, scope Scope, name string) error {
+	tenant, err := scope.ID()
+	if err != nil {
+		return err
+	}
+	clean, err := DomainName(name)
+	if err != nil {
+		return noDomain(name)
+	}
+	return s.exec(ctx, noDomain(name), `DELETE FROM domain WHERE tenant_id = $1 AND name = $2`, tenant, clean)
+}
+
+func oneDomain(ctx context.Context, q db.Querier, tenant, name string) (Domain, error) {
+	clean, err := DomainName(name)
+	if err != nil {
+		return Domain{}, noDomain(name)
+	}
+	d, err := scanDomain(q.QueryRowContext(ctx, `SELECT `+domainColumns+` FROM domain WHERE tenant_id = $1 AND name = $2`, tenant, clean))
+	return found(d, err, noDomain(name))
+}
+
+func noDomain(name string) error {
+	return fault.Newf(wire.NotFound, "there is no domain %q in this tenant", clip(name))
+}
+
+func scanDomain(row scanner) (d Domain, err error) {
+	var created, changed int64
+	var directory sql.NullString
+	err = row.Scan(&d.Name, &d.Kind, &directory, &d.AdmitUsers, &created, &changed)
+	d.DirectoryID = directory.String
+	d.Created, d.Changed = db.Time(created), db.Time(changed)
+	return d, err
+}
+
+// optional stores "" as NULL.
+func optional(s string) sql.NullString { return sql.NullString{String: s, Valid: s != ""} }
