@@ -111,8 +111,7 @@ func (r *Receiver) SealAnswer(a wire.Answer) ([]byte, error) {
 	}
 	// Spaces after a JSON value mean nothing; they keep the length from telling a right password from a wrong one, unless
 	// attributes are many.
-	padded := (len(plaintext) + padStep - 1) / padStep * padStep
-	plaintext = append(plaintext, bytes.Repeat([]byte{' '}, padded-len(plaintext))...)
+	plaintext = append(plaintext, bytes.Repeat([]byte{' '}, -len(plaintext)&(padStep-1))...)
 	if len(plaintext)+r.answer.Overhead() > MaxAnswer {
 		return nil, fmt.Errorf("%w: %d bytes", ErrAnswer, len(plaintext))
 	}

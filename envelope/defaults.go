@@ -16,6 +16,6 @@ const (
 	MaxAnswer = 128 << 10
 
 	// padStep is the unit to which what is sealed is padded: one step holds any usual name and password, so that the length
-	// of an envelope tells nothing about either.
+	// of an envelope tells nothing about either. A power of two.
 	padStep = 512
 )

@@ -74,7 +74,7 @@ func cutString(b []byte, limit int) (s, rest []byte, ok bool) {
 	return b[2 : 2+n], b[2+n:], true
 }
 
-// Seal seals one check to one agent's key. It fails with [ErrKey] for a zero key, [ErrBinding] and [ErrTooLong]. The
+// Seal seals one check to one agent's key. It fails with [ErrSuite] for a zero key, [ErrBinding] and [ErrTooLong]. The
 // caller keeps the [Sender] until the answer has come. The check's password is read, not kept and not wiped.
 func Seal(to PublicKey, b Binding, c Check) (sealed []byte, s *Sender, err error) {
 	if err := b.check(); err != nil {
@@ -83,10 +83,7 @@ func Seal(to PublicKey, b Binding, c Check) (sealed []byte, s *Sender, err error
 	if len(c.Name) > MaxName || c.Password.Len() > MaxPassword {
 		return nil, nil, ErrTooLong
 	}
-	if to.key == nil {
-		return nil, nil, fmt.Errorf("%w: no public key", ErrKey)
-	}
-	_, kdf, aead, err := to.suite.algorithms()
+	_, kdf, aead, err := to.suite.algorithms() // the zero key has no suite
 	if err != nil {
 		return nil, nil, err
 	}

@@ -237,7 +237,7 @@ func TestSealRefuses(t *testing.T) {
 		c    envelope.Check
 		want error
 	}{
-		{"zero key", envelope.PublicKey{}, binding(), check("n", "p"), envelope.ErrKey},
+		{"zero key", envelope.PublicKey{}, binding(), check("n", "p"), envelope.ErrSuite},
 		{"zero binding", k.Public(), envelope.Binding{Expires: now}, check("n", "p"), envelope.ErrBinding},
 		{"no directory", k.Public(), change(func(b *envelope.Binding) { b.Directory = "" }), check("n", "p"), envelope.ErrBinding},
 		{"no expiry", k.Public(), change(func(b *envelope.Binding) { b.Expires = time.Time{} }), check("n", "p"), envelope.ErrBinding},
