@@ -144,7 +144,7 @@ func (l *Link) hello(ctx context.Context, conn *grpc.ClientConn) (*session, erro
 		st.State, st.Since, st.NextTry, st.LastError = Attached, now, time.Time{}, ""
 		st.Gateway, st.Slots, st.ClockSkew, st.InFlight = clip(w.GetGateway()), slots, skew, 0
 	})
-	l.log.Info("attached", "gateway", clip(w.GetGateway()), "slots", slots, "clock_skew", skew)
+	l.log.Info("attached to gateway", "gateway", clip(w.GetGateway()), "slots", slots, "clock_skew", skew)
 	return s, nil
 }
 
