@@ -1,0 +1,232 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/service"
+	"github.com/sallyport-auth/sallyport/service/admin"
+)
+
+// requestTimeout bounds one call of the admin API: they are all short.
+const requestTimeout = 30 * time.Second
+
+// apiFlags say which service to talk to. Without any they are taken from the configuration, which fits the service's own host.
+type apiFlags struct {
+	Server    string `placeholder:"URL" env:"SALLYPORT_SERVER" help:"Admin API, for example https://127.0.0.1:8445 (default: from the configuration)."`
+	TokenFile string `placeholder:"FILE" env:"SALLYPORT_TOKEN_FILE" help:"File with the admin API's token (default: admin-token in the data folder)."`
+	CAFile    string `placeholder:"FILE" env:"SALLYPORT_CA_FILE" help:"PEM file of the CA of the admin API's certificate (default: the local CA in the data folder, else the system's)."`
+	Output    string `short:"o" enum:"table,json" default:"table" help:"table or json."`
+	settingsFlags
+}
+
+// tenantFlags add the tenant that a command is about.
+type tenantFlags struct {
+	apiFlags
+	Tenant string `required:"" short:"t" env:"SALLYPORT_TENANT" help:"Tenant, by name or id."`
+}
+
+// path is below the tenant's address.
+func (f tenantFlags) path(elements ...string) string {
+	return admin.Path(append([]string{"tenants", f.Tenant}, elements...)...)
+}
+
+// client returns the admin API's client.
+func (f apiFlags) client() (*admin.Client, error) {
+	cfg := service.Defaults()
+	if s, err := load(configFile(f.Config), os.Environ(), f.Set); err == nil || f.Config == "" {
+		cfg = s.Config
+	} else {
+		return nil, &usageError{err}
+	}
+	if f.Server == "" {
+		host, port, err := net.SplitHostPort(cfg.Admin.Listen)
+		if err != nil {
+			return nil, &usageError{fmt.Errorf("admin.listen: %w", err)}
+		}
+		if host == "" || host == "0.0.0.0" || host == "::" {
+			host = "127.0.0.1"
+		}
+		f.Server = "https://" + net.JoinHostPort(host, port)
+	}
+	if f.TokenFile == "" {
+		f.TokenFile = filepath.Join(cfg.Data, "admin-token")
+	}
+	token, err := os.ReadFile(f.TokenFile)
+	if err != nil {
+		return nil, fmt.Errorf("the admin API's token cannot be read (give --token-file, or --config for the service's data folder): %w", err)
+	}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12}
+	local := filepath.Join(cfg.Data, "local-ca", "ca.pem")
+	if f.CAFile == "" {
+		if _, err := os.Stat(local); err == nil {
+			f.CAFile = local
+		}
+	}
+	if f.CAFile != "" {
+		pem, err := os.ReadFile(f.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		conf.RootCAs = x509.NewCertPool()
+		if !conf.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s: holds no certificate", f.CAFile)
+		}
+	}
+	return &admin.Client{BaseURL: f.Server, Token: strings.TrimSpace(string(token)),
+		HTTP: &http.Client{Timeout: requestTimeout, Transport: &http.Transport{TLSClientConfig: conf, Proxy: http.ProxyFromEnvironment}}}, nil
+}
+
+// column is one column of a table: its heading and what stands in it.
+type column[T any] struct {
+	head string
+	cell func(T) string
+}
+
+// list reads a whole list and prints it.
+func list[T any](ctx context.Context, t *terminal, f apiFlags, path string, columns []column[T]) error {
+	c, err := f.client()
+	if err != nil {
+		return err
+	}
+	items, err := admin.All[T](ctx, c, path)
+	if err != nil {
+		return err
+	}
+	return printList(t.out, f.Output, items, columns)
+}
+
+// printList prints a list as a table or as JSON.
+func printList[T any](w io.Writer, output string, items []T, columns []column[T]) error {
+	if output == "json" {
+		if items == nil {
+			items = []T{}
+		}
+		return printJSON(w, items)
+	}
+	if len(items) == 0 {
+		_, err := fmt.Fprintln(w, "none")
+		return err
+	}
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for i, c := range columns {
+		fmt.Fprint(tw, strings.ToUpper(c.head), separator(i, len(columns)))
+	}
+	for _, item := range items {
+		for i, c := range columns {
+			fmt.Fprint(tw, printable(c.cell(item)), separator(i, len(columns)))
+		}
+	}
+	return tw.Flush()
+}
+
+func separator(i, n int) string {
+	if i == n-1 {
+		return "\n"
+	}
+	return "\t"
+}
+
+// printable keeps what strangers typed from driving the terminal.
+func printable(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// call sends one request and prints the thing it answers with; T struct{} prints nothing but said.
+func call[T any](ctx context.Context, t *terminal, f apiFlags, method, path string, in any, said string) error {
+	c, err := f.client()
+	if err != nil {
+		return err
+	}
+	var out T
+	if err := c.Do(ctx, method, path, in, &out); err != nil {
+		return err
+	}
+	if _, nothing := any(out).(struct{}); nothing {
+		fmt.Fprintln(t.out, said)
+		return nil
+	}
+	if f.Output == "json" {
+		return printJSON(t.out, out)
+	}
+	return printFields(t.out, out)
+}
+
+// printFields prints a thing's JSON fields one a line, in their order.
+func printFields(w io.Writer, v any) error {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	if _, err := d.Token(); err != nil {
+		return err
+	}
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return err
+		}
+		var value any
+		if err := d.Decode(&value); err != nil {
+			return err
+		}
+		text := fmt.Sprint(value)
+		if items, ok := value.([]any); ok {
+			parts := make([]string, len(items))
+			for i, item := range items {
+				parts[i] = fmt.Sprint(item)
+			}
+			text = strings.Join(parts, "\n\t")
+		}
+		lines := strings.Split(text, "\n\t")
+		for i := range lines {
+			lines[i] = printable(lines[i])
+		}
+		fmt.Fprintf(tw, "%v\t%s\n", key, strings.Join(lines, "\n\t"))
+	}
+	return tw.Flush()
+}
+
+// day prints a time shortly, in the local zone.
+func day(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Local().Format("2006-01-02 15:04")
+}
+
+// yes prints a truth value for people.
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}

@@ -1,0 +1,517 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/service/admin"
+)
+
+// Every noun has the verbs create, list, show, change and remove where they make sense; each is one call of the admin API.
+
+type tenantCommand struct {
+	Create tenantCreate `cmd:"" help:"Make a tenant."`
+	List   tenantList   `cmd:"" help:"List tenants."`
+	Show   tenantShow   `cmd:"" help:"Show a tenant."`
+	Change tenantChange `cmd:"" help:"Change how a tenant shows itself."`
+	Remove tenantRemove `cmd:"" help:"Remove a tenant and everything in it."`
+}
+
+type tenantLook struct {
+	DisplayName *string `help:"Name shown on the sign-in page."`
+	Color       *string `placeholder:"#RRGGBB" help:"Colour of the sign-in page; white text must be readable on it."`
+}
+
+type tenantCreate struct {
+	apiFlags
+	tenantLook
+	Name string `arg:"" help:"Name in addresses: 2 to 63 lower-case letters, digits and hyphens."`
+}
+
+func (c tenantCreate) Run(ctx context.Context, t *terminal) error {
+	return call[admin.Tenant](ctx, t, c.apiFlags, http.MethodPost, admin.Path("tenants"),
+		admin.TenantInput{Name: c.Name, DisplayName: c.DisplayName, Color: c.Color}, "")
+}
+
+type tenantList struct{ apiFlags }
+
+func (c tenantList) Run(ctx context.Context, t *terminal) error {
+	return list(ctx, t, c.apiFlags, admin.Path("tenants"), []column[admin.Tenant]{
+		{"name", func(x admin.Tenant) string { return x.Name }}, {"display name", func(x admin.Tenant) string { return x.DisplayName }},
+		{"issuer", func(x admin.Tenant) string { return x.Issuer }}, {"created", func(x admin.Tenant) string { return day(x.Created) }}})
+}
+
+type tenantName struct {
+	apiFlags
+	Tenant string `arg:"" help:"Tenant, by name or id."`
+}
+
+type tenantShow struct{ tenantName }
+
+func (c tenantShow) Run(ctx context.Context, t *terminal) error {
+	return call[admin.Tenant](ctx, t, c.apiFlags, http.MethodGet, admin.Path("tenants", c.Tenant), nil, "")
+}
+
+type tenantChange struct {
+	tenantName
+	tenantLook
+}
+
+func (c tenantChange) Run(ctx context.Context, t *terminal) error {
+	return call[admin.Tenant](ctx, t, c.apiFlags, http.MethodPatch, admin.Path("tenants", c.Tenant),
+		admin.TenantInput{DisplayName: c.DisplayName, Color: c.Color}, "")
+}
+
+type tenantRemove struct {
+	tenantName
+	Yes bool `help:"Do it: everything of the tenant is deleted for good."`
+}
+
+func (c tenantRemove) Run(ctx context.Context, t *terminal) error {
+	if !c.Yes {
+		return &usageError{fmt.Errorf("removing tenant %s deletes its users, apps, agents and logs for good. Repeat with --yes", c.Tenant)}
+	}
+	return call[struct{}](ctx, t, c.apiFlags, http.MethodDelete, admin.Path("tenants", c.Tenant), nil, "Tenant removed.")
+}
+
+type directoryCommand struct {
+	Create directoryCreate `cmd:"" help:"Make a directory."`
+	List   directoryList   `cmd:"" help:"List directories."`
+	Show   directoryShow   `cmd:"" help:"Show a directory."`
+	Change directoryChange `cmd:"" help:"Rename a directory."`
+	Remove directoryRemove `cmd:"" help:"Remove a directory that no domain, user or agent uses."`
+}
+
+type directoryCreate struct {
+	tenantFlags
+	Name       string `arg:"" help:"Name, for example corp."`
+	Evaluation bool   `help:"Mark it as an evaluation directory, for good."`
+}
+
+func (c directoryCreate) Run(ctx context.Context, t *terminal) error {
+	return call[admin.Directory](ctx, t, c.apiFlags, http.MethodPost, c.path("directories"),
+		admin.DirectoryInput{Name: c.Name, Evaluation: c.Evaluation}, "")
+}
+
+type directoryList struct{ tenantFlags }
+
+func (c directoryList) Run(ctx context.Context, t *terminal) error {
+	return list(ctx, t, c.apiFlags, c.path("directories"), []column[admin.Directory]{
+		{"name", func(x admin.Directory) string { return x.Name }}, {"evaluation", func(x admin.Directory) string { return yes(x.Evaluation) }},
+		{"id", func(x admin.Directory) string { return x.ID }}, {"created", func(x admin.Directory) string { return day(x.Created) }}})
+}
+
+type directoryName struct {
+	tenantFlags
+	Directory string `arg:"" help:"Directory, by name or id."`
+}
+
+type directoryShow struct{ directoryName }
+
+func (c directoryShow) Run(ctx context.Context, t *terminal) error {
+	return call[admin.Directory](ctx, t, c.apiFlags, http.MethodGet, c.path("directories", c.Directory), nil, "")
+}
+
+type directoryChange struct {
+	directoryName
+	Name string `required:"" help:"New name."`
+}
+
+func (c directoryChange) Run(ctx context.Context, t *terminal) error {
+	return call[admin.Directory](ctx, t, c.apiFlags, http.MethodPatch, c.path("directories", c.Directory), admin.DirectoryInput{Name: c.Name}, "")
+}
+
+type directoryRemove struct{ directoryName }
+
+func (c directoryRemove) Run(ctx context.Context, t *terminal) error {
+	return call[struct{}](ctx, t, c.apiFlags, http.MethodDelete, c.path("directories", c.Directory), nil, "Directory removed.")
+}
+
+type domainCommand struct {
+	Create domainCreate `cmd:"" help:"Add a domain."`
+	List   domainList   `cmd:"" help:"List domains."`
+	Show   domainShow   `cmd:"" help:"Show a domain."`
+	Change domainChange `cmd:"" help:"Change how a domain's users sign in."`
+	Remove domainRemove `cmd:"" help:"Remove a domain."`
+}
+
+type domainWay struct {
+	Kind       *string `enum:"pass-through,cloud" help:"pass-through (a directory checks passwords) or cloud."`
+	Directory  *string `help:"Directory that checks the passwords, by name or id."`
+	AdmitUsers *bool   `negatable:"" help:"Let people whom the directory accepts appear as users at their first sign-in."`
+}
+
+type domainCreate struct {
+	tenantFlags
+	domainWay
+	Name string `arg:"" help:"DNS name, for example corp.example."`
+}
+
+func (c domainCreate) Run(ctx context.Context, t *terminal) error {
+	return call[admin.Domain](ctx, t, c.apiFlags, http.MethodPost, c.path("domains"),
+		admin.DomainInput{Name: c.Name, Kind: c.Kind, Directory: c.Directory, AdmitUsers: c.AdmitUsers}, "")
+}
+
+type domainList struct{ tenantFlags }
+
+func (c domainList) Run(ctx context.Context, t *terminal) error {
+	return list(ctx, t, c.apiFlags, c.path("domains"), []column[admin.Domain]{
+		{"name", func(x admin.Domain) string { return x.Name }}, {"kind", func(x admin.Domain) string { return x.Kind }},
+		{"directory", func(x admin.Domain) string { return x.Directory }}, {"admits users", func(x admin.Domain) string { return yes(x.AdmitUsers) }}})
+}
+
+type domainName struct {
+	tenantFlags
+	Domain string `arg:"" help:"Domain."`
+}
+
+type domainShow struct{ domainName }
+
+func (c domainShow) Run(ctx context.Context, t *terminal) error {
+	return call[admin.Domain](ctx, t, c.apiFlags, http.MethodGet, c.path("domains", c.Domain), nil, "")
+}
+
+type domainChange struct {
+	domainName
+	domainWay
+}
+
+func (c domainChange) Run(ctx context.Context, t *terminal) error {
+	return call[admin.Domain](ctx, t, c.apiFlags, http.MethodPatch, c.path("domains", c.Domain),
+		admin.DomainInput{Kind: c.Kind, Directory: c.domainWay.Directory, AdmitUsers: c.AdmitUsers}, "")
+}
+
+type domainRemove struct{ domainName }
+
+func (c domainRemove) Run(ctx context.Context, t *terminal) error {
+	return call[struct{}](ctx, t, c.apiFlags, http.MethodDelete, c.path("domains", c.Domain), nil, "Domain removed.")
+}
+
+type userCommand struct {
+	Create      userCreate   `cmd:"" help:"Make a user."`
+	List        userList     `cmd:"" help:"List users."`
+	Show        userShow     `cmd:"" help:"Show a user."`
+	Change      userChange   `cmd:"" help:"Change a user."`
+	SetPassword userPassword `cmd:"" help:"Give a cloud-only user a password."`
+	Unlock      userUnlock   `cmd:"" help:"End this service's lockout of a user (not the directory's)."`
+	Remove      userRemove   `cmd:"" help:"Remove a user, with sessions and grants."`
+}
+
+type userFields struct {
+	DisplayName *string   `help:"Name for people."`
+	GivenName   *string   `help:"Given name."`
+	FamilyName  *string   `help:"Family name."`
+	Email       *string   `help:"E-mail address."`
+	Group       *[]string `help:"Group name; repeat for several."`
+	Role        *string   `enum:"administrator,none" help:"administrator or none."`
+	Disabled    *bool     `negatable:"" help:"May not sign in."`
+}
+
+// input maps the flags to the API; role none is the empty role.
+func (f userFields) input() admin.UserInput {
+	if f.Role != nil && *f.Role == "none" {
+		f.Role = new(string)
+	}
+	return admin.UserInput{DisplayName: f.DisplayName, GivenName: f.GivenName, FamilyName: f.FamilyName, Email: f.Email,
+		Groups: f.Group, Role: f.Role, Disabled: f.Disabled}
+}
+
+type userCreate struct {
+	tenantFlags
+	userFields
+	UPN       string `arg:"" name:"name" help:"Sign-in name (UPN), for example alice@corp.example."`
+	Directory string `help:"Directory that checks the password; without it the user is cloud-only."`
+}
+
+func (c userCreate) Run(ctx context.Context, t *terminal) error {
+	in := c.input()
+	in.UPN, in.Directory = c.UPN, c.Directory
+	return call[admin.User](ctx, t, c.apiFlags, http.MethodPost, c.path("users"), in, "")
+}
+
+type userList struct{ tenantFlags }
+
+func (c userList) Run(ctx context.Context, t *terminal) error {
+	return list(ctx, t, c.apiFlags, c.path("users"), []column[admin.User]{
+		{"name", func(x admin.User) string { return x.UPN }}, {"display name", func(x admin.User) string { return x.DisplayName }},
+		{"source", func(x admin.User) string { return x.Source }}, {"role", func(x admin.User) string { return x.Role }},
+		{"disabled", func(x admin.User) string { return yes(x.Disabled) }}, {"created", func(x admin.User) string { return day(x.Created) }}})
+}
+
+type userName struct {
+	tenantFlags
+	User string `arg:"" help:"User, by sign-in name or id."`
+}
+
+type userShow struct{ userName }
+
+func (c userShow) Run(ctx context.Context, t *terminal) error {
+	return call[admin.User](ctx, t, c.apiFlags, http.MethodGet, c.path("users", c.User), nil, "")
+}
+
+type userChange struct {
+	userName
+	userFields
+	UPN string `name:"name" help:"New sign-in name."`
+}
+
+func (c userChange) Run(ctx context.Context, t *terminal) error {
+	in := c.input()
+	in.UPN = c.UPN
+	return call[admin.User](ctx, t, c.apiFlags, http.MethodPatch, c.path("users", c.User), in, "")
+}
+
+type userPassword struct {
+	userName
+	PasswordFile string `required:"" placeholder:"FILE" help:"File whose first line is the password; - for standard input."`
+}
+
+func (c userPassword) Run(ctx context.Context, t *terminal) error {
+	secret, err := readSecret(c.PasswordFile, t.in)
+	if err != nil {
+		return err
+	}
+	defer secret.Wipe()
+	body, err := json.Marshal(map[string]string{"password": string(secret.Reveal())})
+	if err != nil {
+		return err
+	}
+	return call[struct{}](ctx, t, c.apiFlags, http.MethodPut, c.path("users", c.User, "password"), json.RawMessage(body), "Password set.")
+}
+
+type userUnlock struct{ userName }
+
+func (c userUnlock) Run(ctx context.Context, t *terminal) error {
+	return call[struct{}](ctx, t, c.apiFlags, http.MethodPost, c.path("users", c.User, "unlock"), nil, "Lockout ended.")
+}
+
+type userRemove struct{ userName }
+
+func (c userRemove) Run(ctx context.Context, t *terminal) error {
+	return call[struct{}](ctx, t, c.apiFlags, http.MethodDelete, c.path("users", c.User), nil, "User removed.")
+}
+
+type appCommand struct {
+	Create appCreate `cmd:"" help:"Register an application."`
+	List   appList   `cmd:"" help:"List applications."`
+	Show   appShow   `cmd:"" help:"Show an application."`
+	Change appChange `cmd:"" help:"Change an application."`
+	Secret appSecret `cmd:"" help:"Give an application a new client secret; the old one ends at once."`
+	Remove appRemove `cmd:"" help:"Remove an application with all its grants."`
+}
+
+type appFields struct {
+	Redirect   *[]string `placeholder:"URI" sep:"none" help:"Redirect address, exactly as the application sends it; repeat for several."`
+	PostLogout *[]string `placeholder:"URI" sep:"none" help:"Address to return to after sign-out; repeat for several."`
+	Algorithm  *string   `enum:"ES256,RS256" help:"Signature of its tokens: ES256, or RS256 for clients that know no other."`
+	Groups     *bool     `negatable:"" help:"Put the user's groups into its tokens."`
+}
+
+type appCreate struct {
+	tenantFlags
+	appFields
+	Name   string `arg:"" help:"Name for people."`
+	Public bool   `help:"Has no secret (browser or mobile application)."`
+}
+
+func (c appCreate) Run(ctx context.Context, t *terminal) error {
+	return call[admin.App](ctx, t, c.apiFlags, http.MethodPost, c.path("apps"), admin.AppInput{Name: &c.Name, Public: c.Public,
+		RedirectURIs: c.Redirect, PostLogoutURIs: c.PostLogout, Algorithm: c.Algorithm, GroupClaims: c.Groups}, "")
+}
+
+type appList struct{ tenantFlags }
+
+func (c appList) Run(ctx context.Context, t *terminal) error {
+	return list(ctx, t, c.apiFlags, c.path("apps"), []column[admin.App]{
+		{"client id", func(x admin.App) string { return x.ID }}, {"name", func(x admin.App) string { return x.Name }},
+		{"public", func(x admin.App) string { return yes(x.Public) }}, {"algorithm", func(x admin.App) string { return x.Algorithm }},
+		{"redirects", func(x admin.App) string { return strings.Join(x.RedirectURIs, " ") }}})
+}
+
+type appID struct {
+	tenantFlags
+	App string `arg:"" help:"Application, by client id."`
+}
+
+type appShow struct{ appID }
+
+func (c appShow) Run(ctx context.Context, t *terminal) error {
+	return call[admin.App](ctx, t, c.apiFlags, http.MethodGet, c.path("apps", c.App), nil, "")
+}
+
+type appChange struct {
+	appID
+	appFields
+	Name     *string `help:"Name for people."`
+	Disabled *bool   `negatable:"" help:"May not sign anybody in."`
+}
+
+func (c appChange) Run(ctx context.Context, t *terminal) error {
+	return call[admin.App](ctx, t, c.apiFlags, http.MethodPatch, c.path("apps", c.App), admin.AppInput{Name: c.Name, RedirectURIs: c.Redirect,
+		PostLogoutURIs: c.PostLogout, Algorithm: c.Algorithm, GroupClaims: c.Groups, Disabled: c.Disabled}, "")
+}
+
+type appSecret struct{ appID }
+
+func (c appSecret) Run(ctx context.Context, t *terminal) error {
+	return call[admin.App](ctx, t, c.apiFlags, http.MethodPost, c.path("apps", c.App, "secret"), nil, "")
+}
+
+type appRemove struct{ appID }
+
+func (c appRemove) Run(ctx context.Context, t *terminal) error {
+	return call[struct{}](ctx, t, c.apiFlags, http.MethodDelete, c.path("apps", c.App), nil, "Application removed.")
+}
+
+type agentCommand struct {
+	List   agentList    `cmd:"" help:"List agents."`
+	Show   agentShow    `cmd:"" help:"Show an agent."`
+	Change agentChange  `cmd:"" help:"Rename an agent."`
+	Revoke agentRevoke  `cmd:"" help:"Shut an agent out, at once and for good."`
+	Remove agentRemove  `cmd:"" help:"Remove an agent from the fleet; it is shut out too."`
+	Token  tokenCommand `cmd:"" help:"Tokens that let new agents in."`
+}
+
+type agentList struct{ tenantFlags }
+
+func (c agentList) Run(ctx context.Context, t *terminal) error {
+	return list(ctx, t, c.apiFlags, c.path("agents"), []column[admin.Agent]{
+		{"name", func(x admin.Agent) string { return x.Name }}, {"state", func(x admin.Agent) string { return x.State }},
+		{"connected", func(x admin.Agent) string { return yes(x.Connected) }}, {"host", func(x admin.Agent) string { return x.Host }},
+		{"version", func(x admin.Agent) string { return x.Version }}, {"last seen", func(x admin.Agent) string { return day(x.LastSeen) }},
+		{"certificate until", func(x admin.Agent) string { return day(x.CertificateNotAfter) }}, {"id", func(x admin.Agent) string { return x.ID }}})
+}
+
+type agentName struct {
+	tenantFlags
+	Agent string `arg:"" help:"Agent, by name or id."`
+}
+
+type agentShow struct{ agentName }
+
+func (c agentShow) Run(ctx context.Context, t *terminal) error {
+	return call[admin.Agent](ctx, t, c.apiFlags, http.MethodGet, c.path("agents", c.Agent), nil, "")
+}
+
+type agentChange struct {
+	agentName
+	Name string `required:"" help:"New name."`
+}
+
+func (c agentChange) Run(ctx context.Context, t *terminal) error {
+	return call[admin.Agent](ctx, t, c.apiFlags, http.MethodPatch, c.path("agents", c.Agent), admin.AgentInput{Name: c.Name}, "")
+}
+
+type agentRevoke struct {
+	agentName
+	Reason string `required:"" help:"Why; the agent is told."`
+}
+
+func (c agentRevoke) Run(ctx context.Context, t *terminal) error {
+	return call[admin.Agent](ctx, t, c.apiFlags, http.MethodPost, c.path("agents", c.Agent, "revoke"), admin.RevokeInput{Reason: c.Reason}, "")
+}
+
+type agentRemove struct{ agentName }
+
+func (c agentRemove) Run(ctx context.Context, t *terminal) error {
+	return call[struct{}](ctx, t, c.apiFlags, http.MethodDelete, c.path("agents", c.Agent), nil, "Agent removed.")
+}
+
+type tokenCommand struct {
+	Create tokenCreate `cmd:"" help:"Make a token for registering agents; its secret is shown once."`
+	List   tokenList   `cmd:"" help:"List tokens."`
+	Remove tokenRemove `cmd:"" help:"Remove a token."`
+}
+
+type tokenCreate struct {
+	tenantFlags
+	Directory string        `required:"" help:"Directory the agents will speak for, by name or id."`
+	Uses      int           `default:"1" help:"How many agents may register with it."`
+	Life      time.Duration `default:"24h" help:"How long it can be used."`
+	Note      string        `help:"What it is for."`
+	File      string        `placeholder:"FILE" help:"Write the secret into this file (mode 0600) instead of showing it."`
+}
+
+func (c tokenCreate) Run(ctx context.Context, t *terminal) error {
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	var out admin.AgentToken
+	if err := client.Do(ctx, http.MethodPost, c.path("agent-tokens"), admin.AgentTokenInput{Directory: c.Directory, Uses: c.Uses,
+		LifeSeconds: int(c.Life.Seconds()), Note: c.Note}, &out); err != nil {
+		return err
+	}
+	if c.File != "" {
+		if err := writeSecret(c.File, out.Secret); err != nil {
+			return err
+		}
+		out.Secret = ""
+	}
+	if c.Output == "json" {
+		return printJSON(t.out, out)
+	}
+	return printFields(t.out, out)
+}
+
+type tokenList struct{ tenantFlags }
+
+func (c tokenList) Run(ctx context.Context, t *terminal) error {
+	return list(ctx, t, c.apiFlags, c.path("agent-tokens"), []column[admin.AgentToken]{
+		{"id", func(x admin.AgentToken) string { return x.ID }}, {"directory", func(x admin.AgentToken) string { return x.Directory }},
+		{"uses left", func(x admin.AgentToken) string { return fmt.Sprint(x.UsesLeft) }},
+		{"expires", func(x admin.AgentToken) string { return day(x.Expires) }}, {"note", func(x admin.AgentToken) string { return x.Note }}})
+}
+
+type tokenRemove struct {
+	tenantFlags
+	Token string `arg:"" help:"Token, by id."`
+}
+
+func (c tokenRemove) Run(ctx context.Context, t *terminal) error {
+	return call[struct{}](ctx, t, c.apiFlags, http.MethodDelete, c.path("agent-tokens", c.Token), nil, "Token removed.")
+}
+
+type signinCommand struct {
+	List signinList `cmd:"" help:"List sign-ins, newest first."`
+}
+
+type signinList struct {
+	tenantFlags
+	Trace string        `help:"The trace id that the person saw."`
+	User  string        `help:"Only this user's, by sign-in name or id."`
+	Name  string        `help:"Only this name, exactly as it was typed."`
+	Since time.Duration `help:"Only the last 15m, 24h …"`
+	Limit int           `default:"50" help:"At most so many (1 to 500)."`
+}
+
+func (c signinList) Run(ctx context.Context, t *terminal) error {
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	q := url.Values{"limit": {fmt.Sprint(c.Limit)}}
+	for key, value := range map[string]string{"trace": c.Trace, "user": c.User, "name": c.Name} {
+		if value != "" {
+			q.Set(key, value)
+		}
+	}
+	if c.Since > 0 {
+		q.Set("since", time.Now().Add(-c.Since).Format(time.RFC3339))
+	}
+	var page admin.Page[admin.SignIn]
+	if err := client.Do(ctx, http.MethodGet, c.path("signins")+"?"+q.Encode(), nil, &page); err != nil {
+		return err
+	}
+	return printList(t.out, c.Output, page.Items, []column[admin.SignIn]{
+		{"time", func(x admin.SignIn) string { return x.At.Local().Format("2006-01-02 15:04:05") }},
+		{"name", func(x admin.SignIn) string { return x.Name }}, {"outcome", func(x admin.SignIn) string { return x.Outcome }},
+		{"code", func(x admin.SignIn) string { return x.Code.String() }}, {"reason", func(x admin.SignIn) string { return x.Reason }},
+		{"agent", func(x admin.SignIn) string { return x.Agent }}, {"dc", func(x admin.SignIn) string { return x.DC }},
+		{"trace", func(x admin.SignIn) string { return x.Trace }}})
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/alecthomas/kong"
+)
+
+// version and commit are set by the linker in released builds (-X main.version=… -X main.commit=…).
+var version, commit string
+
+// versionText is one line: version, commit, Go version and platform. Builds without linker flags take what the Go tool
+// recorded.
+func versionText(program string) string {
+	v, c := version, commit
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if v == "" {
+			v = info.Main.Version
+		}
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" && c == "" {
+				c = s.Value
+			}
+		}
+	}
+	if v == "" {
+		v = "(devel)"
+	}
+	if c == "" {
+		c = "unknown"
+	}
+	return fmt.Sprintf("%s %s, commit %s, %s %s/%s", program, v, c, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// versionFlag prints the version and ends the program.
+type versionFlag bool
+
+// BeforeReset is called by kong as soon as the flag is seen.
+func (versionFlag) BeforeReset(app *kong.Kong) error {
+	fmt.Fprintln(app.Stdout, versionText("sallyport"))
+	app.Exit(0)
+	return nil
+}

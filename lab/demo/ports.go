@@ -1,0 +1,43 @@
+package demo
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+)
+
+// portsTried is how many ports after the wanted one are tried before the system is asked for any.
+const portsTried = 50
+
+// ports hands out free loopback ports, near the wanted ones, each once.
+type ports struct {
+	given    map[int]bool
+	progress func(string, ...any)
+}
+
+// take returns a free port: the wanted one, else one of the next, and then says so.
+func (p *ports) take(what string, wanted int) (string, error) {
+	if p.given == nil {
+		p.given = map[int]bool{}
+	}
+	for port := wanted; port < wanted+portsTried; port++ {
+		if p.given[port] || !free(port) {
+			continue
+		}
+		if port != wanted {
+			p.progress("port %d is taken by another program: %s uses %d", wanted, what, port)
+		}
+		p.given[port] = true
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), nil
+	}
+	return "", fmt.Errorf("no free port for %s between %d and %d", what, wanted, wanted+portsTried-1)
+}
+
+// free reports whether a loopback port can be bound now, for both families where the machine has both: browsers may try ::1 first.
+func free(port int) bool {
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
+}

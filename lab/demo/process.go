@@ -1,0 +1,135 @@
+package demo
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+)
+
+// process is a child whose output goes to a log file and which never outlives its parent (where the system can promise that).
+type process struct {
+	name string
+	cmd  *exec.Cmd
+	log  *os.File
+	done chan struct{}
+	mu   sync.Mutex
+	err  error
+}
+
+// start runs a program. Each line of its standard output is also handed to line (nil: none).
+func start(name, logFile string, line func(string), program string, args ...string) (*process, error) {
+	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	p := &process{name: name, log: log, done: make(chan struct{}), cmd: exec.Command(program, args...)}
+	p.cmd.Stderr = log
+	p.cmd.SysProcAttr = childAttributes()
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		_ = log.Close()
+		return nil, err
+	}
+	started := make(chan error)
+	go func() {
+		defer close(p.done)
+		defer log.Close()
+		// Some systems end a child when the thread that started it ends; so one goroutine starts and waits, on one thread.
+		release := pinThread()
+		defer release()
+		err := p.cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		var lines sync.WaitGroup
+		lines.Go(func() { readLines(out, log, line) })
+		lines.Wait()
+		err = p.cmd.Wait()
+		p.mu.Lock()
+		p.err = err
+		p.mu.Unlock()
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return p, nil
+}
+
+// readLines copies a child's output to the log and hands its lines on.
+func readLines(from io.Reader, log io.Writer, line func(string)) {
+	s := bufio.NewScanner(from)
+	s.Buffer(nil, 1<<20)
+	for s.Scan() {
+		fmt.Fprintln(log, s.Text())
+		if line != nil {
+			line(s.Text())
+		}
+	}
+	_, _ = io.Copy(log, from) // whatever a line too long left behind
+}
+
+// alive reports whether the child runs.
+func (p *process) alive() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// stop asks the child to end, waits, and kills it when it does not.
+func (p *process) stop(grace time.Duration) {
+	if p == nil || !p.alive() {
+		return
+	}
+	askToEnd(p.cmd.Process)
+	select {
+	case <-p.done:
+	case <-time.After(grace):
+		p.kill()
+	}
+}
+
+// kill ends the child at once, as a crash would.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may have ended by itself meanwhile
+	<-p.done
+}
+
+// failure explains why a child ended, with the last lines of its log.
+func (p *process) failure() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return fmt.Errorf("%s ended by itself (%v):\n%s", p.name, p.err, tail(p.log.Name(), 12))
+}
+
+// runToEnd runs a program that ends by itself and returns its output in the error when it fails.
+func runToEnd(ctx context.Context, program string, args ...string) error {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.SysProcAttr = childAttributes()
+	release := pinThread()
+	defer release()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w:\n%s", err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// tail returns the last lines of a file.
+func tail(file string, n int) string {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(raw)), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}

@@ -1,0 +1,21 @@
+package demo
+
+import (
+	"os"
+	"runtime"
+	"syscall"
+)
+
+// childAttributes puts a child into a process group of its own, so that Ctrl-C reaches the parent alone and the end is orderly,
+// and has the kernel kill it should the parent die.
+func childAttributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// pinThread keeps the calling goroutine on its thread: Pdeathsig follows the thread that started the child.
+func pinThread() (release func()) {
+	runtime.LockOSThread()
+	return runtime.UnlockOSThread
+}
+
+func askToEnd(p *os.Process) { _ = p.Signal(syscall.SIGTERM) }

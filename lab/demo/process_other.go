@@ -1,0 +1,21 @@
+//go:build !linux
+
+package demo
+
+import (
+	"os"
+	"syscall"
+)
+
+// childAttributes leaves the system's defaults: outside Linux nothing ends a child with its parent, so the parent's own orderly
+// end must.
+func childAttributes() *syscall.SysProcAttr { return nil }
+
+func pinThread() (release func()) { return func() {} }
+
+// askToEnd interrupts where the system can, else kills.
+func askToEnd(p *os.Process) {
+	if p.Signal(os.Interrupt) != nil {
+		_ = p.Kill()
+	}
+}

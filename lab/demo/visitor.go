@@ -1,0 +1,256 @@
+package demo
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// maxPage bounds what the visitor reads of a page.
+	maxPage = 1 << 20
+	// maxSteps bounds the redirects and pages of one sign-in.
+	maxSteps = 20
+)
+
+// visitor signs in as a person with a browser without script would: it follows redirects, fills the forms that it finds and
+// keeps cookies. It knows the issuer's discovery address, an application's registration, and nothing else of the service.
+type visitor struct {
+	issuer, clientID, clientSecret, redirect string
+	http                                     *http.Client
+}
+
+// discovery is what the visitor reads of OpenID Connect Discovery §3.
+type discovery struct {
+	Issuer        string `json:"issuer"`
+	Authorization string `json:"authorization_endpoint"`
+	Token         string `json:"token_endpoint"`
+	UserInfo      string `json:"userinfo_endpoint"`
+}
+
+// outcome is what a person saw at the end of one sign-in.
+type outcome struct {
+	// signedIn is the upn of the ID token, empty when no token came.
+	signedIn string
+	// status, code, sentence and trace are of the page that stopped the sign-in.
+	status          int
+	code            int
+	sentence, trace string
+}
+
+var (
+	formPattern   = regexp.MustCompile(`(?s)<form\b([^>]*)>(.*?)</form>`)
+	inputPattern  = regexp.MustCompile(`<input\b([^>]*)>`)
+	attrPattern   = regexp.MustCompile(`([a-z-]+)="([^"]*)"`)
+	idTextPattern = `(?s)\bid="%s"[^>]*>(.*?)</`
+	tagPattern    = regexp.MustCompile(`<[^>]*>`)
+	digits        = regexp.MustCompile(`\d+`)
+)
+
+// attributes reads the attributes of a tag.
+func attributes(tag string) map[string]string {
+	out := map[string]string{}
+	for _, m := range attrPattern.FindAllStringSubmatch(tag, -1) {
+		out[m[1]] = html.UnescapeString(m[2])
+	}
+	return out
+}
+
+// textOf returns the text of the element with an id.
+func textOf(page, id string) string {
+	m := regexp.MustCompile(fmt.Sprintf(idTextPattern, id)).FindStringSubmatch(page)
+	if m == nil {
+		return ""
+	}
+	return strings.Join(strings.Fields(html.UnescapeString(tagPattern.ReplaceAllString(m[1], ""))), " ")
+}
+
+// newVisitor returns a visitor with an empty cookie jar.
+func newVisitor(issuer, clientID, clientSecret, redirect string, transport http.RoundTripper) *visitor {
+	jar, _ := cookiejar.New(nil) // never fails with nil options
+	return &visitor{issuer: issuer, clientID: clientID, clientSecret: clientSecret, redirect: redirect, http: &http.Client{
+		Jar: jar, Transport: transport, Timeout: 30 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+}
+
+// get fetches JSON.
+func (v *visitor) get(ctx context.Context, address string, out any) error {
+	resp, body, err := v.do(ctx, http.MethodGet, address, nil, "")
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s", address, resp.Status)
+	}
+	return json.Unmarshal(body, out)
+}
+
+// do sends one request and reads the answer.
+func (v *visitor) do(ctx context.Context, method, address string, form url.Values, origin string) (*http.Response, []byte, error) {
+	var body io.Reader
+	if form != nil {
+		body = strings.NewReader(form.Encode())
+	}
+	req, err := http.NewRequestWithContext(ctx, method, address, body)
+	if err != nil {
+		return nil, nil, err
+	}
+	if form != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	if origin != "" {
+		req.Header.Set("Origin", origin)
+		req.Header.Set("Sec-Fetch-Site", "same-origin")
+	}
+	resp, err := v.http.Do(req)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	page, err := io.ReadAll(io.LimitReader(resp.Body, maxPage))
+	return resp, page, err
+}
+
+// signIn plays one person: name, password, and what comes of it.
+func (v *visitor) signIn(ctx context.Context, name, password string) (outcome, error) {
+	var d discovery
+	if err := v.get(ctx, v.issuer+"/.well-known/openid-configuration", &d); err != nil {
+		return outcome{}, err
+	}
+	verifier, state, nonce := rand.Text()+rand.Text(), rand.Text(), rand.Text()
+	challenge := sha256.Sum256([]byte(verifier))
+	at := d.Authorization + "?" + url.Values{"response_type": {"code"}, "client_id": {v.clientID}, "redirect_uri": {v.redirect},
+		"scope": {"openid profile email groups"}, "state": {state}, "nonce": {nonce}, "code_challenge_method": {"S256"},
+		"code_challenge": {base64.RawURLEncoding.EncodeToString(challenge[:])}}.Encode()
+	method, form, origin, typed := http.MethodGet, url.Values(nil), "", false
+	for range maxSteps {
+		if strings.HasPrefix(at, v.redirect+"?") {
+			return v.redeem(ctx, d, at, state, nonce, verifier)
+		}
+		resp, body, err := v.do(ctx, method, at, form, origin)
+		if err != nil {
+			return outcome{}, err
+		}
+		if location := resp.Header.Get("Location"); location != "" {
+			next, err := resp.Request.URL.Parse(location)
+			if err != nil {
+				return outcome{}, err
+			}
+			at, method, form, origin = next.String(), http.MethodGet, nil, ""
+			continue
+		}
+		page := string(body)
+		if textOf(page, "error") != "" || textOf(page, "error-code") != "" || typed && resp.StatusCode >= 400 {
+			code, _ := strconv.Atoi(digits.FindString(textOf(page, "error-code"))) // 0 when the page shows none
+			return outcome{status: resp.StatusCode, code: code, sentence: textOf(page, "error-text"), trace: lastWord(textOf(page, "trace"))}, nil
+		}
+		next, values, err := v.fill(resp.Request.URL, page, name, password)
+		if err != nil {
+			return outcome{}, fmt.Errorf("%s (%s): %w", at, resp.Status, err)
+		}
+		typed = typed || values.Get("password") != ""
+		at, method, form, origin = next, http.MethodPost, values, resp.Request.URL.Scheme+"://"+resp.Request.URL.Host
+	}
+	return outcome{}, errors.New("the sign-in goes round in circles")
+}
+
+// fill completes the first form of a page: hidden fields as they are, the name and the password where they are asked for.
+func (v *visitor) fill(base *url.URL, page, name, password string) (address string, values url.Values, err error) {
+	m := formPattern.FindStringSubmatch(page)
+	if m == nil {
+		return "", nil, errors.New("the page has neither a form nor an error")
+	}
+	values = url.Values{}
+	for _, input := range inputPattern.FindAllStringSubmatch(m[2], -1) {
+		a := attributes(input[1])
+		switch {
+		case a["name"] == "":
+		case a["type"] == "password":
+			values.Set(a["name"], password)
+		case a["name"] == "username" && a["type"] != "hidden" && a["value"] == "":
+			values.Set(a["name"], name)
+		default:
+			values.Set(a["name"], a["value"])
+		}
+	}
+	target, err := base.Parse(attributes(m[1])["action"])
+	if err != nil {
+		return "", nil, err
+	}
+	return target.String(), values, nil
+}
+
+// redeem exchanges the code and reads the ID token's name. The token came over TLS straight from the issuer, which OIDC Core
+// §3.1.3.7 accepts in place of checking its signature; the sample application checks the signature too.
+func (v *visitor) redeem(ctx context.Context, d discovery, at, state, nonce, verifier string) (outcome, error) {
+	u, err := url.Parse(at)
+	if err != nil {
+		return outcome{}, err
+	}
+	q := u.Query()
+	switch {
+	case q.Get("state") != state:
+		return outcome{}, errors.New("the state did not come back")
+	case q.Get("iss") != d.Issuer:
+		return outcome{}, fmt.Errorf("iss is %q, not %q (RFC 9207)", q.Get("iss"), d.Issuer)
+	case q.Get("error") != "":
+		code, _ := strconv.Atoi(digits.FindString(q.Get("error_description"))) // 0 when there is none
+		return outcome{code: code, sentence: q.Get("error") + ": " + q.Get("error_description")}, nil
+	}
+	resp, body, err := v.do(ctx, http.MethodPost, d.Token, url.Values{"grant_type": {"authorization_code"}, "code": {q.Get("code")},
+		"redirect_uri": {v.redirect}, "client_id": {v.clientID}, "client_secret": {v.clientSecret}, "code_verifier": {verifier}}, "")
+	if err != nil {
+		return outcome{}, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return outcome{}, fmt.Errorf("the token endpoint answers %s: %s", resp.Status, body)
+	}
+	var tokens struct {
+		IDToken string `json:"id_token"`
+	}
+	if err := json.Unmarshal(body, &tokens); err != nil {
+		return outcome{}, err
+	}
+	parts := strings.Split(tokens.IDToken, ".")
+	if len(parts) != 3 {
+		return outcome{}, errors.New("the ID token is no JWS")
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return outcome{}, err
+	}
+	var claims struct {
+		Issuer string `json:"iss"`
+		Nonce  string `json:"nonce"`
+		UPN    string `json:"upn"`
+	}
+	if err := json.Unmarshal(raw, &claims); err != nil {
+		return outcome{}, err
+	}
+	if claims.Issuer != d.Issuer || claims.Nonce != nonce || claims.UPN == "" {
+		return outcome{}, fmt.Errorf("the ID token does not fit: %s", raw)
+	}
+	return outcome{status: http.StatusOK, signedIn: claims.UPN}, nil
+}
+
+// lastWord returns the last word of a text such as "Trace 4bf9…".
+func lastWord(s string) string {
+	fields := strings.Fields(s)
+	if len(fields) == 0 {
+		return ""
+	}
+	return fields[len(fields)-1]
+}

@@ -1,0 +1,194 @@
+package admin
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/service/audit"
+	"github.com/sallyport-auth/sallyport/service/fault"
+	"github.com/sallyport-auth/sallyport/service/fleet"
+	"github.com/sallyport-auth/sallyport/service/queue"
+	"github.com/sallyport-auth/sallyport/service/tenant"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+// agentJSON returns how an agent of this tenant is shown, knowing which are connected now.
+func (a *API) agentJSON(s tenant.Scope) func(fleet.Agent) Agent {
+	var attached []string
+	if a.cfg.Attached != nil {
+		attached = a.cfg.Attached(s)
+	}
+	return func(x fleet.Agent) Agent {
+		return Agent{ID: x.ID, Name: x.Name, Directory: x.DirectoryID, Host: x.Host, OS: x.OS, Version: x.Version,
+			State: string(x.State), Connected: slices.Contains(attached, x.ID), KeyID: x.Key.ID(),
+			CertificateSerial: x.CertificateSerial, CertificateNotAfter: x.CertificateNotAfter.UTC(), Address: x.Address,
+			LastSeen: x.LastSeen, RevokedAt: x.RevokedAt, RevokedReason: x.RevokedReason, Created: x.Created.UTC()}
+	}
+}
+
+// findAgent finds an agent by id, else by its name, which is unique within the tenant.
+func (a *API) findAgent(ctx context.Context, r *request) (fleet.Agent, error) {
+	wanted := r.PathValue("agent")
+	x, err := a.cfg.Fleet.ByID(ctx, r.scope, wanted)
+	if missing(err) {
+		x, err = a.cfg.Fleet.ByName(ctx, r.scope, wanted)
+	}
+	if missing(err) {
+		return x, fault.Newf(wire.NotFound, "no agent %q", wanted)
+	}
+	return x, err
+}
+
+// announce tells every gateway that an agent's standing has changed. A failure is logged only: gateways look for themselves
+// every second.
+func (a *API) announce(r *request, agent string) {
+	if a.cfg.Queue == nil {
+		return
+	}
+	if err := a.cfg.Queue.Announce(queue.Change{Tenant: r.tenant.ID, Agent: agent}); err != nil {
+		a.cfg.Logger.Warn("fleet change not announced", "agent", agent, "error", err)
+	}
+}
+
+func (a *API) listAgents(ctx context.Context, r *request) (int, any, error) {
+	after, limit, err := r.window()
+	if err != nil {
+		return 0, nil, err
+	}
+	rows, err := a.cfg.Fleet.List(ctx, r.scope, after, limit)
+	if err != nil {
+		return 0, nil, err
+	}
+	return page(rows, limit, a.agentJSON(r.scope), func(x fleet.Agent) string { return x.ID })
+}
+
+func (a *API) showAgent(ctx context.Context, r *request) (int, any, error) {
+	x, err := a.findAgent(ctx, r)
+	return shown(http.StatusOK, x, err, a.agentJSON(r.scope))
+}
+
+func (a *API) renameAgent(ctx context.Context, r *request) (int, any, error) {
+	in, err := decode[AgentInput](r)
+	if err != nil {
+		return 0, nil, err
+	}
+	x, err := a.findAgent(ctx, r)
+	if err != nil {
+		return 0, nil, err
+	}
+	x, err = a.cfg.Fleet.Rename(ctx, r.scope, x.ID, in.Name, r.now)
+	return shown(http.StatusOK, x, err, a.agentJSON(r.scope))
+}
+
+func (a *API) revokeAgent(ctx context.Context, r *request) (int, any, error) {
+	in, err := decode[RevokeInput](r)
+	if err != nil {
+		return 0, nil, err
+	}
+	x, err := a.findAgent(ctx, r)
+	if err != nil {
+		return 0, nil, err
+	}
+	if err := a.cfg.Fleet.Revoke(ctx, r.scope, x.ID, in.Reason, r.now); err != nil {
+		return 0, nil, err
+	}
+	a.announce(r, x.ID)
+	x, err = a.cfg.Fleet.ByID(ctx, r.scope, x.ID)
+	return shown(http.StatusOK, x, err, a.agentJSON(r.scope))
+}
+
+func (a *API) removeAgent(ctx context.Context, r *request) (int, any, error) {
+	x, err := a.findAgent(ctx, r)
+	if err != nil {
+		return 0, nil, err
+	}
+	if err := a.cfg.Fleet.Remove(ctx, r.scope, x.ID); err != nil {
+		return 0, nil, err
+	}
+	a.announce(r, x.ID)
+	return done(nil)
+}
+
+func tokenJSON(t fleet.Token) AgentToken {
+	return AgentToken{ID: t.ID, Directory: t.DirectoryID, Note: t.Note, UsesLeft: t.UsesLeft, Expires: t.Expires.UTC(), Created: t.Created.UTC()}
+}
+
+func (a *API) listTokens(ctx context.Context, r *request) (int, any, error) {
+	rows, err := a.cfg.Fleet.Tokens(ctx, r.scope)
+	if err != nil {
+		return 0, nil, err
+	}
+	return whole(rows, tokenJSON)
+}
+
+func (a *API) createToken(ctx context.Context, r *request) (int, any, error) {
+	in, err := decode[AgentTokenInput](r)
+	if err != nil {
+		return 0, nil, err
+	}
+	life := time.Duration(in.LifeSeconds) * time.Second
+	if in.LifeSeconds == 0 {
+		life = enrolTokenLife
+	}
+	if life < 0 || life > maxEnrolTokenLife || in.LifeSeconds > int(maxEnrolTokenLife.Seconds()) {
+		return 0, nil, fault.Newf(wire.BadRequest, "an enrolment token lives at most %d days", int(maxEnrolTokenLife.Hours()/24))
+	}
+	d, err := a.findDirectory(ctx, r.scope, in.Directory)
+	if err != nil {
+		return 0, nil, err
+	}
+	t, secret, err := a.cfg.Fleet.CreateToken(ctx, r.scope, fleet.NewToken{DirectoryID: d.ID, Note: in.Note, Uses: max(in.Uses, 1), Life: life}, r.now)
+	return shown(http.StatusCreated, t, err, func(t fleet.Token) AgentToken {
+		out := tokenJSON(t)
+		out.Secret = secret
+		return out
+	})
+}
+
+func (a *API) removeToken(ctx context.Context, r *request) (int, any, error) {
+	return done(a.cfg.Fleet.RemoveToken(ctx, r.scope, r.PathValue("token")))
+}
+
+func signInJSON(s audit.SignIn) SignIn {
+	out := SignIn{ID: s.ID, At: s.At.UTC(), Trace: s.Trace, Name: s.TypedName, NameForm: s.NameForm, User: s.Person, App: s.App,
+		Address: s.Address, Outcome: s.Outcome, Code: s.Code, Reason: s.Reason, Diagnostic: s.Diagnostic,
+		Directory: s.Directory, Agent: s.Agent, Gateway: s.Gateway, DC: s.DC}
+	for _, stop := range s.Stops {
+		out.Stops = append(out.Stops, Stop{Name: stop.Name, Micros: stop.At.Microseconds()})
+	}
+	return out
+}
+
+func (a *API) listSignIns(ctx context.Context, r *request) (int, any, error) {
+	q := r.URL.Query()
+	f := audit.Filter{Trace: q.Get("trace"), TypedName: q.Get("name"), Limit: pageSize}
+	if s := q.Get("limit"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 || n > maxPageSize {
+			return 0, nil, fault.Newf(wire.BadRequest, "limit must be a number from 1 to %d", maxPageSize)
+		}
+		f.Limit = n
+	}
+	if s := q.Get("since"); s != "" {
+		since, err := time.Parse(time.RFC3339, s)
+		if err != nil {
+			return 0, nil, fault.New(wire.BadRequest, "since must be a time as in RFC 3339")
+		}
+		f.Since = since
+	}
+	if s := q.Get("user"); s != "" {
+		u, err := a.findUser(ctx, r.scope, s)
+		if err != nil {
+			return 0, nil, err
+		}
+		f.Person = u.ID
+	}
+	rows, err := a.cfg.Audit.List(ctx, r.scope, f)
+	if err != nil {
+		return 0, nil, err
+	}
+	return whole(rows, signInJSON)
+}

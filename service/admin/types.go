@@ -1,0 +1,200 @@
+package admin
+
+import (
+	"time"
+
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+// The JSON of the API. Times are RFC 3339 in UTC; a zero time is left out.
+
+// Tenant is a customer organisation.
+type Tenant struct {
+	ID          string    `json:"id"`
+	Name        string    `json:"name"`
+	DisplayName string    `json:"display_name"`
+	Color       string    `json:"color"`
+	Issuer      string    `json:"issuer"`
+	Created     time.Time `json:"created"`
+	Changed     time.Time `json:"changed"`
+}
+
+// TenantInput creates or, with the fields that are set, changes a tenant. Name cannot change: issuers hold it.
+type TenantInput struct {
+	Name        string  `json:"name,omitempty"`
+	DisplayName *string `json:"display_name,omitempty"`
+	Color       *string `json:"color,omitempty"`
+}
+
+// Directory is an AD forest or domain that the tenant has connected.
+type Directory struct {
+	ID         string    `json:"id"`
+	Name       string    `json:"name"`
+	Evaluation bool      `json:"evaluation"`
+	Created    time.Time `json:"created"`
+	Changed    time.Time `json:"changed"`
+}
+
+// DirectoryInput creates or renames a directory. Evaluation marks it as not a real one, for good.
+type DirectoryInput struct {
+	Name       string `json:"name"`
+	Evaluation bool   `json:"evaluation,omitempty"`
+}
+
+// Domain is a DNS suffix and how its users' passwords are checked: kind "pass-through" (by Directory) or "cloud".
+type Domain struct {
+	Name       string    `json:"name"`
+	Kind       string    `json:"kind"`
+	Directory  string    `json:"directory,omitempty"`
+	AdmitUsers bool      `json:"admit_users"`
+	Created    time.Time `json:"created"`
+	Changed    time.Time `json:"changed"`
+}
+
+// DomainInput creates or changes a domain. Directory may be an id or a name.
+type DomainInput struct {
+	Name       string  `json:"name,omitempty"`
+	Kind       *string `json:"kind,omitempty"`
+	Directory  *string `json:"directory,omitempty"`
+	AdmitUsers *bool   `json:"admit_users,omitempty"`
+}
+
+// User is a person.
+type User struct {
+	ID          string    `json:"id"`
+	UPN         string    `json:"upn"`
+	Source      string    `json:"source"`
+	Directory   string    `json:"directory,omitempty"`
+	Anchor      string    `json:"anchor,omitempty"`
+	DisplayName string    `json:"display_name,omitempty"`
+	GivenName   string    `json:"given_name,omitempty"`
+	FamilyName  string    `json:"family_name,omitempty"`
+	Email       string    `json:"email,omitempty"`
+	Groups      []string  `json:"groups,omitempty"`
+	Role        string    `json:"role,omitempty"`
+	Disabled    bool      `json:"disabled"`
+	Created     time.Time `json:"created"`
+	Changed     time.Time `json:"changed"`
+}
+
+// UserInput creates or changes a user. Password is for cloud-only users, on creation; later PUT …/password.
+type UserInput struct {
+	UPN         string    `json:"upn,omitempty"`
+	Source      string    `json:"source,omitempty"`
+	Directory   string    `json:"directory,omitempty"`
+	DisplayName *string   `json:"display_name,omitempty"`
+	GivenName   *string   `json:"given_name,omitempty"`
+	FamilyName  *string   `json:"family_name,omitempty"`
+	Email       *string   `json:"email,omitempty"`
+	Groups      *[]string `json:"groups,omitempty"`
+	Role        *string   `json:"role,omitempty"`
+	Disabled    *bool     `json:"disabled,omitempty"`
+}
+
+// App is a registered application. Secret is set only in the answer that made it.
+type App struct {
+	ID             string    `json:"id"`
+	Name           string    `json:"name"`
+	RedirectURIs   []string  `json:"redirect_uris"`
+	PostLogoutURIs []string  `json:"post_logout_uris,omitempty"`
+	Public         bool      `json:"public"`
+	Algorithm      string    `json:"algorithm"`
+	GroupClaims    bool      `json:"group_claims"`
+	Disabled       bool      `json:"disabled"`
+	Secret         string    `json:"secret,omitempty"`
+	Created        time.Time `json:"created"`
+	Changed        time.Time `json:"changed"`
+}
+
+// AppInput creates or changes an app.
+type AppInput struct {
+	Name           *string   `json:"name,omitempty"`
+	RedirectURIs   *[]string `json:"redirect_uris,omitempty"`
+	PostLogoutURIs *[]string `json:"post_logout_uris,omitempty"`
+	Public         bool      `json:"public,omitempty"`
+	Algorithm      *string   `json:"algorithm,omitempty"`
+	GroupClaims    *bool     `json:"group_claims,omitempty"`
+	Disabled       *bool     `json:"disabled,omitempty"`
+}
+
+// Agent is a member of the fleet. Connected tells whether a gateway of the answering process holds its stream.
+type Agent struct {
+	ID                  string    `json:"id"`
+	Name                string    `json:"name"`
+	Directory           string    `json:"directory"`
+	Host                string    `json:"host"`
+	OS                  string    `json:"os"`
+	Version             string    `json:"version"`
+	State               string    `json:"state"`
+	Connected           bool      `json:"connected"`
+	KeyID               string    `json:"key_id"`
+	CertificateSerial   string    `json:"certificate_serial"`
+	CertificateNotAfter time.Time `json:"certificate_not_after"`
+	Address             string    `json:"address,omitempty"`
+	LastSeen            time.Time `json:"last_seen,omitzero"`
+	RevokedAt           time.Time `json:"revoked_at,omitzero"`
+	RevokedReason       string    `json:"revoked_reason,omitempty"`
+	Created             time.Time `json:"created"`
+}
+
+// AgentInput renames an agent.
+type AgentInput struct {
+	Name string `json:"name"`
+}
+
+// RevokeInput says why an agent is revoked.
+type RevokeInput struct {
+	Reason string `json:"reason"`
+}
+
+// AgentToken is a one-time (or few-times) enrolment token. Secret is set only in the answer that made it.
+type AgentToken struct {
+	ID        string    `json:"id"`
+	Directory string    `json:"directory"`
+	Note      string    `json:"note,omitempty"`
+	UsesLeft  int       `json:"uses_left"`
+	Expires   time.Time `json:"expires"`
+	Secret    string    `json:"secret,omitempty"`
+	Created   time.Time `json:"created"`
+}
+
+// AgentTokenInput makes an enrolment token. Uses 0 means 1; LifeSeconds 0 means a day.
+type AgentTokenInput struct {
+	Directory   string `json:"directory"`
+	Note        string `json:"note,omitempty"`
+	Uses        int    `json:"uses,omitempty"`
+	LifeSeconds int    `json:"life_seconds,omitempty"`
+}
+
+// SignIn is one record of the sign-in log.
+type SignIn struct {
+	ID         string    `json:"id"`
+	At         time.Time `json:"at"`
+	Trace      string    `json:"trace"`
+	Name       string    `json:"name"`
+	NameForm   string    `json:"name_form,omitempty"`
+	User       string    `json:"user,omitempty"`
+	App        string    `json:"app,omitempty"`
+	Address    string    `json:"address,omitempty"`
+	Outcome    string    `json:"outcome"`
+	Code       wire.Code `json:"code"`
+	Reason     string    `json:"reason,omitempty"`
+	Diagnostic string    `json:"diagnostic,omitempty"`
+	Directory  string    `json:"directory,omitempty"`
+	Agent      string    `json:"agent,omitempty"`
+	Gateway    string    `json:"gateway,omitempty"`
+	DC         string    `json:"dc,omitempty"`
+	Stops      []Stop    `json:"stops,omitempty"`
+}
+
+// Stop is a place on the path of a sign-in and when it was reached, in microseconds since the password was posted.
+type Stop struct {
+	Name   string `json:"name"`
+	Micros int64  `json:"us"`
+}
+
+// Page is one page of a list; Next, when not empty, is the "after" of the following page.
+type Page[T any] struct {
+	Items []T    `json:"items"`
+	Next  string `json:"next,omitempty"`
+}

@@ -1,0 +1,20 @@
+package service
+
+import "time"
+
+const (
+	// readHeaderTimeout: a header is a few kilobytes; ten seconds is generous even on a bad phone.
+	readHeaderTimeout = 10 * time.Second
+	// readTimeout bounds a whole request; the largest body is a few kilobytes.
+	readTimeout = 30 * time.Second
+	// writeTimeout must leave the 15 s of a password check, the retry included.
+	writeTimeout = 45 * time.Second
+	// idleTimeout is how long a kept connection waits for the next click.
+	idleTimeout = 2 * time.Minute
+	// maxHeaderBytes: cookies and a long authorization request fit; more is refused early.
+	maxHeaderBytes = 32 << 10
+	// certificatePoll is how often certificate files are looked at for a renewal.
+	certificatePoll = time.Minute
+	// readyTimeout bounds one readiness probe, so that a hung database shows as not ready and not as a hung probe.
+	readyTimeout = 2 * time.Second
+)
