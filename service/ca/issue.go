@@ -48,7 +48,7 @@ func (a *Authority) Issue(scope tenant.Scope, agentID string, pub crypto.PublicK
 	if err != nil {
 		return Certificate{}, err
 	}
-	if err := checkKey(pub); err != nil {
+	if err := CheckKey(pub); err != nil {
 		return Certificate{}, err
 	}
 	uri := a.identityOf(tenantID, agentID).URI()
@@ -80,8 +80,9 @@ func (a *Authority) Issue(scope tenant.Scope, agentID string, pub crypto.PublicK
 	return Certificate{DER: der, Chain: [][]byte{der}, Serial: SerialOf(cert), NotAfter: cert.NotAfter}, nil
 }
 
-// checkKey accepts the keys that agents' key stores (software, TPM 2.0, PKCS #11) make, at today's strengths.
-func checkKey(pub crypto.PublicKey) error {
+// CheckKey refuses, with [ErrKey], a public key that [Authority.Issue] would not sign. It accepts what agents' key stores
+// (software, TPM 2.0, PKCS #11) make, at today's strengths.
+func CheckKey(pub crypto.PublicKey) error {
 	switch k := pub.(type) {
 	case *ecdsa.PublicKey:
 		if k.Curve == elliptic.P256() || k.Curve == elliptic.P384() {

@@ -2,8 +2,6 @@ package keyring
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
@@ -42,7 +40,7 @@ func line(ctx context.Context, q db.Querier, tenantID, algorithm string) ([]key,
 func byID(ctx context.Context, q db.Querier, tenantID, id string) (k key, ok bool, err error) {
 	k, err = scanKey(q.QueryRowContext(ctx, `SELECT id, algorithm, public_jwk, created_at, active_at, retire_at, remove_at
 		FROM signing_key WHERE tenant_id = $1 AND id = $2`, tenantID, id))
-	if errors.Is(err, sql.ErrNoRows) {
+	if db.NoRow(err) {
 		return key{}, false, nil
 	}
 	return k, err == nil, err

@@ -1,0 +1,49 @@
+package fleet
+
+import "time"
+
+const (
+	// TokenPrefix makes an enrolment secret recognisable: to the person who pastes it, and to programs that search
+	// repositories and chats for leaked secrets.
+	TokenPrefix = "sallyport-enrol-"
+
+	// secretSize: 256 bits cannot be guessed, so the stored hash needs neither salt nor slowness.
+	secretSize = 32
+
+	// defaultTokenLife is enough to walk to the server; defaultUses is one host.
+	defaultTokenLife = 24 * time.Hour
+	defaultUses      = 1
+
+	// maxTokenLife and maxUses bound what a leaked token is worth; a fleet has forty agents by default.
+	maxTokenLife = 90 * 24 * time.Hour
+	maxUses      = 100
+
+	// maxTokens bounds the tokens that a tenant has at one time, over ones included until they are swept.
+	maxTokens = 1000
+
+	// Lengths, in bytes, of what an agent says of itself and people read: names of hosts have at most 253, and the others
+	// are one line in a table.
+	maxName    = 64
+	maxHost    = 253
+	maxText    = 128
+	maxNote    = 200
+	maxReason  = 200
+	maxCSRSize = 8 << 10
+
+	// maxEnvelopeKey is far above the key of any suite; ParsePublicKey knows the exact size.
+	maxEnvelopeKey = 4 << 10
+
+	// nameTries bounds the search for a free name: "host-2", "host-3" …
+	nameTries = 1000
+
+	// enrolTries is how often an enrolment is tried when another one took the name in the meantime.
+	enrolTries = 5
+
+	// Page sizes of List.
+	defaultPage = 100
+	maxPage     = 1000
+
+	// standingChunk is how many agents one query of Standing asks for. Queries are padded to it, so that they are one
+	// prepared statement.
+	standingChunk = 128
+)
