@@ -65,10 +65,11 @@ gotests() {
 }
 
 postgres() {
-    go run ./service/db/dbtest/with-postgres go test -count=1 ./service/... 2>&1 | tee "$results/postgres.log" |
-        grep -vE '^ok |no test files'
-    grep -q 'PostgreSQL is missing' "$results/postgres.log" && echo 'stores on PostgreSQL: postgresql is missing' >> "$results/skipped"
-    grep -qE '^ok .*service/tenant' "$results/postgres.log" && ! grep -qE '^(FAIL|---? FAIL|panic)' "$results/postgres.log"
+    go run ./service/db/dbtest/with-postgres go test -count=1 ./service/... > "$results/postgres.log" 2>&1
+    status=$?
+    grep -v 'no test files' "$results/postgres.log"
+    grep 'with-postgres: skipped' "$results/postgres.log" >> "$results/skipped"
+    return "$status"
 }
 
 demo() {
