@@ -1,0 +1,340 @@
+package directory_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+func ad(sub string) string {
+	return "80090308: LdapErr: DSID-0C0903A9, comment: AcceptSecurityContext error, data " + sub + ", v1db1"
+}
+
+func TestFromDiagnostic(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		code   int
+		text   string
+		reason wire.Reason // "" for no verdict
+		win32  int
+		code2  wire.Code // of the trouble
+	}{
+		{"success", 0, "", wire.Accepted, 0, 0},
+		{"success with text", 0, ad("52e"), wire.Accepted, 0, 0},
+		{"wrong", 49, ad("52e"), wire.BadPassword, 1326, 0},
+		{"wrong, NUL", 49, ad("52e") + "\x00", wire.BadPassword, 1326, 0},
+		{"wrong, NUL at once", 49, "data 52e\x00", wire.BadPassword, 1326, 0},
+		{"wrong, end of text", 49, "data 52e", wire.BadPassword, 1326, 0},
+		{"wrong, capitals", 49, "data 52E, v", wire.BadPassword, 1326, 0},
+		{"wrong, leading zeros", 49, "data 0000052e, v", wire.BadPassword, 1326, 0},
+		{"unknown", 49, ad("525"), wire.NoSuchUser, 1317, 0},
+		{"restricted", 49, ad("52f"), wire.AccountRestricted, 1327, 0},
+		{"hours", 49, ad("530"), wire.LogonHours, 1328, 0},
+		{"workstation", 49, ad("531"), wire.Workstation, 1329, 0},
+		{"expired", 49, ad("532"), wire.PasswordExpired, 1330, 0},
+		{"disabled", 49, ad("533"), wire.AccountDisabled, 1331, 0},
+		{"groups", 49, ad("568"), wire.TooManyGroups, 1384, 0},
+		{"account expired", 49, ad("701"), wire.AccountExpired, 1793, 0},
+		{"must change", 49, ad("773"), wire.MustChange, 1907, 0},
+		{"locked", 49, ad("775"), wire.AccountLocked, 1909, 0},
+		{"another version", 49, "8009030C: LdapErr: DSID-0C090334, comment: AcceptSecurityContext error, data 775, v4f7c", wire.AccountLocked, 1909, 0},
+		{"no text", 49, "", wire.BadPassword, 0, 0},
+		{"another directory", 49, "invalid credentials", wire.BadPassword, 0, 0},
+		{"metadata is not data", 49, "metadata_x data_1 data nothing, data 52e, v1", wire.BadPassword, 1326, 0},
+		{"first number counts", 49, "data 775, data 52e", wire.AccountLocked, 1909, 0},
+
+		{"unknown sub-code", 49, ad("999"), "", 0, wire.DirectoryUnusable},
+		{"zero", 49, ad("0"), "", 0, wire.DirectoryUnusable},
+		{"an organisational unit", 49, ad("1f"), "", 0, wire.DirectoryUnusable},
+		{"Windows' word that LDAP never uses", 49, ad("52b"), "", 0, wire.DirectoryUnusable},
+		{"no logon server", 49, ad("51f"), "", 0, wire.DirectoryUnreachable},
+		{"clock", 49, ad("576"), "", 0, wire.ClockSkew},
+		{"starting", 49, ad("548"), "", 0, wire.DirectoryUnreachable},
+		{"52e under another result", 1, ad("52e"), "", 0, wire.DirectoryUnusable},
+		{"775 under another result", 53, ad("775"), "", 0, wire.DirectoryUnusable},
+		{"protocol", 2, "", "", 0, wire.DirectoryUnusable},
+		{"needs TLS", 8, "BindSimple: Transport encryption required.", "", 0, wire.DirectoryUnusable},
+		{"referral", 10, "", "", 0, wire.DirectoryUnusable},
+		{"busy", 51, "", "", 0, wire.DirectoryUnreachable},
+		{"unavailable", 52, "00000000: LdapErr: DSID-0C090627, comment: data 52e, v", "", 0, wire.DirectoryUnreachable},
+		{"other", 80, "", "", 0, wire.DirectoryUnusable},
+		{"out of range", 65535, "", "", 0, wire.DirectoryUnusable},
+		{"negative", -1, "", "", 0, wire.DirectoryUnusable},
+	} {
+		v, ok := directory.FromDiagnostic(c.code, c.text)
+		if ok != (c.reason != "") || v.Reason != c.reason || v.Win32 != c.win32 {
+			t.Errorf("%s: %+v, %v", c.name, v, ok)
+		}
+		if !ok && directory.TroubleCode(c.code, c.text) != c.code2 {
+			t.Errorf("%s: trouble %d, want %d", c.name, directory.TroubleCode(c.code, c.text), c.code2)
+		}
+	}
+	v, _ := directory.FromDiagnostic(49, ad("52e")+"\x00")
+	if v.Diagnostic != ad("52e") {
+		t.Errorf("diagnostic %q", v.Diagnostic)
+	}
+}
+
+// A number too long to be one, or cut off by the limit on the text, must not become another number.
+func TestNoNumberIsMadeUp(t *testing.T) {
+	for _, text := range []string{
+		"data " + strings.Repeat("0", 9) + "52e",
+		"data 52eg",
+		"data 52e_",
+		"data  52e",
+		"data -52e",
+	} {
+		if v, ok := directory.FromDiagnostic(49, text); !ok || v.Reason != wire.BadPassword || v.Win32 != 0 {
+			t.Errorf("%q: %+v, %v", text, v, ok)
+		}
+	}
+}
+
+func TestShown(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                          "",
+		"a\x00b\n\r\tc\x1b[31m":     "abc[31m",
+		"  data 52e\x00":            "data 52e",
+		"\xff\xfe bad":              "bad",
+		"\u202eright to left\u200b": "right to left",
+		strings.Repeat("ü", 500):    strings.Repeat("ü", 160),
+	} {
+		if got := directory.Shown(in); got != want {
+			t.Errorf("Shown(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func FuzzFromDiagnostic(f *testing.F) {
+	f.Add(49, ad("52e"))
+	f.Add(49, ad("775")+"\x00")
+	f.Add(49, "data ")
+	f.Add(0, "")
+	f.Add(51, "data ffffffff")
+	f.Fuzz(func(t *testing.T, code int, text string) {
+		v, ok := directory.FromDiagnostic(code, text)
+		if ok != v.Reason.Known() {
+			t.Fatalf("%v, %v", v, ok)
+		}
+		if ok && v.Reason.Right() != (code == 0) {
+			t.Fatalf("result %d became %s", code, v.Reason)
+		}
+		if !ok {
+			if _, known := wire.Lookup(directory.TroubleCode(code, text)); !known {
+				t.Fatal("a trouble that is not in the catalogue")
+			}
+		}
+		if !utf8.ValidString(v.Diagnostic) || utf8.RuneCountInString(v.Diagnostic) > 160 ||
+			strings.ContainsFunc(v.Diagnostic, unicode.IsControl) {
+			t.Fatalf("diagnostic %q", v.Diagnostic)
+		}
+	})
+}
+
+func names(found []directory.Explanation) string {
+	var n []string
+	for _, e := range found {
+		n = append(n, strings.TrimPrefix(e.Name, "ERROR_"))
+	}
+	return strings.Join(n, " ")
+}
+
+func TestExplain(t *testing.T) {
+	for question, want := range map[string]string{
+		"52e":                     "LOGON_FAILURE",
+		"52E":                     "LOGON_FAILURE",
+		"0x52e":                   "LOGON_FAILURE",
+		"data 52e":                "LOGON_FAILURE",
+		ad("52e") + "\x00":        "LOGON_FAILURE",
+		" 1326\n":                 "LOGON_FAILURE",
+		"win32 1326":              "LOGON_FAILURE",
+		"ERROR_LOGON_FAILURE":     "LOGON_FAILURE",
+		"error_logon_failure":     "LOGON_FAILURE",
+		"bad_password":            "LOGON_FAILURE WRONG_PASSWORD",
+		"0xC000006D":              "LOGON_FAILURE",
+		"c000006d":                "LOGON_FAILURE",
+		"-1073741715":             "LOGON_FAILURE",
+		"0xC000006A":              "LOGON_FAILURE WRONG_PASSWORD",
+		"0x8007052E":              "LOGON_FAILURE",
+		"STATUS_LOGON_FAILURE":    "LOGON_FAILURE",
+		"50126":                   "LOGON_FAILURE NO_SUCH_USER WRONG_PASSWORD invalidCredentials",
+		"AADSTS50126":             "LOGON_FAILURE NO_SUCH_USER WRONG_PASSWORD invalidCredentials",
+		"24":                      "LOGON_FAILURE WRONG_PASSWORD",
+		"0x18":                    "LOGON_FAILURE WRONG_PASSWORD",
+		"Kerberos 24":             "LOGON_FAILURE WRONG_PASSWORD",
+		"KDC_ERR_PREAUTH_FAILED":  "LOGON_FAILURE WRONG_PASSWORD",
+		"532":                     "PASSWORD_EXPIRED",
+		"data 532":                "PASSWORD_EXPIRED",
+		"1330":                    "PASSWORD_EXPIRED",
+		"50144":                   "PASSWORD_EXPIRED PASSWORD_MUST_CHANGE",
+		"775":                     "ACCOUNT_LOCKED_OUT",
+		"0xC0000234":              "ACCOUNT_LOCKED_OUT",
+		"18":                      "ACCOUNT_LOCKED_OUT ACCOUNT_DISABLED ACCOUNT_EXPIRED INVALID_LOGON_HOURS",
+		"701":                     "ACCOUNT_EXPIRED",
+		"31":                      "GEN_FAILURE WRONG_TARGET_NAME", // Win32 and Kerberos
+		"data 31":                 "",                              // a sub-code is hexadecimal, and 0x31 means nothing
+		"1f":                      "GEN_FAILURE",
+		"52":                      "KRB_ERR_RESPONSE_TOO_BIG unavailable", // Kerberos and LDAP
+		"ldap 52":                 "unavailable",
+		"LDAP result 51":          "busy",
+		"80013":                   "TIME_SKEW",
+		"90020":                   "lost-after-fence",
+		"lost-after-fence":        "lost-after-fence",
+		"90030":                   "envelope-stale",
+		"80001":                   "no-agent",
+		"STATUS_ACCOUNT_DISABLED": "ACCOUNT_DISABLED",
+
+		"":                               "",
+		"0":                              "",
+		"0x":                             "",
+		"-1":                             "",
+		"data":                           "",
+		"999999":                         "",
+		"99999999999999999999999":        "",
+		"-99999999999":                   "",
+		"hello":                          "",
+		"accepted":                       "",
+		strings.Repeat("data 52e ", 200): "",
+	} {
+		if got := names(directory.Explain(question)); got != want {
+			t.Errorf("Explain(%.40q) = %q, want %q", question, got, want)
+		}
+	}
+	text := directory.Explain("52e")[0].String()
+	if text != "ERROR_LOGON_FAILURE, data 52e, Win32 1326, NTSTATUS 0xC000006D, NTSTATUS 0xC000006A, Kerberos 24, code 50126: "+
+		"The name or the password is wrong; the directory does not say which." {
+		t.Error(text)
+	}
+}
+
+// Every entry is found by each of its own numbers, says something, and agrees with the parser.
+func TestTableIsWhole(t *testing.T) {
+	found := func(question, name string) {
+		t.Helper()
+		for _, e := range directory.Explain(question) {
+			if e.Name == name {
+				return
+			}
+		}
+		t.Errorf("Explain(%q) does not find %s", question, name)
+	}
+	seen := 0
+	for _, c := range wire.Catalogue() {
+		all := directory.Explain(c.Code.String())
+		if len(all) == 0 {
+			t.Errorf("code %d has no explanation", c.Code)
+		}
+		for _, e := range all {
+			seen++
+			if e.Words == "" || e.Remedy == "" || e.Name == "" {
+				t.Errorf("%s says nothing", e.Name)
+			}
+			found(e.Name, e.Name)
+			if e.Win32 != 0 {
+				found(fmt.Sprint(e.Win32), e.Name)
+				found("data "+e.SubCode(), e.Name)
+			}
+			for _, s := range e.NTStatus {
+				found(fmt.Sprintf("0x%08X", s), e.Name)
+				found(fmt.Sprintf("%d", int32(s)), e.Name)
+			}
+			for _, k := range e.Kerberos {
+				found(fmt.Sprintf("kerberos %d", k), e.Name)
+			}
+			if v, ok := directory.FromDiagnostic(49, ad(e.SubCode())); ok && e.Win32 != 0 && v.Reason != e.Reason {
+				t.Errorf("data %s is %q to the parser and %q to the table", e.SubCode(), v.Reason, e.Reason)
+			}
+		}
+	}
+	if seen < 40 {
+		t.Errorf("only %d entries", seen)
+	}
+	for _, r := range []wire.Reason{wire.BadPassword, wire.NoSuchUser, wire.AccountLocked, wire.AccountRestricted, wire.AccountDisabled,
+		wire.AccountExpired, wire.PasswordExpired, wire.MustChange, wire.LogonHours, wire.Workstation, wire.TooManyGroups} {
+		if _, ok := wire.Lookup(directory.CodeOf(r)); !ok || directory.CodeOf(r) == wire.DirectoryUnusable {
+			t.Errorf("%s has code %d", r, directory.CodeOf(r))
+		}
+	}
+	if directory.CodeOf(wire.Accepted) != 0 || directory.CodeOf("") != wire.DirectoryUnusable || directory.CodeOf("new") != wire.DirectoryUnusable {
+		t.Error("accepted and unknown reasons")
+	}
+}
+
+func FuzzExplain(f *testing.F) {
+	for _, s := range []string{"52e", "data 532", "0xC000006D", "-1073741715", "AADSTS50126", "KDC_ERR_POLICY", "ldap result 51", ad("775"), "0x"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, q string) {
+		seen := map[string]bool{}
+		for _, e := range directory.Explain(q) {
+			if e.Words == "" || e.Name == "" || seen[e.Name] {
+				t.Fatalf("%+v", e)
+			}
+			seen[e.Name] = true
+			_ = e.String()
+		}
+	})
+}
+
+func TestRefuse(t *testing.T) {
+	fence := func(context.Context) error { return nil }
+	check := func(name, password string) directory.Check {
+		return directory.Check{Name: name, Password: wire.NewSecret([]byte(password)), Fence: fence}
+	}
+	long := strings.Repeat("x", 1025)
+	for name, c := range map[string]directory.Check{
+		"empty password":    check("n", ""),
+		"zero password":     {Name: "n", Fence: fence},
+		"NUL":               check("n", "\x00"),
+		"NUL inside":        check("n", "secret\x00junk"),
+		"NUL in the name":   check("n\x00", "secret"),
+		"long password":     check("n", long),
+		"long name":         check(long, "secret"),
+		"empty name":        check("", "secret"),
+		"nothing but fence": {Fence: fence},
+	} {
+		e := c.Refuse()
+		if e == nil || e.Code != wire.PasswordUnusable || e.Fenced || !errors.Is(e, directory.ErrUnusable) {
+			t.Errorf("%s: %v", name, e)
+			continue
+		}
+		if strings.Contains(e.Error(), "secret") {
+			t.Errorf("%s: the error holds the password: %v", name, e)
+		}
+	}
+	if e := (directory.Check{Name: "n", Password: wire.NewSecret([]byte("p"))}).Refuse(); e == nil || e.Code != wire.Internal {
+		t.Errorf("no fence: %v", e)
+	}
+	for _, c := range []directory.Check{check("n", "p"), check(long[:1024], long[:1024]), check(" ", " "), check("n", "\xff\xfe\n\t\x01")} {
+		if e := c.Refuse(); e != nil {
+			t.Errorf("%d and %d bytes: %v", len(c.Name), c.Password.Len(), e)
+		}
+	}
+}
+
+func TestErrorText(t *testing.T) {
+	cause := errors.New("connection reset")
+	for _, c := range []struct {
+		e    directory.Error
+		want string
+	}{
+		{directory.Error{Code: wire.DirectoryTimeout, Fenced: true, DC: "dc1:636", Cause: cause}, "80002: dc1:636: the password had been sent: connection reset"},
+		{directory.Error{Code: wire.DirectoryUnreachable, Cause: cause}, "80007: the password was not sent: connection reset"},
+	} {
+		if d := cmp.Diff(c.want, c.e.Error()); d != "" {
+			t.Error(d)
+		}
+		if !errors.Is(&c.e, cause) {
+			t.Error("the cause is lost")
+		}
+	}
+}
