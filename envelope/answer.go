@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -18,6 +19,7 @@ type session struct {
 	goToken []byte
 	answer  cipher.AEAD
 	aad     []byte
+	expires int64
 }
 
 // newSession exports the two secrets (RFC 9180 §5.3) under labels of their own, so that neither tells the other.
@@ -41,11 +43,14 @@ func newSession(ctx interface {
 	// do; but an agent that lost its memory of seen requests could be given the same envelope twice and would then derive the
 	// same key, and a fixed nonce would be used twice with it. A random one is safe even so.
 	aead, err := cipher.NewGCMWithRandomNonce(block)
-	return session{goToken: token, answer: aead, aad: bind(labelAnswer, h, b)}, err
+	return session{goToken: token, answer: aead, aad: bind(labelAnswer, h, b), expires: h.expires}, err
 }
 
 // GoToken returns the 32 bytes that say "go". Compare in constant time. The slice is the caller's.
 func (s session) GoToken() []byte { return bytes.Clone(s.goToken) }
+
+// Expires returns when the envelope loses its validity: until then the agent has to remember its request.
+func (s session) Expires() time.Time { return time.UnixMilli(s.expires) }
 
 // Sender is the sealing service's side of one envelope. Safe for concurrent use.
 type Sender struct{ session }

@@ -40,8 +40,7 @@ const (
 )
 
 func (h header) appendTo(b []byte) []byte {
-	b = append(b, magic...)
-	b = append(b, formatVersion)
+	b = append(append(b, magic...), formatVersion)
 	b = binary.BigEndian.AppendUint16(b, uint16(h.suite))
 	b = append(b, h.keyID[:]...)
 	return binary.BigEndian.AppendUint64(b, uint64(h.expires))

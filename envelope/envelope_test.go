@@ -77,6 +77,9 @@ func TestRoundTrip(t *testing.T) {
 	if string(c.Password.Reveal()) != "gehéim\x00\xff 1" {
 		t.Error("Seal changed the caller's password")
 	}
+	if want := binding().Expires; !r.Expires().Equal(want) || !s.Expires().Equal(want) {
+		t.Errorf("expiry %v and %v, want %v", r.Expires(), s.Expires(), want)
+	}
 	if len(s.GoToken()) != 32 || !bytes.Equal(s.GoToken(), r.GoToken()) {
 		t.Error("go tokens differ")
 	}

@@ -85,11 +85,7 @@ func GenerateKey() (PrivateKey, error) {
 	if err != nil {
 		return PrivateKey{}, fmt.Errorf("generate envelope key: %w", err)
 	}
-	return newPrivateKey(SuiteMLKEM768X25519, key), nil
-}
-
-func newPrivateKey(suite Suite, key hpke.PrivateKey) PrivateKey {
-	return PrivateKey{key: key, public: newPublicKey(suite, key.PublicKey())}
+	return PrivateKey{key: key, public: newPublicKey(SuiteMLKEM768X25519, key.PublicKey())}, nil
 }
 
 // ParsePrivateKey reads what [PrivateKey.Bytes] wrote. It fails with [ErrSuite] or [ErrKey], whose text shows no byte of it.
@@ -106,7 +102,7 @@ func ParsePrivateKey(b []byte) (PrivateKey, error) {
 	if err != nil {
 		return PrivateKey{}, fmt.Errorf("%w: private: %d bytes after the suite", ErrKey, len(b)-2)
 	}
-	return newPrivateKey(suite, key), nil
+	return PrivateKey{key: key, public: newPublicKey(suite, key.PublicKey())}, nil
 }
 
 // Bytes returns the suite (two bytes, big-endian) and the raw private key (RFC 9180 SerializePrivateKey; a seed of 32 bytes for
