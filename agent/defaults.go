@@ -3,10 +3,6 @@ package agent
 import "time"
 
 const (
-	// DefaultSlots is how many checks are worked on at once. A bind takes a domain controller 1 to 8 ms, so 16 keep it busy
-	// and are few enough that a slow one is felt here as waiting and not there as load.
-	DefaultSlots = 16
-
 	// checkTimeout bounds one check in all: 1 s for a connection, 3 s for the service's go, 6 s for the bind, and a
 	// little. The parts have their own limits; this one holds if one of them does not.
 	checkTimeout = 12 * time.Second
@@ -26,20 +22,23 @@ const (
 	// 50 s, so the whole agent's limit reaches it only when a thousand new names a second are asked about for a minute.
 	maxNames = 60_000
 
-	// maxRemembered bounds the request memory: 5 MB. An envelope lives for less than a minute, so at the default rate of
-	// 1,000 a second it never fills.
-	maxRemembered = 65_536
-
-	// longestLife is assumed of an envelope whose expiry is not known: no envelope lives longer.
-	longestLife = time.Minute
+	// maxRemembered bounds the request memory: 30 MB. It holds every request that an agent at its default limit of 1,000
+	// a second can have admitted within the longest life of an envelope (envelope.MaxLife, two minutes), and some.
+	maxRemembered = 150_000
 
 	// maxName bounds a name in log lines, in bytes.
 	maxName = 256
+
+	// maxDetail bounds what a directory or a network said, in answers and log lines, in bytes.
+	maxDetail = 512
 
 	// statusInterval is how often the status file is written while the agent runs, and statusStale how old it may be until
 	// `status` takes the agent for dead: three writes and a little.
 	statusInterval = 3 * time.Second
 	statusStale    = 10 * time.Second
+
+	// expiryReminder is how often a certificate that nears its end is spoken of in the log.
+	expiryReminder = 12 * time.Hour
 
 	// maxStatus bounds the status file when it is read.
 	maxStatus = 256 << 10

@@ -18,6 +18,8 @@ var (
 	ErrExists = errors.New("an identity exists already")
 	// ErrExpired: the certificate's time has passed.
 	ErrExpired = errors.New("the agent's certificate has expired")
+	// ErrClock: the certificate's time has not begun, so this host's clock is wrong.
+	ErrClock = errors.New("this host's clock is wrong")
 	// ErrRefused: the service said no to the registration; the same token will not do better.
 	ErrRefused = errors.New("the service refused the registration")
 	// ErrUnreachable: no trustworthy connection to the service came about.

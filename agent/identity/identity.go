@@ -200,28 +200,28 @@ func (i *Identity) TLSCertificate() tls.Certificate {
 // Serial returns the certificate's serial number as lower-case hexadecimal.
 func (i *Identity) Serial() string { return i.chain[0].SerialNumber.Text(16) }
 
-// NotAfter returns when the certificate ends.
-func (i *Identity) NotAfter() time.Time { return i.chain[0].NotAfter }
+// NotBefore and NotAfter return when the certificate begins and ends.
+func (i *Identity) NotBefore() time.Time { return i.chain[0].NotBefore }
+func (i *Identity) NotAfter() time.Time  { return i.chain[0].NotAfter }
 
-// CheckTime reports an [ErrExpired] when the certificate's time has passed, and says how to come back. A certificate that
-// is not valid yet is a clock that is wrong, and says that.
+// CheckTime reports an [ErrExpired] when the certificate's time has passed, and says how to come back; an [ErrClock] when
+// it has not begun.
 func (i *Identity) CheckTime(now time.Time) error { return checkTime(i.chain[0], now) }
 
 func checkTime(leaf *x509.Certificate, now time.Time) error {
-	const clock = "if this host's clock is wrong, set it (NTP)"
 	switch {
 	case now.After(leaf.NotAfter):
 		return &Error{
 			Kind:   ErrExpired,
 			What:   fmt.Sprintf("it ended at %s, and this host's clock says %s", stamp(leaf.NotAfter), stamp(now)),
-			Remedy: clock + "; else make a new token (agent token create) and run: sallyport-agent register --replace",
+			Remedy: "if this host's clock is wrong, set it (NTP); else make a new token (agent token create) and run: sallyport-agent register --replace",
 		}
 	case now.Before(leaf.NotBefore):
 		return &Error{
-			Kind: ErrExpired,
-			What: fmt.Sprintf("or is not valid yet: it begins at %s, and this host's clock says %s, which is %s behind",
+			Kind: ErrClock,
+			What: fmt.Sprintf("the agent's certificate is not valid yet: it begins at %s, and the clock says %s, which is %s behind",
 				stamp(leaf.NotBefore), stamp(now), leaf.NotBefore.Sub(now).Round(time.Second)),
-			Remedy: clock,
+			Remedy: "set it (NTP), and start again",
 		}
 	}
 	return nil

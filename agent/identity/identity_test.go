@@ -146,9 +146,9 @@ func TestNewRefusesWhatDoesNotBelongTogether(t *testing.T) {
 		{name: "RSA key", chain: []*x509.Certificate{ca.issue(t, &rsaKey.PublicKey, nil)}, want: "another key"},
 		{name: "no URI", chain: []*x509.Certificate{ca.issue(t, &key.PublicKey, func(c *x509.Certificate) { c.URIs = nil })}, want: "0 URI"},
 		{name: "two URIs", chain: []*x509.Certificate{ca.issue(t, &key.PublicKey, func(c *x509.Certificate) { c.URIs = append(c.URIs, c.URIs[0]) })}, want: "2 URI"},
-		{name: "another tenant", chain: []*x509.Certificate{ca.issue(t, &key.PublicKey, uri("spiffe://sallyport.example/tenant/other/agent/" + agentID))}, want: "is for spiffe://sallyport.example/tenant/other"},
-		{name: "another agent", chain: []*x509.Certificate{ca.issue(t, &key.PublicKey, uri("spiffe://sallyport.example/tenant/" + tenantID + "/agent/other"))}, want: "agent/other"},
-		{name: "another trust domain", chain: []*x509.Certificate{ca.issue(t, &key.PublicKey, uri("spiffe://evil.example/tenant/" + tenantID + "/agent/" + agentID))}, want: "evil.example"},
+		{name: "another tenant", chain: []*x509.Certificate{ca.issue(t, &key.PublicKey, uri("spiffe://sallyport.example/tenant/other/agent/"+agentID))}, want: "is for spiffe://sallyport.example/tenant/other"},
+		{name: "another agent", chain: []*x509.Certificate{ca.issue(t, &key.PublicKey, uri("spiffe://sallyport.example/tenant/"+tenantID+"/agent/other"))}, want: "agent/other"},
+		{name: "another trust domain", chain: []*x509.Certificate{ca.issue(t, &key.PublicKey, uri("spiffe://evil.example/tenant/"+tenantID+"/agent/"+agentID))}, want: "evil.example"},
 		{name: "not a SPIFFE URI", chain: []*x509.Certificate{ca.issue(t, &key.PublicKey, uri("https://sallyport.example/"))}, want: "not an agent identity"},
 		{name: "for servers", chain: []*x509.Certificate{ca.issue(t, &key.PublicKey, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })}, want: "client authentication"},
 		{name: "for servers too", chain: []*x509.Certificate{ca.issue(t, &key.PublicKey, func(c *x509.Certificate) { c.ExtKeyUsage = append(c.ExtKeyUsage, x509.ExtKeyUsageServerAuth) })}, want: "client authentication"},
@@ -191,7 +191,7 @@ func TestCheckTime(t *testing.T) {
 		t.Fatalf("expired: %v", err)
 	}
 	err = id.CheckTime(time.Now().Add(-24 * time.Hour))
-	if !errors.Is(err, ErrExpired) || !strings.Contains(err.Error(), "not valid yet") || !strings.Contains(err.Error(), "behind") {
+	if !errors.Is(err, ErrClock) || !strings.Contains(err.Error(), "not valid yet") || !strings.Contains(err.Error(), "behind") {
 		t.Fatalf("not yet: %v", err)
 	}
 }

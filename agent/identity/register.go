@@ -320,7 +320,7 @@ func verify(a wire.RegisterAnswer, service, ca string, key *ecdsa.PrivateKey, op
 
 func answerError(err error, skew time.Duration) error {
 	e := &Error{Kind: ErrAnswer, Cause: err, Remedy: "nothing was written; report this with the service's log, and make a new token before you try again"}
-	if errors.Is(err, ErrExpired) {
+	if errors.Is(err, ErrExpired) || errors.Is(err, ErrClock) {
 		e.Remedy = "set this host's clock (NTP), make a new token and try again"
 		if skew != 0 {
 			e.What = fmt.Sprintf("this host's clock is %s %s", skew.Abs().Round(time.Second), aheadOrBehind(skew))

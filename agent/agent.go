@@ -1,0 +1,192 @@
+// Package agent is the program beside the directory, put together: an identity, a link to the gateway, a validator that
+// asks the directory, and between them the [Answerer], which opens one envelope at a time and decides whether the directory
+// is asked.
+//
+//	gateway ◀──── link ────▶ Answerer ────▶ directory ────▶ domain controllers
+//	     (dials out)            │ envelope, request memory, limits
+//	                            ▼
+//	                    one log line a check · status file
+//
+// It refuses to listen on anything, to keep a password longer than one call, to ask the directory twice for one envelope,
+// and to run with an identity whose time is over. Rules about passwords belong to the service; this package has but the
+// limits that must hold when the service itself has been taken over.
+//
+// cmd/sallyport-agent runs an [Agent]; so do tests and the demonstration.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
+	"github.com/sallyport-auth/sallyport/agent/identity"
+	"github.com/sallyport-auth/sallyport/agent/link"
+)
+
+// ErrConfig is wrapped by every refusal of a setting.
+var ErrConfig = errors.New("settings")
+
+// Config says what an agent is made of.
+type Config struct {
+	// Identity is who the agent is.
+	Identity *identity.Identity
+	// LDAP says how to reach the domain controllers. It is used when Validator is nil.
+	LDAP ldap.Config
+	// Validator asks the directory, in place of LDAP. If it has a method Run(context.Context) error, the agent runs it.
+	Validator directory.Validator
+	// Slots is how many checks run at once; 0 means link.DefaultSlots.
+	Slots int
+	// Limits bound how often the directory is asked.
+	Limits Limits
+	// Proxy is an HTTP proxy for the link; nil means what HTTPS_PROXY and NO_PROXY say.
+	Proxy *url.URL
+	// StatusFile is written every few seconds, for `sallyport-agent status`; empty means none.
+	StatusFile string
+	// Version is the program's version, for display.
+	Version string
+	// Logger gets one line a check and the life of the link; nil discards.
+	Logger *slog.Logger
+}
+
+// Agent is one agent. Make it with [New] and run it once.
+type Agent struct {
+	config    Config
+	log       *slog.Logger
+	id        *identity.Identity
+	validator directory.Validator
+	answerer  *Answerer
+	link      *link.Link
+	started   time.Time
+}
+
+// runner is a validator that has something to do while nobody asks.
+type runner interface {
+	Run(ctx context.Context) error
+}
+
+// New puts an agent together; nothing is dialled before [Agent.Run]. Settings that cannot work are refused with [ErrConfig].
+func New(c Config) (*Agent, error) {
+	if c.Identity == nil {
+		return nil, fmt.Errorf("%w: an identity is needed", ErrConfig)
+	}
+	a := &Agent{config: c, log: c.Logger, id: c.Identity, validator: c.Validator, started: time.Now()}
+	if a.log == nil {
+		a.log = slog.New(slog.DiscardHandler)
+	}
+	if a.validator == nil {
+		if c.LDAP.Logger == nil {
+			c.LDAP.Logger = a.log
+		}
+		v, err := ldap.New(c.LDAP)
+		if err != nil {
+			return nil, fmt.Errorf("%w: directory: %w", ErrConfig, err)
+		}
+		a.validator = v
+	}
+	a.answerer = NewAnswerer(a.id, a.validator, c.Limits, a.log)
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	a.link, err = link.New(link.Config{
+		Identity: a.id, Handler: a.answerer, EnvelopeKeyID: a.id.EnvelopeKey().Public().ID(), Version: c.Version, Host: host,
+		OS: runtime.GOOS + "/" + runtime.GOARCH, Slots: c.Slots, Proxy: c.Proxy, Logger: a.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return a, nil
+}
+
+// Run answers checks until ctx ends, finishes those in flight, and returns nil. It ends by itself, with an error, when the
+// service refuses this agent for good (a *link.Refused), when the certificate's time is over (identity.ErrExpired,
+// identity.ErrClock), or when the validator gives up.
+func (a *Agent) Run(ctx context.Context) error {
+	if err := a.id.CheckTime(time.Now()); err != nil {
+		return err
+	}
+	f := a.id.Facts()
+	a.log.Info("agent starts", "agent", f.AgentID, "agent_name", f.AgentName, "tenant", f.TenantID, "tenant_name", f.TenantName,
+		"directory", f.DirectoryID, "directory_name", f.DirectoryName, "gateway", f.Gateway, "version", a.config.Version,
+		"certificate_until", a.id.NotAfter())
+	linkCtx, stopLink := context.WithCancel(ctx)
+	defer stopLink()
+	// Whoever answers checks outlives the link: those in flight still need the directory.
+	restCtx, stopRest := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopRest()
+	directoryEnded := make(chan error, 1)
+	go func() {
+		var err error
+		if r, ok := a.validator.(runner); ok {
+			if err = r.Run(restCtx); restCtx.Err() == nil {
+				stopLink() // nobody is left to ask
+			} else {
+				err = nil
+			}
+		}
+		directoryEnded <- err
+	}()
+	chronicleEnded := make(chan struct{})
+	go func() {
+		defer close(chronicleEnded)
+		a.chronicle(restCtx)
+	}()
+	err := a.link.Run(linkCtx)
+	stopRest()
+	directoryErr := <-directoryEnded
+	<-chronicleEnded
+	var refused *link.Refused
+	switch {
+	case errors.As(err, &refused):
+		a.farewell(refused.Error())
+		return refused
+	case directoryErr != nil:
+		a.farewell(directoryErr.Error())
+		return fmt.Errorf("directory: %w", directoryErr)
+	case ctx.Err() != nil:
+		a.farewell("told to stop")
+		a.log.Info("agent stops")
+		return nil
+	}
+	a.farewell(fmt.Sprint(err))
+	return fmt.Errorf("link: %w", err)
+}
+
+// chronicle keeps the status file fresh and speaks of a certificate that nears its end.
+func (a *Agent) chronicle(ctx context.Context) {
+	tick := time.NewTicker(statusInterval)
+	defer tick.Stop()
+	var reminded time.Time
+	var failed bool
+	for {
+		now := time.Now()
+		if now.Sub(reminded) >= expiryReminder && nearsEnd(a.id.NotBefore(), a.id.NotAfter(), now) {
+			reminded = now
+			a.log.Warn("the agent's certificate ends soon; make a token and register again (sallyport-agent register --replace)",
+				"until", a.id.NotAfter(), "left", a.id.NotAfter().Sub(now).Round(time.Minute).String())
+		}
+		if err := a.writeStatus(a.Status(now)); err != nil && !failed {
+			failed = true // once is enough: a full disk is told by others every second
+			a.log.Warn("the status file cannot be written", "err", err)
+		} else if err == nil {
+			failed = false
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// nearsEnd reports whether two thirds of a certificate's life are over.
+func nearsEnd(begin, end, now time.Time) bool {
+	return now.Sub(begin) >= end.Sub(begin)/3*2
+}

@@ -1,0 +1,482 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unicode/utf16"
+
+	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/link"
+	"github.com/sallyport-auth/sallyport/envelope"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+func TestRightAndWrong(t *testing.T) {
+	for _, test := range []struct {
+		name, password string
+		attributes     bool
+		reason         wire.Reason
+		tally          Tally
+	}{
+		{"anna@corp.example", rightPassword, true, wire.Accepted, Tally{Right: 1}},
+		{"anna@corp.example", rightPassword, false, wire.Accepted, Tally{Right: 1}},
+		{"anna@corp.example", "wrong", true, wire.BadPassword, Tally{Wrong: 1}},
+		{"nobody@corp.example", rightPassword, false, wire.BadPassword, Tally{Wrong: 1}},
+	} {
+		b := newBench(t, slog.LevelInfo, Limits{})
+		s := b.seal(b.binding("r1"), test.name, test.password, test.attributes)
+		a := b.answer(s, b.answerer.Check(t.Context(), s.Check, s.goes))
+		if a.Verdict == nil || a.Verdict.Reason != test.reason || a.DC != "dc1.corp.example:636" {
+			t.Fatalf("%s: answer %+v", test.name, a)
+		}
+		if got, want := a.Verdict.Attributes != nil, test.attributes && test.reason.Right(); got != want {
+			t.Errorf("%s: attributes %v, want %v", test.name, got, want)
+		}
+		if a.Opened <= 0 || a.Fenced < a.Opened || a.Judged < a.Fenced {
+			t.Errorf("times run backwards: %v %v %v", a.Opened, a.Fenced, a.Judged)
+		}
+		if b.corp.bindsSoFar() != 1 || b.answerer.Tally() != test.tally {
+			t.Errorf("%d binds, tally %+v", b.corp.bindsSoFar(), b.answerer.Tally())
+		}
+	}
+}
+
+// Each refusal has its own number, sends no fence, and leaves the directory alone.
+func TestRefusals(t *testing.T) {
+	flip := func(b []byte, i int) []byte {
+		b = bytes.Clone(b)
+		b[i] ^= 1
+		return b
+	}
+	for _, test := range []struct {
+		name string
+		make func(b *bench) sealed
+		want wire.Code
+	}{
+		{"expired", func(b *bench) sealed {
+			binding := b.binding("r")
+			binding.Expires = time.Now().Add(-time.Second)
+			return b.seal(binding, "anna@corp.example", rightPassword, false)
+		}, wire.EnvelopeStale},
+		{"valid for too long", func(b *bench) sealed {
+			binding := b.binding("r")
+			binding.Expires = time.Now().Add(envelope.MaxLife + time.Minute)
+			return b.seal(binding, "anna@corp.example", rightPassword, false)
+		}, wire.EnvelopeStale},
+		{"for another tenant", func(b *bench) sealed {
+			binding := b.binding("r")
+			binding.Tenant = "other"
+			return b.seal(binding, "anna@corp.example", rightPassword, false)
+		}, wire.EnvelopeForeign},
+		{"for another directory", func(b *bench) sealed {
+			binding := b.binding("r")
+			binding.Directory = "other"
+			return b.seal(binding, "anna@corp.example", rightPassword, false)
+		}, wire.EnvelopeForeign},
+		{"for another directory, and says so", func(b *bench) sealed {
+			binding := b.binding("r")
+			binding.Directory = "other"
+			s := b.seal(binding, "anna@corp.example", rightPassword, false)
+			s.DirectoryId = "other"
+			return s
+		}, wire.EnvelopeForeign},
+		{"for another agent", func(b *bench) sealed {
+			binding := b.binding("r")
+			binding.Agent = "other"
+			return b.seal(binding, "anna@corp.example", rightPassword, false)
+		}, wire.EnvelopeForeign},
+		{"for another request", func(b *bench) sealed {
+			s := b.seal(b.binding("r"), "anna@corp.example", rightPassword, false)
+			s.RequestId = "r2"
+			return s
+		}, wire.EnvelopeForeign},
+		{"changed on the way", func(b *bench) sealed {
+			s := b.seal(b.binding("r"), "anna@corp.example", rightPassword, false)
+			s.Envelope = flip(s.Envelope, len(s.Envelope)-1)
+			return s
+		}, wire.EnvelopeForeign},
+		{"a later expiry written on it", func(b *bench) sealed {
+			s := b.seal(b.binding("r"), "anna@corp.example", rightPassword, false)
+			s.Envelope = flip(s.Envelope, 29) // the last but one byte of the expiry: 256 ms
+			return s
+		}, wire.EnvelopeForeign},
+		{"sealed to another key", func(b *bench) sealed {
+			other := newAuthority(b.t).newIdentity(b.t, "g:1", time.Now().Add(time.Hour))
+			s := b.seal(b.binding("r"), "anna@corp.example", rightPassword, false)
+			text, _, err := envelope.Seal(other.EnvelopeKey().Public(), b.binding("r"), envelope.Check{Name: "x", Password: wire.NewSecret([]byte("y"))})
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			s.Envelope = text
+			return s
+		}, wire.EnvelopeUnreadable},
+		{"not an envelope", func(b *bench) sealed {
+			s := b.seal(b.binding("r"), "anna@corp.example", rightPassword, false)
+			s.Envelope = []byte("hello")
+			return s
+		}, wire.EnvelopeUnreadable},
+		{"no envelope", func(b *bench) sealed {
+			s := b.seal(b.binding("r"), "anna@corp.example", rightPassword, false)
+			s.Envelope = nil
+			return s
+		}, wire.EnvelopeUnreadable},
+		{"no request id", func(b *bench) sealed {
+			s := b.seal(b.binding("r"), "anna@corp.example", rightPassword, false)
+			s.RequestId = ""
+			return s
+		}, wire.EnvelopeUnreadable},
+		{"empty password", func(b *bench) sealed { return b.seal(b.binding("r"), "anna@corp.example", "", false) }, wire.PasswordUnusable},
+		{"NUL in front", func(b *bench) sealed { return b.seal(b.binding("r"), "anna@corp.example", "\x00"+rightPassword, false) }, wire.PasswordUnusable},
+		{"NUL behind", func(b *bench) sealed { return b.seal(b.binding("r"), "anna@corp.example", rightPassword+"\x00", false) }, wire.PasswordUnusable},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := newBench(t, slog.LevelDebug, Limits{})
+			reply := b.answerer.Check(t.Context(), test.make(b).Check, b.noFence)
+			if reply.Refused != test.want || len(reply.Sealed) > 0 || reply.Detail == "" {
+				t.Fatalf("got %v %q, want %v", reply.Refused, reply.Detail, test.want)
+			}
+			if len(b.corp.revealed) != 0 || b.answerer.Tally() != (Tally{Refused: 1}) {
+				t.Errorf("the directory was asked, or the tally is wrong: %+v", b.answerer.Tally())
+			}
+			if !strings.Contains(b.log.String(), fmt.Sprintf(`"code":%d`, test.want)) {
+				t.Errorf("the log does not say why: %s", b.log)
+			}
+		})
+	}
+}
+
+func TestReplay(t *testing.T) {
+	b := newBench(t, slog.LevelInfo, Limits{})
+	s := b.seal(b.binding("r1"), "anna@corp.example", rightPassword, false)
+	b.answer(s, b.answerer.Check(t.Context(), s.Check, s.goes))
+	if reply := b.answerer.Check(t.Context(), s.Check, b.noFence); reply.Refused != wire.EnvelopeReplayed {
+		t.Fatalf("the same envelope again: %+v", reply)
+	}
+	again := b.seal(b.binding("r1"), "anna@corp.example", rightPassword, false)
+	if reply := b.answerer.Check(t.Context(), again.Check, b.noFence); reply.Refused != wire.EnvelopeReplayed {
+		t.Fatalf("another envelope of the same request: %+v", reply)
+	}
+	if b.corp.bindsSoFar() != 1 {
+		t.Fatalf("%d binds", b.corp.bindsSoFar())
+	}
+}
+
+// What cannot be opened proves nothing and must not make a genuine request look like a replay.
+func TestForgeriesDoNotFillTheMemory(t *testing.T) {
+	b := newBench(t, slog.LevelInfo, Limits{})
+	s := b.seal(b.binding("r1"), "anna@corp.example", rightPassword, false)
+	forged := sealed{Check: b.seal(b.binding("r0"), "x", "y", false).Check}
+	forged.RequestId = "r1"
+	if reply := b.answerer.Check(t.Context(), forged.Check, b.noFence); reply.Refused != wire.EnvelopeForeign {
+		t.Fatalf("got %+v", reply)
+	}
+	if a := b.answer(s, b.answerer.Check(t.Context(), s.Check, s.goes)); a.Verdict == nil {
+		t.Fatalf("the genuine one was not served: %+v", a)
+	}
+}
+
+// One of many concurrent deliveries of one envelope is worked on.
+func TestConcurrentReplay(t *testing.T) {
+	b := newBench(t, slog.LevelError, Limits{})
+	s := b.seal(b.binding("r1"), "anna@corp.example", rightPassword, false)
+	replies := make([]link.Reply, 16)
+	var wg sync.WaitGroup
+	for i := range replies {
+		wg.Go(func() { replies[i] = b.answerer.Check(t.Context(), s.Check, s.goes) })
+	}
+	wg.Wait()
+	sealedAnswers := 0
+	for _, r := range replies {
+		if len(r.Sealed) > 0 {
+			sealedAnswers++
+		} else if r.Refused != wire.EnvelopeReplayed {
+			t.Errorf("refused with %v", r.Refused)
+		}
+	}
+	if sealedAnswers != 1 || b.corp.bindsSoFar() != 1 {
+		t.Fatalf("%d answers, %d binds", sealedAnswers, b.corp.bindsSoFar())
+	}
+}
+
+func TestLimitsRefuse(t *testing.T) {
+	b := newBench(t, slog.LevelInfo, Limits{NamePerMinute: 1, NameBurst: 2, PerSecond: 1, Burst: 3})
+	check := func(request, name string) link.Reply {
+		s := b.seal(b.binding(request), name, "guess", false)
+		return b.answerer.Check(t.Context(), s.Check, s.goes)
+	}
+	for i, want := range []wire.Code{0, 0, wire.AgentRateLimited, wire.AgentRateLimited} {
+		if got := check(fmt.Sprint("a", i), "ANNA@corp.example"); got.Refused != want {
+			t.Fatalf("guess %d: %+v", i, got)
+		}
+	}
+	if got := check("b1", "bert@corp.example"); got.Refused != 0 {
+		t.Fatalf("another name: %+v", got)
+	}
+	if got := check("c1", "carl@corp.example"); got.Refused != wire.AgentRateLimited || !strings.Contains(got.Detail, "all names") {
+		t.Fatalf("over the whole: %+v", got)
+	}
+	if b.corp.bindsSoFar() != 3 {
+		t.Fatalf("%d binds", b.corp.bindsSoFar())
+	}
+}
+
+func TestFullMemoryRefuses(t *testing.T) {
+	b := newBench(t, slog.LevelInfo, Limits{})
+	b.answerer.seen = newMemory(1)
+	first := b.seal(b.binding("r1"), "anna@corp.example", rightPassword, false)
+	b.answer(first, b.answerer.Check(t.Context(), first.Check, first.goes))
+	second := b.seal(b.binding("r2"), "anna@corp.example", rightPassword, false)
+	if got := b.answerer.Check(t.Context(), second.Check, b.noFence); got.Refused != wire.AgentRateLimited || !strings.Contains(got.Detail, "memory") {
+		t.Fatalf("got %+v", got)
+	}
+	if got := b.answerer.Check(t.Context(), first.Check, b.noFence); got.Refused != wire.EnvelopeReplayed {
+		t.Fatalf("the live one was forgotten: %+v", got)
+	}
+}
+
+// Without the right go nothing is bound, and the service hears that for certain.
+func TestNoGoNoBind(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		fence func(b *bench, s sealed) ([]byte, error)
+		want  wire.Code
+	}{
+		{"no go in time", func(*bench, sealed) ([]byte, error) { return nil, link.ErrNoGo }, wire.TransientNetwork},
+		{"an empty go", func(*bench, sealed) ([]byte, error) { return nil, nil }, wire.AgentRefused},
+		{"a guessed go", func(*bench, sealed) ([]byte, error) { return make([]byte, 32), nil }, wire.AgentRefused},
+		{"half a go", func(_ *bench, s sealed) ([]byte, error) { return s.sender.GoToken()[:16], nil }, wire.AgentRefused},
+		{"a go and more", func(_ *bench, s sealed) ([]byte, error) { return append(s.sender.GoToken(), 0), nil }, wire.AgentRefused},
+		{"the go of another envelope", func(b *bench, _ sealed) ([]byte, error) {
+			return b.seal(b.binding("r1"), "anna@corp.example", rightPassword, false).sender.GoToken(), nil
+		}, wire.AgentRefused},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := newBench(t, slog.LevelInfo, Limits{})
+			s := b.seal(b.binding("r1"), "anna@corp.example", rightPassword, false)
+			a := b.answer(s, b.answerer.Check(t.Context(), s.Check, func(context.Context) ([]byte, error) { return test.fence(b, s) }))
+			if a.Trouble == nil || a.Trouble.Fenced || a.Trouble.Code != test.want || a.Fenced != 0 {
+				t.Fatalf("answer %+v %+v", a, a.Trouble)
+			}
+			if b.corp.bindsSoFar() != 0 || b.answerer.Tally() != (Tally{Trouble: 1}) {
+				t.Fatalf("%d binds, %+v", b.corp.bindsSoFar(), b.answerer.Tally())
+			}
+		})
+	}
+}
+
+// A validator that misbehaves cannot make the agent lie.
+func TestValidatorMisbehaves(t *testing.T) {
+	accepted := directory.Result{Verdict: wire.Verdict{Reason: wire.Accepted}}
+	for _, test := range []struct {
+		name    string
+		instead func(context.Context, directory.Check) (directory.Result, error)
+		want    wire.Trouble
+	}{
+		{"a verdict without a fence", func(context.Context, directory.Check) (directory.Result, error) { return accepted, nil },
+			wire.Trouble{Code: wire.Internal, Fenced: true}},
+		{"a verdict after a fence that failed twice over", func(ctx context.Context, c directory.Check) (directory.Result, error) {
+			if err := c.Fence(ctx); err != nil {
+				return directory.Result{}, err
+			}
+			if err := c.Fence(ctx); !errors.Is(err, errFencedTwice) {
+				return accepted, nil
+			}
+			return directory.Result{}, &directory.Error{Code: wire.DirectoryTimeout, Fenced: true, Cause: errors.New("gone")}
+		}, wire.Trouble{Code: wire.DirectoryTimeout, Fenced: true}},
+		{"an unknown reason", func(ctx context.Context, c directory.Check) (directory.Result, error) {
+			return directory.Result{Verdict: wire.Verdict{Reason: "perhaps"}}, c.Fence(ctx)
+		}, wire.Trouble{Code: wire.DirectoryUnusable, Fenced: true}},
+		{"an error of another kind before the fence", func(context.Context, directory.Check) (directory.Result, error) {
+			return directory.Result{}, errors.New("out of cheese")
+		}, wire.Trouble{Code: wire.Internal}},
+		{"an error of another kind after the fence", func(ctx context.Context, c directory.Check) (directory.Result, error) {
+			return directory.Result{}, errors.Join(c.Fence(ctx), errors.New("out of cheese"))
+		}, wire.Trouble{Code: wire.Internal, Fenced: true}},
+		{"unreachable", func(context.Context, directory.Check) (directory.Result, error) {
+			return directory.Result{}, &directory.Error{Code: wire.DirectoryUnreachable, Cause: errors.New("refused")}
+		}, wire.Trouble{Code: wire.DirectoryUnreachable}},
+		{"more attributes than can be sealed", func(ctx context.Context, c directory.Check) (directory.Result, error) {
+			r := directory.Result{Verdict: wire.Verdict{Reason: wire.Accepted, Attributes: &wire.Attributes{Groups: []string{strings.Repeat("g", envelope.MaxAnswer)}}}}
+			return r, c.Fence(ctx)
+		}, wire.Trouble{Code: wire.DirectoryUnusable, Fenced: true}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := newBench(t, slog.LevelInfo, Limits{})
+			b.corp.instead = test.instead
+			s := b.seal(b.binding("r1"), "anna@corp.example", rightPassword, true)
+			a := b.answer(s, b.answerer.Check(t.Context(), s.Check, s.goes))
+			if a.Trouble == nil || a.Trouble.Code != test.want.Code || a.Trouble.Fenced != test.want.Fenced {
+				t.Fatalf("answer %+v %+v, want %+v", a, a.Trouble, test.want)
+			}
+		})
+	}
+}
+
+// A fence that a validator has left behind is worth nothing once the answer is out.
+func TestLateFence(t *testing.T) {
+	b := newBench(t, slog.LevelInfo, Limits{})
+	var late func(context.Context) error
+	b.corp.instead = func(_ context.Context, c directory.Check) (directory.Result, error) {
+		late = c.Fence
+		return directory.Result{}, &directory.Error{Code: wire.DirectoryUnreachable, Cause: errors.New("gave up")}
+	}
+	s := b.seal(b.binding("r1"), "anna@corp.example", rightPassword, false)
+	b.answer(s, b.answerer.Check(t.Context(), s.Check, b.noFence))
+	if err := late(t.Context()); !errors.Is(err, errFenceLate) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestPanics(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		fence   bool
+		explode func(password []byte)
+		says    string
+	}{
+		{"before the fence", false, func([]byte) { panic(errors.New("boom")) }, "*errors.errorString"},
+		{"after the fence", true, func([]byte) { panic("boom") }, "string"},
+		{"with the password in it", true, func(p []byte) { panic("bind failed for " + string(p)) }, "string"},
+		{"of the runtime", true, func(p []byte) { _ = p[len(p)] }, "index out of range"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := newBench(t, slog.LevelDebug, Limits{})
+			b.corp.instead = func(ctx context.Context, c directory.Check) (directory.Result, error) {
+				if test.fence {
+					if err := c.Fence(ctx); err != nil {
+						t.Error(err)
+					}
+				}
+				test.explode(c.Password.Reveal())
+				return directory.Result{}, nil
+			}
+			s := b.seal(b.binding("r1"), "anna@corp.example", rightPassword, false)
+			reply := b.answerer.Check(t.Context(), s.Check, s.goes)
+			if !test.fence {
+				if reply.Refused != wire.Internal {
+					t.Fatalf("got %+v", reply)
+				}
+			} else if a := b.answer(s, reply); a.Trouble == nil || a.Trouble.Code != wire.Internal || !a.Trouble.Fenced {
+				t.Fatalf("got %+v", a)
+			}
+			var entry struct {
+				Level, Panic string
+				At           []string
+			}
+			if err := json.Unmarshal(b.log.Bytes(), &entry); err != nil {
+				t.Fatalf("%v: %s", err, b.log)
+			}
+			if entry.Level != "ERROR" || !strings.Contains(entry.Panic, test.says) || !strings.Contains(strings.Join(entry.At, " "), "answer_test.go") {
+				t.Errorf("log: %s", b.log)
+			}
+			noCanary(t, "log", b.log.Bytes())
+			for _, p := range b.corp.revealed {
+				if !bytes.Equal(p, make([]byte, len(p))) {
+					t.Error("the password was not wiped")
+				}
+			}
+			// The agent lives on.
+			b.corp.instead = nil
+			next := b.seal(b.binding("r2"), "anna@corp.example", rightPassword, false)
+			if a := b.answer(next, b.answerer.Check(t.Context(), next.Check, next.goes)); a.Verdict == nil || !a.Verdict.Reason.Right() {
+				t.Fatalf("after the panic: %+v", a)
+			}
+		})
+	}
+}
+
+// noCanary looks for the password in every usual encoding.
+func noCanary(t *testing.T, where string, text []byte) {
+	t.Helper()
+	raw := []byte(rightPassword)
+	var utf16le []byte
+	for _, u := range utf16.Encode([]rune(rightPassword)) {
+		utf16le = append(utf16le, byte(u), byte(u>>8))
+	}
+	encoded := map[string]string{"plain": rightPassword, "url": url.QueryEscape(rightPassword), "UTF-16": string(utf16le)}
+	for name, b := range map[string][]byte{"plain": raw, "UTF-16": utf16le} {
+		encoded["hex "+name] = hex.EncodeToString(b)
+		for offset := range 3 {
+			// whatever the alignment, an inner part of the encoding stays the same
+			e := base64.StdEncoding.EncodeToString(append(make([]byte, offset), b...))
+			encoded[fmt.Sprint("base64 ", name, offset)] = e[4 : len(e)-4]
+		}
+	}
+	encoded["Go bytes"] = strings.Trim(fmt.Sprint(raw), "[]")
+	for encoding, needle := range encoded {
+		if bytes.Contains(bytes.ToLower(text), bytes.ToLower([]byte(needle))) {
+			t.Errorf("%s holds the password (%s)", where, encoding)
+		}
+	}
+}
+
+// The password appears nowhere, whatever happens to a check, and its bytes are gone when the check has ended.
+func TestCanary(t *testing.T) {
+	boom := errors.New("boom")
+	for name, instead := range map[string]func(context.Context, directory.Check) (directory.Result, error){
+		"right": nil,
+		"error that prints the check": func(_ context.Context, c directory.Check) (directory.Result, error) {
+			return directory.Result{}, fmt.Errorf("check %+v %#v %x: %w", c.Password, c.Password, c.Password, boom)
+		},
+		"trouble that prints the check": func(ctx context.Context, c directory.Check) (directory.Result, error) {
+			return directory.Result{}, &directory.Error{Code: wire.DirectoryTimeout, Fenced: true, Cause: errors.Join(c.Fence(ctx), fmt.Errorf("%v", c))}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, slog.LevelDebug, Limits{})
+			b.corp.instead = instead
+			s := b.seal(b.binding("r1"), "anna@corp.example", rightPassword, true)
+			reply := b.answerer.Check(t.Context(), s.Check, s.goes)
+			answer, err := json.Marshal(b.answer(s, reply))
+			if err != nil {
+				t.Fatal(err)
+			}
+			noCanary(t, "log", b.log.Bytes())
+			noCanary(t, "sealed answer", reply.Sealed)
+			noCanary(t, "answer", answer)
+			noCanary(t, "refusal", []byte(reply.Detail))
+			if len(b.corp.revealed) != 1 || len(b.corp.revealed[0]) != len(rightPassword) {
+				t.Fatalf("revealed %d times", len(b.corp.revealed))
+			}
+			if !bytes.Equal(b.corp.revealed[0], make([]byte, len(rightPassword))) {
+				t.Error("the password was not wiped")
+			}
+		})
+	}
+}
+
+func TestCheckEndsWithItsContext(t *testing.T) {
+	b := newBench(t, slog.LevelInfo, Limits{})
+	ctx, cancel := context.WithCancel(t.Context())
+	b.corp.instead = func(ctx context.Context, _ directory.Check) (directory.Result, error) {
+		cancel()
+		<-ctx.Done()
+		return directory.Result{}, &directory.Error{Code: wire.TransientNetwork, Cause: ctx.Err()}
+	}
+	s := b.seal(b.binding("r1"), "anna@corp.example", rightPassword, false)
+	if a := b.answer(s, b.answerer.Check(ctx, s.Check, b.noFence)); a.Trouble == nil || a.Trouble.Fenced {
+		t.Fatalf("got %+v", a)
+	}
+}
+
+func BenchmarkCheck(b *testing.B) {
+	bench := newBench(b, slog.LevelError, Limits{NamePerMinute: -1, PerSecond: -1})
+	s := bench.seal(bench.binding("r1"), "anna@corp.example", rightPassword, false)
+	for b.Loop() {
+		bench.answerer.seen = newMemory(1) // else all but the first would be replays
+		if reply := bench.answerer.Check(b.Context(), s.Check, s.goes); reply.Refused != 0 {
+			b.Fatal(reply.Detail)
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
+	"github.com/sallyport-auth/sallyport/agent/identity"
+	"github.com/sallyport-auth/sallyport/agent/link"
+)
+
+// Status is a snapshot of a running agent. It travels in a file in the state folder, so that the agent listens on nothing
+// and all systems have one way: the file is replaced every few seconds, and one that is old belongs to an agent that is gone.
+type Status struct {
+	// Written is when the snapshot was taken, Started when the agent was.
+	Written time.Time `json:"written"`
+	Started time.Time `json:"started"`
+	PID     int       `json:"pid"`
+	Version string    `json:"version"`
+	// Ended says why the agent stopped; empty while it runs.
+	Ended string `json:"ended,omitempty"`
+
+	Agent         string    `json:"agent"`
+	AgentName     string    `json:"agent_name"`
+	TenantName    string    `json:"tenant_name"`
+	DirectoryName string    `json:"directory_name"`
+	Service       string    `json:"service"`
+	Certificate   time.Time `json:"certificate_until"`
+
+	Link Link `json:"link"`
+	// Servers are the domain controllers; none when the directory is not LDAP.
+	Servers []ldap.ServerStatus `json:"servers,omitempty"`
+	// Tally counts checks by outcome since Started.
+	Tally Tally `json:"checks"`
+	// Remembered is how many request ids are kept against replay.
+	Remembered int `json:"remembered"`
+}
+
+// Link is how the link to the gateway stands.
+type Link struct {
+	State     link.State `json:"state"`
+	Address   string     `json:"address"`
+	Gateway   string     `json:"gateway,omitempty"`
+	Since     time.Time  `json:"since"`
+	NextTry   time.Time  `json:"next_try,omitzero"`
+	LastError string     `json:"last_error,omitempty"`
+	Slots     int        `json:"slots"`
+	InFlight  int        `json:"in_flight"`
+	// SkewMS is how far the gateway's clock is ahead of this host's.
+	SkewMS int64 `json:"clock_skew_ms"`
+}
+
+// Running reports whether the agent that wrote the snapshot is alive at now, as far as a file can tell.
+func (s Status) Running(now time.Time) bool { return s.Ended == "" && now.Sub(s.Written) < statusStale }
+
+// Attached reports whether the agent runs and can be given checks.
+func (s Status) Attached(now time.Time) bool { return s.Running(now) && s.Link.State == link.Attached }
+
+// Status takes a snapshot. It may be called at any time.
+func (a *Agent) Status(now time.Time) Status {
+	l, f := a.link.Status(), a.id.Facts()
+	s := Status{
+		Written: now, Started: a.started, PID: os.Getpid(), Version: a.config.Version,
+		Agent: f.AgentID, AgentName: f.AgentName, TenantName: f.TenantName, DirectoryName: f.DirectoryName, Service: f.Service,
+		Certificate: a.id.NotAfter(),
+		Link: Link{State: l.State, Address: l.Address, Gateway: l.Gateway, Since: l.Since, NextTry: l.NextTry, LastError: l.LastError,
+			Slots: l.Slots, InFlight: l.InFlight, SkewMS: l.ClockSkew.Milliseconds()},
+		Tally: a.answerer.Tally(), Remembered: a.answerer.seen.size(),
+	}
+	if v, ok := a.validator.(interface{ Status() []ldap.ServerStatus }); ok {
+		s.Servers = v.Status()
+	}
+	return s
+}
+
+func (a *Agent) writeStatus(s Status) error {
+	if a.config.StatusFile == "" {
+		return nil
+	}
+	text, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	return identity.WriteFile(a.config.StatusFile, append(text, '\n'), false)
+}
+
+// farewell leaves a last status that says why the agent stopped.
+func (a *Agent) farewell(why string) {
+	s := a.Status(time.Now())
+	s.Ended = why
+	if err := a.writeStatus(s); err != nil {
+		a.log.Warn("the status file cannot be written", "err", err)
+	}
+}
+
+// ReadStatus reads what an agent wrote. The error wraps fs.ErrNotExist when none has run with this file yet.
+func ReadStatus(path string) (Status, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Status{}, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxStatus+1))
+	if err != nil {
+		return Status{}, err
+	}
+	return parseStatus(text)
+}
+
+var errStatus = errors.New("not a status file")
+
+func parseStatus(text []byte) (Status, error) {
+	var s Status
+	if len(text) > maxStatus {
+		return s, fmt.Errorf("%w: larger than %d bytes", errStatus, maxStatus)
+	}
+	if err := json.Unmarshal(text, &s); err != nil {
+		return Status{}, fmt.Errorf("%w: %w", errStatus, err)
+	}
+	if s.Written.IsZero() {
+		return Status{}, fmt.Errorf("%w: no time of writing", errStatus)
+	}
+	return s, nil
+}
+
+// NeverRan reports whether an error of [ReadStatus] means that no agent has run there yet.
+func NeverRan(err error) bool { return errors.Is(err, fs.ErrNotExist) }

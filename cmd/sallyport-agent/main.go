@@ -1,0 +1,83 @@
+// Command sallyport-agent checks passwords beside Active Directory for a Sallyport service. It only dials out: it registers
+// once with a token, keeps one stream to the service's gateway, opens the envelopes that are sealed to it, asks a domain
+// controller, and seals the answer.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is the whole command line. Its help is the reference; every flag can also come from the environment
+// (SALLYPORT_AGENT_… in capitals) and from a YAML file, the command line first.
+type cli struct {
+	Version versionFlag `help:"Print version and commit, and end." env:"-"`
+	Config  string      `help:"YAML file with flags as keys (dc, dc-ca-file, log-level …). Unknown keys are refused." placeholder:"FILE" type:"path"`
+	State   string      `help:"State folder: keys, certificate and what the service said. Mode 0700." placeholder:"DIR" default:"${state}" type:"path"`
+	logFlags
+
+	Register registerCommand `cmd:"" help:"Make keys on this host and register them with a service."`
+	Run      runCommand      `cmd:"" help:"Answer password checks until told to stop."`
+	Status   statusCommand   `cmd:"" help:"Show what the running agent does."`
+	Explain  explainCommand  `cmd:"" help:"Explain an error number of Sallyport, Entra, Windows or Active Directory."`
+}
+
+const description = `Checks passwords beside Active Directory for a Sallyport service. Only dials out.
+
+Examples:
+  sallyport-agent register --service https://signin.example.com --token-file token.txt
+  sallyport-agent run --dc ldaps://dc1.corp.example --dc ldaps://dc2.corp.example --dc-ca-file corp-ca.pem
+  sallyport-agent status
+  sallyport-agent explain 1328
+
+Exit codes: 0 fine; 1 failure; 2 wrong command line or settings; 3 refused by the service for good, or the
+certificate has expired: register again; 4 not registered, or the state folder is unprotected or damaged;
+5 (status) the agent does not run or is not attached.`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// terminal is where a command reads and writes.
+type terminal struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// run executes one command line and returns the exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	var c cli
+	exited := -1
+	options := []kong.Option{
+		kong.Name(program), kong.Description(description), kong.Writers(stdout, stderr), kong.DefaultEnvars("SALLYPORT_AGENT"),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}), kong.Vars{"state": defaultState},
+		kong.Exit(func(code int) { exited = code }),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&c, &terminal{stdin, stdout, stderr}),
+	}
+	settings, err := settingsFile(args)
+	if err != nil {
+		return report(stderr, &usageError{err})
+	}
+	parser, err := kong.New(&c, append(options, kong.Resolvers(settings))...)
+	if err != nil {
+		return report(stderr, err)
+	}
+	parsed, err := parser.Parse(args)
+	if exited >= 0 {
+		return exited
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "%s: %v\nTry \"%s --help\".\n", program, err, program)
+		return exitUsage
+	}
+	return report(stderr, parsed.Run())
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/agent/identity"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+type registerCommand struct {
+	Service   string `help:"Address of the service." placeholder:"URL" required:""`
+	Token     string `help:"Enrolment token. Others on this host can see it while the command runs: prefer --token-file." placeholder:"TOKEN" xor:"token"`
+	TokenFile string `help:"File that holds the enrolment token; - is standard input." placeholder:"FILE" xor:"token"`
+	CAFile    string `help:"PEM file of the CA that issued the service's certificate, if it is a private one." name:"ca-file" placeholder:"FILE" type:"path"`
+	Name      string `help:"What to call this agent in the fleet. The host's name by default." placeholder:"NAME"`
+	Proxy     string `help:"HTTP proxy. What HTTPS_PROXY says by default." placeholder:"URL"`
+	Replace   bool   `help:"Throw an existing identity in the state folder away."`
+}
+
+// Help is printed below the flags.
+func (registerCommand) Help() string {
+	return `Two key pairs are made on this host, and only their public halves are sent. The token is used up by a registration
+that succeeds.
+
+Examples:
+  sallyport-agent register --service https://signin.example.com --token-file token.txt
+  ssh admin@service sallyport agent token create … | sallyport-agent register --service https://signin.example.com --token-file -`
+}
+
+// Run is called by kong.
+func (r *registerCommand) Run(ctx context.Context, c *cli, term *terminal) error {
+	token, err := r.token(term.in)
+	if err != nil {
+		return &usageError{err}
+	}
+	v, _ := build()
+	id, err := identity.Register(ctx, identity.Options{
+		Service: r.Service, Token: token, Dir: c.State, Name: r.Name, CAFile: r.CAFile, Proxy: r.Proxy, Version: v, Replace: r.Replace,
+		Logger: c.logger(term.err),
+	})
+	if err != nil {
+		return err
+	}
+	f := id.Facts()
+	fmt.Fprintf(term.out, "registered agent %q (%s)\n  tenant:      %s\n  directory:   %s\n  gateway:     %s\n  certificate: until %s\n  state:       %s\n",
+		f.AgentName, f.AgentID, f.TenantName, f.DirectoryName, f.Gateway, id.NotAfter().UTC().Format(time.RFC3339), c.State)
+	return nil
+}
+
+// token returns the token from the flag or the first line of the file.
+func (r *registerCommand) token(stdin io.Reader) (string, error) {
+	switch {
+	case r.TokenFile == "" && r.Token == "":
+		return "", errors.New("give the enrolment token with --token-file (or --token)")
+	case r.TokenFile == "":
+		return r.Token, nil
+	}
+	in := stdin
+	if r.TokenFile != "-" {
+		f, err := os.Open(r.TokenFile)
+		if err != nil {
+			return "", fmt.Errorf("token file: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, wire.MaxRegisterToken+3))
+	if err != nil {
+		return "", fmt.Errorf("token file: %w", err)
+	}
+	token := strings.TrimSpace(string(text))
+	if token == "" || len(token) > wire.MaxRegisterToken || bytes.ContainsAny([]byte(token), " \t\r\n") {
+		return "", errors.New("token file: it must hold one token and nothing else")
+	}
+	return token, nil
+}

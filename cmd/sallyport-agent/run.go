@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/sallyport-auth/sallyport/agent"
+	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
+	"github.com/sallyport-auth/sallyport/agent/identity"
+)
+
+type runCommand struct {
+	DC          []string `help:"Domain controller: ldaps://dc1.corp.example, or ldap://… (StartTLS). Repeat it for each." placeholder:"URL" name:"dc" required:""`
+	DCCAFile    string   `help:"PEM file of the CA that issued the domain controllers' certificates. The system's roots by default." name:"dc-ca-file" placeholder:"FILE" type:"path"`
+	Slots       int      `help:"How many checks to work on at once; 0 is the default (32)." default:"0" placeholder:"N"`
+	Connections int      `help:"How many connections to keep to each domain controller; 0 is the default." default:"0" placeholder:"N"`
+	NameRate    int      `help:"How many checks a minute for one name, whatever the service asks; 0 is the default (12), negative no limit." default:"0" placeholder:"N"`
+	NameBurst   int      `help:"How many checks at once for one name; 0 is the default (10)." default:"0" placeholder:"N"`
+	Rate        int      `help:"How many checks a second for all names; 0 is the default (1000), negative no limit." default:"0" placeholder:"N"`
+	Burst       int      `help:"How many checks at once for all names; 0 is the default (1000)." default:"0" placeholder:"N"`
+	Proxy       string   `help:"HTTP proxy for the link to the gateway. What HTTPS_PROXY says by default." placeholder:"URL"`
+}
+
+// Help is printed below the flags.
+func (runCommand) Help() string {
+	return `TLS to domain controllers is always verified. SIGTERM finishes the checks in flight.
+
+Examples:
+  sallyport-agent run --dc ldaps://dc1.corp.example --dc ldaps://dc2.corp.example --dc-ca-file corp-ca.pem
+  sallyport-agent run --config /etc/sallyport-agent.yaml
+
+  # /etc/sallyport-agent.yaml
+  dc: [ldaps://dc1.corp.example, ldaps://dc2.corp.example]
+  dc-ca-file: /etc/sallyport-agent/corp-ca.pem
+  log-format: json`
+}
+
+// Run is called by kong.
+func (r *runCommand) Run(ctx context.Context, c *cli, term *terminal) error {
+	log := c.logger(term.err)
+	roots, err := readRoots(r.DCCAFile)
+	if err != nil {
+		return &usageError{err}
+	}
+	var proxy *url.URL
+	if r.Proxy != "" {
+		if proxy, err = url.Parse(r.Proxy); err != nil {
+			return &usageError{errors.New("--proxy is not a URL")} // the cause could repeat a password in it
+		}
+	}
+	id, err := identity.Open(c.State)
+	if err != nil {
+		return err
+	}
+	v, _ := build()
+	a, err := agent.New(agent.Config{
+		Identity: id,
+		LDAP:     ldap.Config{Servers: r.DC, RootCAs: roots, Connections: r.Connections, Logger: log},
+		Slots:    r.Slots,
+		Limits:   agent.Limits{NamePerMinute: r.NameRate, NameBurst: r.NameBurst, PerSecond: r.Rate, Burst: r.Burst},
+		Proxy:    proxy, StatusFile: statusFile(c.State), Version: v, Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	return a.Run(ctx)
+}
+
+// statusFile is where the running agent leaves its status.
+func statusFile(state string) string { return filepath.Join(state, "status.json") }
+
+// maxRoots bounds a CA file; a company's bundle is rarely 50 KB.
+const maxRoots = 1 << 20
+
+func readRoots(path string) (*x509.CertPool, error) {
+	if path == "" {
+		return nil, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("CA file: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxRoots))
+	if err != nil {
+		return nil, fmt.Errorf("CA file: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("CA file %s holds no certificate in PEM", path)
+	}
+	return roots, nil
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	"go.yaml.in/yaml/v3"
+)
+
+// maxSettings bounds the settings file; a full one is below 2 KB.
+const maxSettings = 64 << 10
+
+// settings are the flags that a YAML file sets. They rank below the command line and the environment.
+type settings struct{ values map[string]any }
+
+// settingsFile reads the file that --config or SALLYPORT_AGENT_CONFIG names; without one the settings are empty. It looks
+// at the arguments itself, because the file must be known before the rest of them is judged.
+func settingsFile(args []string) (settings, error) {
+	path := os.Getenv("SALLYPORT_AGENT_CONFIG")
+	for i, arg := range args {
+		if value, ok := strings.CutPrefix(arg, "--config="); ok {
+			path = value
+		} else if arg == "--config" && i+1 < len(args) {
+			path = args[i+1]
+		} else if arg == "--" {
+			break
+		}
+	}
+	if path == "" {
+		return settings{}, nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return settings{}, fmt.Errorf("settings: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxSettings+1))
+	if err != nil {
+		return settings{}, fmt.Errorf("settings: %w", err)
+	}
+	s, err := parseSettings(text)
+	if err != nil {
+		return settings{}, fmt.Errorf("settings in %s: %w", path, err)
+	}
+	return s, nil
+}
+
+// parseSettings reads one YAML document: a mapping of flag names to scalars or lists of scalars. Keys are unique, which the
+// YAML library sees to.
+func parseSettings(text []byte) (settings, error) {
+	if len(text) > maxSettings {
+		return settings{}, fmt.Errorf("larger than %d bytes", maxSettings)
+	}
+	var raw map[string]yaml.Node
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	if err := d.Decode(&raw); err != nil && !errors.Is(err, io.EOF) {
+		return settings{}, err
+	}
+	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return settings{}, errors.New("more than one document")
+	}
+	s := settings{values: map[string]any{}}
+	for key, node := range raw {
+		switch {
+		case node.Kind == yaml.ScalarNode && node.Tag != "!!null":
+			s.values[key] = node.Value
+		case node.Kind == yaml.SequenceNode:
+			var list []any
+			for _, item := range node.Content {
+				if item.Kind != yaml.ScalarNode || item.Tag == "!!null" {
+					return settings{}, fmt.Errorf("line %d: %s: a list of plain values is needed", item.Line, key)
+				}
+				list = append(list, item.Value)
+			}
+			s.values[key] = list
+		default:
+			return settings{}, fmt.Errorf("line %d: %s: a plain value or a list is needed", node.Line, key)
+		}
+	}
+	return s, nil
+}
+
+// notInFile are flags that make no sense in a file that stays: what is said once, and what names the file itself.
+var notInFile = []string{"help", "version", "config", "token", "token-file", "replace"}
+
+// Validate refuses keys that are no flag. Kong calls it before it parses.
+func (s settings) Validate(app *kong.Application) error {
+	known := map[string]bool{}
+	var visit func(n *kong.Node)
+	visit = func(n *kong.Node) {
+		for _, f := range n.Flags {
+			known[f.Name] = !slices.Contains(notInFile, f.Name)
+		}
+		for _, child := range n.Children {
+			visit(child)
+		}
+	}
+	visit(app.Node)
+	for key := range s.values {
+		if !known[key] {
+			return fmt.Errorf("settings file: %q is not a setting", key)
+		}
+	}
+	return nil
+}
+
+// Resolve gives kong the value of a flag that the command line does not set; the environment goes before the file.
+func (s settings) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+	for _, name := range flag.Envs {
+		if _, ok := os.LookupEnv(name); ok {
+			return nil, nil
+		}
+	}
+	return s.values[flag.Name], nil
+}

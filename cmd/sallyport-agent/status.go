@@ -1,0 +1,100 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"text/tabwriter"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/agent"
+	"github.com/sallyport-auth/sallyport/agent/identity"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+type statusCommand struct {
+	Output string `help:"How to print: text or json." enum:"text,json" default:"text" placeholder:"FORMAT" short:"o"`
+}
+
+// Help is printed below the flags.
+func (statusCommand) Help() string {
+	return `Run it as the agent's user, or as root. The exit code is 0 only when the agent runs and is attached to its gateway.
+
+Examples:
+  sudo -u sallyport-agent sallyport-agent status
+  sallyport-agent status --output json | jq .link.state`
+}
+
+// shownStatus is the JSON output: what the agent wrote, and what can be said of it now.
+type shownStatus struct {
+	Running  bool `json:"running"`
+	Attached bool `json:"attached"`
+	agent.Status
+}
+
+// Run is called by kong.
+func (s *statusCommand) Run(c *cli, term *terminal) error {
+	status, err := agent.ReadStatus(statusFile(c.State))
+	switch {
+	case agent.NeverRan(err):
+		if _, err := identity.Open(c.State); err != nil {
+			return err
+		}
+		fmt.Fprintln(term.out, "registered, and has never run: start it (systemctl start sallyport-agent)")
+		return errNotAttached
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: run this as the agent's user, or as root", err)
+	case err != nil:
+		return err
+	}
+	now := time.Now()
+	if s.Output == "json" {
+		e := json.NewEncoder(term.out)
+		e.SetIndent("", "  ")
+		err = e.Encode(shownStatus{status.Running(now), status.Attached(now), status})
+	} else {
+		err = printStatus(term.out, status, now)
+	}
+	if err == nil && !status.Attached(now) {
+		err = errNotAttached
+	}
+	return err
+}
+
+// printStatus prints a status for people.
+func printStatus(out io.Writer, s agent.Status, now time.Time) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	row := func(name, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
+	row("agent", "%s (%s), version %s", s.AgentName, s.Agent, s.Version)
+	row("tenant", "%s, directory %s", s.TenantName, s.DirectoryName)
+	switch {
+	case s.Running(now):
+		row("process", "%d, up %s", s.PID, now.Sub(s.Started).Round(time.Second))
+	case s.Ended != "":
+		row("process", "ended %s ago: %s", now.Sub(s.Written).Round(time.Second), s.Ended)
+	default:
+		row("process", "gone without a word: last heard of %s ago, look in its log", now.Sub(s.Written).Round(time.Second))
+	}
+	if s.Running(now) {
+		row("link", "%s to %s since %s", s.Link.State, s.Link.Address, s.Link.Since.Format(time.RFC3339))
+		if s.Link.Gateway != "" {
+			row("gateway", "%s, clock %+d ms", s.Link.Gateway, s.Link.SkewMS)
+		}
+	}
+	if s.Link.LastError != "" {
+		row("last error", "%s", s.Link.LastError)
+	}
+	left := s.Certificate.Sub(now)
+	if left > 0 {
+		row("certificate", "until %s, %d days left", s.Certificate.UTC().Format(time.RFC3339), int(left.Hours()/24))
+	} else {
+		entry, _ := wire.Lookup(wire.CertificateExpired)
+		row("certificate", "expired at %s: %s", s.Certificate.UTC().Format(time.RFC3339), entry.Remedy)
+	}
+	row("checks", "%d right, %d wrong, %d without a verdict, %d refused; %d of %d in flight",
+		s.Tally.Right, s.Tally.Wrong, s.Tally.Trouble, s.Tally.Refused, s.Link.InFlight, s.Link.Slots)
+	printServers(row, s)
+	return w.Flush()
+}
