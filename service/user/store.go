@@ -1,0 +1,261 @@
+package user
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/service/db"
+	"github.com/sallyport-auth/sallyport/service/fault"
+	"github.com/sallyport-auth/sallyport/service/tenant"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+// Store keeps users. It is safe for concurrent use.
+type Store struct {
+	db      *db.DB
+	tenants *tenant.Store
+}
+
+// NewStore returns the store in d.
+func NewStore(d *db.DB) *Store { return &Store{db: d, tenants: tenant.NewStore(d)} }
+
+const columns = `id, upn, source, directory_id, anchor, display_name, given_name, family_name, email, group_names, role, disabled,
+	attributes_at, created_at, changed_at`
+
+// Create adds a user; u's ID and times are ignored, except AttributesAt. Faults: BadRequest, NotFound for a directory that
+// the tenant does not have, Conflict for a name or an anchor that another user has.
+func (s *Store) Create(ctx context.Context, scope tenant.Scope, u User, now time.Time) (User, error) {
+	tenantID, err := scope.ID()
+	if err != nil {
+		return User{}, err
+	}
+	if u, err = u.clean(); err != nil {
+		return User{}, err
+	}
+	if err := s.ownDirectory(ctx, scope, u.DirectoryID); err != nil {
+		return User{}, err
+	}
+	u.ID, u.AttributesAt = db.NewID(), db.Time(db.Millis(u.AttributesAt))
+	u.Created = db.Time(db.Millis(now))
+	u.Changed = u.Created
+	err = s.db.Write(ctx, func(tx db.Querier) error { return insert(ctx, tx, tenantID, u) })
+	if err = db.Translate(err); errors.Is(err, db.ErrReference) {
+		return User{}, fault.New(wire.NotFound, "the tenant or the directory is gone")
+	}
+	return settle(u, err, u.UPN)
+}
+
+// ownDirectory makes sure that the directory is of the same tenant: a foreign key alone would let it be another's.
+func (s *Store) ownDirectory(ctx context.Context, scope tenant.Scope, id string) error {
+	if id == "" {
+		return nil
+	}
+	_, err := s.tenants.Directory(ctx, scope, id)
+	return err
+}
+
+// ByID finds a user, or fails with the fault NotFound.
+func (s *Store) ByID(ctx context.Context, scope tenant.Scope, id string) (User, error) {
+	return s.one(ctx, scope, `id = $2`, id)
+}
+
+// ByUPN finds a user by any spelling of the name, or fails with the fault NotFound.
+func (s *Store) ByUPN(ctx context.Context, scope tenant.Scope, upn string) (User, error) {
+	return s.one(ctx, scope, `upn_key = $2`, Key(upn))
+}
+
+// ByAnchor finds a synced user by its objectGUID, or fails with the fault NotFound.
+func (s *Store) ByAnchor(ctx context.Context, scope tenant.Scope, directoryID, anchor string) (User, error) {
+	return s.one(ctx, scope, `directory_id = $2 AND anchor = $3`, directoryID, anchor)
+}
+
+// one finds a user by a condition, whose parameters begin at $2.
+func (s *Store) one(ctx context.Context, scope tenant.Scope, condition string, args ...any) (User, error) {
+	tenantID, err := scope.ID()
+	if err != nil {
+		return User{}, err
+	}
+	u, err := find(ctx, s.db.Reader(), tenantID, condition, args...)
+	return settle(u, err, "")
+}
+
+// List lists users in the order of their making, those that follow the user with the id after ("" for the beginning), at
+// most limit of them (0: a page).
+func (s *Store) List(ctx context.Context, scope tenant.Scope, after string, limit int) ([]User, error) {
+	tenantID, err := scope.ID()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.db.Reader().QueryContext(ctx, `SELECT `+columns+` FROM person WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3`,
+		tenantID, after, db.PageSize(limit))
+	if err != nil {
+		return nil, fmt.Errorf("user: list: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	var all []User
+	for rows.Next() {
+		u, err := scan(rows)
+		if err != nil {
+			return nil, fmt.Errorf("user: list: %w", err)
+		}
+		all = append(all, u)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("user: list: %w", err)
+	}
+	return all, nil
+}
+
+// Change changes a user, and returns it. Faults: BadRequest, NotFound, Conflict for a name that another user has.
+func (s *Store) Change(ctx context.Context, scope tenant.Scope, id string, c Change, now time.Time) (User, error) {
+	tenantID, err := scope.ID()
+	if err != nil {
+		return User{}, err
+	}
+	var u User
+	err = s.db.Write(ctx, func(tx db.Querier) error {
+		before, err := find(ctx, tx, tenantID, `id = $2`, id)
+		if err != nil {
+			return err
+		}
+		if u, err = c.apply(before).clean(); err != nil {
+			return err
+		}
+		u.Changed = db.Time(db.Millis(now))
+		return update(ctx, tx, tenantID, u)
+	})
+	return settle(u, err, u.UPN)
+}
+
+// Remove removes a user with everything that belongs to it: sessions, grants. Fault: NotFound.
+func (s *Store) Remove(ctx context.Context, scope tenant.Scope, id string) error {
+	return s.exec(ctx, scope, `DELETE FROM person WHERE tenant_id = $1 AND id = $2`, id)
+}
+
+// SetPasswordHash stores the hash of a cloud-only user's new password. Faults: NotFound; BadRequest for a synced user, whose
+// password is the directory's affair alone.
+func (s *Store) SetPasswordHash(ctx context.Context, scope tenant.Scope, id, hash string, now time.Time) error {
+	u, err := s.ByID(ctx, scope, id)
+	if err != nil {
+		return err
+	}
+	if u.Source != CloudOnly {
+		return fault.Newf(wire.BadRequest, "%s is a synced user: the password lives in the directory alone", u.UPN)
+	}
+	// The source of a user never changes, so it still holds.
+	return s.exec(ctx, scope, `UPDATE person SET password_hash = $3, changed_at = $4 WHERE tenant_id = $1 AND id = $2`, id, hash, db.Millis(now))
+}
+
+// PasswordHash returns the hash of a user's password, "" when there is none. Fault: NotFound.
+func (s *Store) PasswordHash(ctx context.Context, scope tenant.Scope, id string) (string, error) {
+	tenantID, err := scope.ID()
+	if err != nil {
+		return "", err
+	}
+	var hash sql.NullString
+	err = s.db.Reader().QueryRowContext(ctx, `SELECT password_hash FROM person WHERE tenant_id = $1 AND id = $2`, tenantID, id).Scan(&hash)
+	return settle(hash.String, err, "")
+}
+
+// exec runs one statement that must meet a row; its first parameter is the tenant.
+func (s *Store) exec(ctx context.Context, scope tenant.Scope, query string, args ...any) error {
+	tenantID, err := scope.ID()
+	if err != nil {
+		return err
+	}
+	err = s.db.Write(ctx, func(tx db.Querier) error {
+		result, err := tx.ExecContext(ctx, query, append([]any{tenantID}, args...)...)
+		if err != nil {
+			return err
+		}
+		if n, err := result.RowsAffected(); err != nil || n == 0 {
+			return errors.Join(err, sql.ErrNoRows)
+		}
+		return nil
+	})
+	_, err = settle(struct{}{}, err, "")
+	return err
+}
+
+// settle turns errors of the database into faults; upn is the name that was to be taken, if any.
+func settle[T any](v T, err error, upn string) (T, error) {
+	var none T
+	switch err = db.Translate(err); {
+	case err == nil:
+		return v, nil
+	case db.NoRow(err):
+		return none, fault.New(wire.NotFound, "there is no such user in this tenant")
+	case errors.Is(err, db.ErrConflict):
+		return none, fault.Newf(wire.Conflict, "another user of this tenant has the name %q, or the same anchor in the directory, already", clip(upn))
+	default:
+		return none, fmt.Errorf("user: %w", err)
+	}
+}
+
+func insert(ctx context.Context, tx db.Querier, tenantID string, u User) error {
+	groups, err := encodeGroups(u.Groups)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO person (tenant_id, upn_key, `+columns+`)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+		tenantID, Key(u.UPN), u.ID, u.UPN, string(u.Source), optional(u.DirectoryID), optional(u.Anchor), u.DisplayName, u.GivenName,
+		u.FamilyName, u.Email, groups, string(u.Role), u.Disabled, db.Millis(u.AttributesAt), db.Millis(u.Created), db.Millis(u.Changed))
+	return err
+}
+
+// update writes everything but what never changes: tenant, id, source, directory, hash and time of making.
+func update(ctx context.Context, tx db.Querier, tenantID string, u User) error {
+	groups, err := encodeGroups(u.Groups)
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE person SET upn_key = $1, upn = $2, anchor = $3, display_name = $4, given_name = $5, family_name = $6,
+		email = $7, group_names = $8, role = $9, disabled = $10, attributes_at = $11, changed_at = $12 WHERE tenant_id = $13 AND id = $14`,
+		Key(u.UPN), u.UPN, optional(u.Anchor), u.DisplayName, u.GivenName, u.FamilyName, u.Email, groups, string(u.Role), u.Disabled,
+		db.Millis(u.AttributesAt), db.Millis(u.Changed), tenantID, u.ID)
+	return err
+}
+
+// find returns sql.ErrNoRows when there is none; the condition's parameters begin at $2.
+func find(ctx context.Context, q db.Querier, tenantID, condition string, args ...any) (User, error) {
+	return scan(q.QueryRowContext(ctx, `SELECT `+columns+` FROM person WHERE tenant_id = $1 AND `+condition,
+		append([]any{tenantID}, args...)...))
+}
+
+// scan reads one row of columns.
+func scan(row interface{ Scan(dest ...any) error }) (u User, err error) {
+	var directory, anchor sql.NullString
+	var groups string
+	var attributesAt, created, changed int64
+	if err := row.Scan(&u.ID, &u.UPN, &u.Source, &directory, &anchor, &u.DisplayName, &u.GivenName, &u.FamilyName, &u.Email, &groups,
+		&u.Role, &u.Disabled, &attributesAt, &created, &changed); err != nil {
+		return User{}, err
+	}
+	u.DirectoryID, u.Anchor = directory.String, anchor.String
+	u.AttributesAt, u.Created, u.Changed = db.Time(attributesAt), db.Time(created), db.Time(changed)
+	if groups != noGroups {
+		if err := json.Unmarshal([]byte(groups), &u.Groups); err != nil {
+			return User{}, fmt.Errorf("groups of user %s: %w", u.ID, err)
+		}
+	}
+	return u, nil
+}
+
+// noGroups is how an empty list is stored.
+const noGroups = "[]"
+
+func encodeGroups(groups []string) (string, error) {
+	if len(groups) == 0 {
+		return noGroups, nil
+	}
+	text, err := json.Marshal(groups)
+	return string(text), err
+}
+
+// optional stores "" as NULL.
+func optional(s string) sql.NullString { return sql.NullString{String: s, Valid: s != ""} }
