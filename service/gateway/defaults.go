@@ -1,0 +1,82 @@
+package gateway
+
+import "time"
+
+// Slots and lines.
+const (
+	// MaxSlots is the most checks one agent is given at once, whatever it asks for: a stolen agent must not be able to draw all
+	// of a tenant's checks to itself.
+	MaxSlots = 128
+	// maxLine is how many asks may wait in one room. At 100 binds a second, a slow domain controller, the last of them would
+	// wait 2.5 s; more could only time out.
+	maxLine = 256
+	// lease is how long an offer holds its slot: sealing takes a millisecond, looking the agent up another.
+	lease = 2 * time.Second
+	// linger is how long a slot stays taken after a delivery was given up and the agent has not said that it is done: its bind
+	// lasts 6 s at most.
+	linger = 10 * time.Second
+	// maxDetail bounds the words of a refusal that are passed on.
+	maxDetail = 300
+)
+
+// The stream.
+const (
+	// helloWithin bounds the first message; handshakeWithin everything before.
+	helloWithin     = 5 * time.Second
+	handshakeWithin = 10 * time.Second
+	// heartbeatEvery is what agents are told; after missedBeats of them an agent counts as gone though its TCP stack is not.
+	heartbeatEvery = 10 * time.Second
+	missedBeats    = 3
+	// closeAfter is how long a connection may stay after its Goodbye, for the words to arrive.
+	closeAfter = time.Second
+	// pingEvery and pingTimeout find dead paths; agents ping every 10 s, so minPing lets them.
+	pingEvery   = 15 * time.Second
+	pingTimeout = 5 * time.Second
+	minPing     = 5 * time.Second
+	// idleAfter closes connections without a stream: an agent whose attach was refused has no business to stay.
+	idleAfter = 30 * time.Second
+	// maxStreams: an agent has one stream, and for a moment two while it replaces a lost one.
+	maxStreams = 4
+	// maxMessage bounds messages of agents: a sealed answer of at most 64 KB and its frame.
+	maxMessage = 96 << 10
+	// bufferSize: gRPC's own 32 KB buffers are for bulk transfer and cost that much for each agent.
+	bufferSize = 4 << 10
+	// maxWords bounds what an agent says of itself in Hello.
+	maxWords = 128
+)
+
+// The fleet.
+const (
+	// recheckEvery is how often the fleet is asked about every attached agent; with the time of the query it stays under the
+	// second within which a revocation must take effect when no announcement arrives.
+	recheckEvery = 500 * time.Millisecond
+	// recheckTimeout lets a slow database not stop the checks after it.
+	recheckTimeout = 5 * time.Second
+	// seenEvery throttles the write of an agent's "last seen"; seenBuffer is how many may wait for the database before they are
+	// dropped, which costs nothing but freshness.
+	seenEvery   = time.Minute
+	seenBuffer  = 1024
+	seenTimeout = 5 * time.Second
+)
+
+// Going away.
+const (
+	// drainWithin bounds how long checks in flight are waited for: the longest has 8 s after its fence.
+	drainWithin = 10 * time.Second
+	// Agents are told to come back after at least comeBackMin, spread so that comeBackRate of them arrive each second: two
+	// cores manage some 1,400 mutual TLS handshakes a second, and have other things to do.
+	comeBackMin  = 250 * time.Millisecond
+	comeBackRate = 500
+)
+
+// Registration.
+const (
+	// An address may register registerBurst agents at once and one more every registerEvery: a rollout behind one NAT address
+	// succeeds, guessing tokens of 256 bits does not.
+	registerBurst = 20
+	registerEvery = 3 * time.Second
+	// maxAddresses bounds the memory of addresses, in each of two generations.
+	maxAddresses = 10_000
+	// registerWithin bounds reading and answering one registration.
+	registerWithin = 15 * time.Second
+)
