@@ -1,0 +1,50 @@
+package ldap
+
+import "time"
+
+// Numbers that a Config may leave zero.
+const (
+	// defaultConnections: a domain controller of one core is busy with eight binds at once; twice that hides the network.
+	defaultConnections = 16
+	// defaultDialTimeout for TCP, TLS and the first answer together: what a dead server may cost, once.
+	defaultDialTimeout = time.Second
+	// defaultBindTimeout: the service waits 8 seconds for an answer after the fence; the agent must be the first to give up.
+	defaultBindTimeout = 6 * time.Second
+)
+
+// Numbers that nobody has to set.
+const (
+	// takeTimeout bounds the wait for a live connection: the service waits 3 seconds for the fence.
+	takeTimeout = 2500 * time.Millisecond
+	// dialsAtOnce for each server: Samba's listen backlog is 10, beyond which connecting takes seconds; several agents may be
+	// starting together.
+	dialsAtOnce = 4
+	// warmConnections are opened before anybody asks, one after the other; demand opens the rest.
+	warmConnections = 2
+	// freshFor is how long after its last answer a connection is taken without asking whether it still lives. Under load none
+	// is ever asked; without load half a millisecond does not matter.
+	freshFor = 2 * time.Second
+	// pingTimeout bounds that question; a server that fails it is down.
+	pingTimeout = time.Second
+	// tick is how often the background looks at a server.
+	tick = 5 * time.Second
+	// pingEvery is how long an idle connection may be silent in the background. Firewalls forget connections after minutes, AD
+	// closes them after 15.
+	pingEvery = 30 * time.Second
+	// idleLife is how long a connection above the warm ones is kept without a check.
+	idleLife = 10 * time.Minute
+	// unansweredLimit is how many binds in a row may stay without an answer before a server is down.
+	unansweredLimit = 3
+	// probeFirst and probeLast are the shortest and longest wait between probes of a server that is down.
+	probeFirst, probeLast = time.Second, 15 * time.Second
+	// attributesTimeout bounds reading the attributes after an accepted bind: the verdict waits for it.
+	attributesTimeout = 2 * time.Second
+
+	// maxPacket is the largest LDAP message accepted from a server, in bytes: a user with a thousand long group names has a
+	// quarter of it.
+	maxPacket = 1 << 20
+	// maxGroups, maxGroupBytes and maxText limit what of a user's entry goes into an answer (envelope.MaxAnswer).
+	maxGroups, maxGroupBytes, maxText = 1000, 64 << 10, 1024
+	// maxDN is the longest distinguished name that is taken apart for a group's name.
+	maxDN = 4096
+)

@@ -1,0 +1,24 @@
+// Package ldap checks passwords by simple binds at Active Directory domain controllers, always over verified TLS.
+//
+// One check is one bind on one kept connection. The name goes as it was typed; the password is sent at most once, whatever
+// happens: a connection that dies before the fence is replaced, one that dies after the bind was written is an error that says
+// so, and nothing is tried again, since every try can count towards the account's lockout.
+//
+// Servers are used in the order given. Each has a pool of connections, opened a few at a time, and a breaker:
+//
+//	            answered                      cannot be reached, or three binds in a row unanswered
+//	 untried ─────────────▶ serving ────────────────────────────────────────────────────▶ down
+//	    │                      ▲                                                           │ │
+//	    └── cannot be reached ─┼──────────────────────────────▶ down      a probe answered │ │ a probe failed:
+//	                           └───────────────────────────────────────────────────────────┘ └▶ wait longer
+//
+// A check never waits for a server that is down; [Validator.Run] probes it in the background. A kept connection that has been
+// silent for a moment is asked a harmless question before the fence, so that a domain controller that lost its power costs
+// a second and not somebody's attempt.
+//
+// The package refuses: connections without TLS or without verification (a private CA is trusted by giving the CA), following
+// referrals, empty passwords and NUL (see [directory.Check.Refuse]), and inventing a verdict. Its log names servers and
+// causes, never the names that people typed: a password typed into the wrong field would be among them.
+//
+// Package agent makes one for each agent. Names of third parties stay inside.
+package ldap

@@ -1,0 +1,243 @@
+package ldap
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	goldap "github.com/go-ldap/ldap/v3"
+
+	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+// Config says which domain controllers to ask and how.
+type Config struct {
+	// Servers in the order in which they are used: "ldaps://dc1.corp.example", "ldap://dc2.corp.example" (StartTLS), with a port if it is
+	// not 636 or 389; without a scheme it is ldaps. At least one.
+	Servers []string
+	// RootCAs that may have issued the servers' certificates; nil means those of the system.
+	RootCAs *x509.CertPool
+	// Connections to each server at most, which is how many checks it works on at once; 0 means 16.
+	Connections int
+	// DialTimeout for TCP, TLS and a first answer together; 0 means one second.
+	DialTimeout time.Duration
+	// BindTimeout from sending the password to the answer; 0 means six seconds.
+	BindTimeout time.Duration
+	// Logger; nil means that nothing is logged.
+	Logger *slog.Logger
+}
+
+// ServerStatus is how one server stands, for people and monitoring.
+type ServerStatus struct {
+	Address string
+	State   State
+	// Since is when the state began; zero while Untried.
+	Since time.Time
+	// Idle and InUse count connections.
+	Idle, InUse int
+	// BaseDN is the name of the domain's entry, once the server has told.
+	BaseDN string
+	// LastError is the last failure, with its time and what to do about it, if that is known. It stays after the server has recovered.
+	LastError, Remedy string
+	LastErrorAt       time.Time
+	// NextProbe is when a server that is Down is asked again; else zero.
+	NextProbe time.Time
+}
+
+// Validator checks passwords by simple binds. Make it with [New]; it works without Run, but a server that has gone down is then
+// never used again. Safe for concurrent use.
+type Validator struct {
+	servers []*server
+	bindFor time.Duration
+	log     *slog.Logger
+}
+
+var _ directory.Validator = (*Validator)(nil)
+
+// New checks the configuration and contacts nobody.
+func New(c Config) (*Validator, error) {
+	if len(c.Servers) == 0 {
+		return nil, errors.New("no domain controllers are configured")
+	}
+	if c.Connections < 0 || c.DialTimeout < 0 || c.BindTimeout < 0 {
+		return nil, errors.New("connections and timeouts must not be negative")
+	}
+	if c.Connections == 0 {
+		c.Connections = defaultConnections
+	}
+	if c.DialTimeout == 0 {
+		c.DialTimeout = defaultDialTimeout
+	}
+	if c.BindTimeout == 0 {
+		c.BindTimeout = defaultBindTimeout
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	v := &Validator{bindFor: c.BindTimeout, log: c.Logger}
+	seen := map[string]bool{}
+	for _, text := range c.Servers {
+		a, err := parseAddress(text)
+		if err != nil {
+			return nil, err
+		}
+		if seen[a.String()] {
+			return nil, fmt.Errorf("domain controller %q is given twice", text)
+		}
+		seen[a.String()] = true
+		v.servers = append(v.servers, newServer(a, c))
+	}
+	return v, nil
+}
+
+// Run opens connections gently, checks their health, probes servers that are down, and closes what is idle when ctx ends. It
+// returns ctx's error. Checks that are under way then end undisturbed.
+func (v *Validator) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for _, s := range v.servers {
+		wg.Go(func() { s.run(ctx) })
+	}
+	wg.Wait()
+	return ctx.Err()
+}
+
+// Status returns how the servers stand, in their order.
+func (v *Validator) Status() []ServerStatus {
+	all := make([]ServerStatus, len(v.servers))
+	for i, s := range v.servers {
+		all[i] = s.status()
+	}
+	return all
+}
+
+// Validate checks one password with one bind; see [directory.Validator]. Its errors are *[directory.Error] with these codes:
+// PasswordUnusable, DirectoryUnreachable (nothing was sent, or the server answered that it is busy or unavailable), AgentTooSlow
+// (ctx ended before anything was sent), TransientNetwork (the fence was refused), and after the bind was sent DirectoryTimeout,
+// DirectoryUnusable and what [directory.TroubleCode] makes of the answer.
+func (v *Validator) Validate(ctx context.Context, check directory.Check) (directory.Result, error) {
+	if e := check.Refuse(); e != nil {
+		return directory.Result{}, e
+	}
+	c, err := v.take(ctx)
+	if err != nil {
+		code := wire.DirectoryUnreachable
+		if ctx.Err() != nil {
+			code = wire.AgentTooSlow // the caller's time was over, or it gave up
+		}
+		return directory.Result{}, &directory.Error{Code: code, Cause: err}
+	}
+	s := c.server
+	dc := s.address.String()
+	notSent := func(code wire.Code, cause error) (directory.Result, error) {
+		s.put(c)
+		return directory.Result{}, &directory.Error{Code: code, DC: dc, Cause: cause}
+	}
+	if err := check.Fence(ctx); err != nil {
+		return notSent(wire.TransientNetwork, fmt.Errorf("fence: %w", err))
+	}
+	// The fence took a trip to the service. What ended meanwhile ended before anything was sent.
+	if ctx.Err() != nil {
+		return notSent(wire.AgentTooSlow, context.Cause(ctx))
+	}
+	if c.dead() {
+		return notSent(wire.DirectoryUnreachable, errors.New("the connection closed while the fence was asked"))
+	}
+
+	r := directory.Result{DC: dc, Fenced: time.Now()}
+	err = c.within(ctx, v.bindFor, func() error { return c.ldap.Bind(check.Name, string(check.Password.Reveal())) })
+	r.Judged = time.Now()
+	c.used, c.seen = r.Judged, r.Judged
+	verdict, e := judge(err)
+	switch {
+	case e == nil:
+		s.answered()
+	case e.Code == wire.DirectoryUnusable && !c.dead():
+		// An answer that we do not understand says nothing against the server: names that make it give one can be typed.
+		s.answered()
+		s.put(c)
+	default:
+		s.report(unanswered, e.Cause)
+		s.drop(c)
+	}
+	if e != nil {
+		e.DC = dc
+		return directory.Result{}, e
+	}
+	r.Verdict = verdict
+	if check.WantAttributes && verdict.Reason.Right() {
+		attributes, err := c.attributes(ctx, check.Name)
+		if err != nil {
+			v.log.Warn("attributes left out", "dc", dc, "error", err)
+		}
+		r.Verdict.Attributes = attributes
+	}
+	s.put(c)
+	return r, nil
+}
+
+// judge turns what the bind returned into a verdict or an error. From here on the password has been sent.
+func judge(err error) (wire.Verdict, *directory.Error) {
+	code, text := uint16(goldap.LDAPResultSuccess), ""
+	var answer *goldap.Error
+	switch {
+	case err == nil:
+	case errors.As(err, &answer) && answer.ResultCode < goldap.ErrorNetwork: // larger ones are the library's own
+		code, text = answer.ResultCode, answer.Err.Error()
+	case errors.As(err, &answer) && answer.ResultCode != goldap.ErrorNetwork:
+		return wire.Verdict{}, &directory.Error{Code: wire.DirectoryUnusable, Fenced: true, Cause: err}
+	default:
+		return wire.Verdict{}, &directory.Error{Code: wire.DirectoryTimeout, Fenced: true, Cause: err}
+	}
+	verdict, ok := directory.FromDiagnostic(int(code), text)
+	if !ok {
+		return wire.Verdict{}, &directory.Error{Code: directory.TroubleCode(int(code), text), Fenced: true,
+			Cause: fmt.Errorf("LDAP result %d: %s", code, directory.Shown(text))}
+	}
+	return verdict, nil
+}
+
+// answered is report(answered) for the path of every check.
+func (s *server) answered() {
+	s.mu.Lock()
+	ordinary := s.breaker.state == Serving && s.breaker.silent == 0
+	s.mu.Unlock()
+	if !ordinary {
+		s.report(answered, nil)
+	}
+}
+
+// take returns a live connection to the first server that can give one.
+func (v *Validator) take(ctx context.Context) (*conn, error) {
+	now := time.Now()
+	for _, s := range v.servers {
+		if s.admits() {
+			if c := s.tryTake(now); c != nil {
+				return c, nil
+			}
+			break // the order stands: an idle connection of the second server is no reason to leave the first
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
+	defer cancel()
+	var all []error
+	for _, s := range v.servers {
+		if !s.admits() {
+			all = append(all, fmt.Errorf("%s: %w: %s", s.address, errDown, s.status().LastError))
+			continue
+		}
+		c, err := s.take(ctx)
+		if err == nil {
+			return c, nil
+		}
+		all = append(all, fmt.Errorf("%s: %w", s.address, err))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, errors.Join(all...)
+}

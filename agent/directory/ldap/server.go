@@ -1,0 +1,373 @@
+package ldap
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+)
+
+var (
+	errDown = errors.New("the server is down")
+	errBusy = errors.New("all connections are busy")
+)
+
+// server is one domain controller: its pool and its breaker.
+type server struct {
+	address address
+	roots   *x509.CertPool
+	dialFor time.Duration
+	log     *slog.Logger
+	// slots holds one token for each connection in use. A connection is opened only by the holder of a token who found none
+	// idle, so that there are never more connections than tokens, but for the one that the background may have in hand.
+	slots chan struct{}
+	// dials holds one token for each connection being opened.
+	dials chan struct{}
+	// wake tells the background that the breaker has changed.
+	wake chan struct{}
+
+	mu      sync.Mutex
+	idle    []*conn // the last one used most recently
+	breaker breaker
+	base    string // the name of the domain's entry
+	lastErr error
+	lastAt  time.Time
+	closed  bool // connections that come back are closed
+}
+
+func newServer(a address, c Config) *server {
+	return &server{address: a, roots: c.RootCAs, dialFor: c.DialTimeout, log: c.Logger.With("dc", a.String()),
+		slots: make(chan struct{}, c.Connections), dials: make(chan struct{}, dialsAtOnce), wake: make(chan struct{}, 1)}
+}
+
+func (s *server) admits() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.breaker.admits()
+}
+
+// tryTake returns an idle connection that is known to live, without waiting for anything, or nil.
+func (s *server) tryTake(now time.Time) *conn {
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		return nil
+	}
+	if c := s.pop(); c != nil {
+		if !c.dead() && now.Sub(c.seen) < freshFor {
+			return c
+		}
+		// Back to where take finds it and looks closer.
+		s.push(c)
+	}
+	<-s.slots
+	return nil
+}
+
+// take returns a connection that lives, and opens one if none is idle. It waits for a slot as long as ctx lasts.
+func (s *server) take(ctx context.Context) (*conn, error) {
+	select {
+	case s.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", errBusy, context.Cause(ctx))
+	}
+	c, err := s.takeIdle(ctx)
+	if c == nil && err == nil {
+		c, err = s.open(ctx)
+	}
+	if err != nil {
+		<-s.slots
+		return nil, err
+	}
+	return c, nil
+}
+
+// takeIdle returns an idle connection that lives, after asking the server if it was silent for long; nil if there is none.
+func (s *server) takeIdle(ctx context.Context) (*conn, error) {
+	for {
+		c := s.pop()
+		if c == nil {
+			return nil, nil
+		}
+		if c.dead() {
+			c.close()
+			continue
+		}
+		if time.Since(c.seen) < freshFor {
+			return c, nil
+		}
+		_, err := c.ping(ctx, pingTimeout)
+		if err == nil {
+			return c, nil
+		}
+		c.close()
+		// A connection that the server has closed says nothing about the server; one that is silent does.
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			s.report(unreachable, fmt.Errorf("a kept connection does not answer: %w", err))
+			return nil, errDown
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// open makes a connection and asks it a first question. It holds a place in the short line of those who dial.
+func (s *server) open(ctx context.Context) (*conn, error) {
+	select {
+	case s.dials <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", errBusy, context.Cause(ctx))
+	}
+	defer func() { <-s.dials }()
+	// While we stood in line, a connection may have come back, or the server may have been found dead.
+	if c, err := s.takeIdle(ctx); c != nil || err != nil {
+		return c, err
+	}
+	if !s.admits() {
+		return nil, errDown
+	}
+	return s.probe(ctx)
+}
+
+// probe makes a connection whatever the breaker says, and tells the breaker.
+func (s *server) probe(ctx context.Context) (*conn, error) {
+	limited, cancel := context.WithTimeout(ctx, s.dialFor)
+	defer cancel()
+	c, err := dial(limited, s.address, s.roots)
+	if err == nil {
+		c.server = s
+		var base string
+		if base, err = c.ping(limited, s.dialFor); err != nil {
+			c.close()
+		} else if base != "" {
+			s.mu.Lock()
+			s.base = base
+			s.mu.Unlock()
+		}
+	}
+	switch {
+	case err == nil:
+		c.used = c.seen
+		s.report(answered, nil)
+		return c, nil
+	case ctx.Err() == nil: // else the caller gave up, not the server
+		s.report(unreachable, err)
+	}
+	return nil, err
+}
+
+// report tells the breaker. A server that goes down loses its idle connections.
+func (s *server) report(e event, err error) {
+	now := time.Now()
+	s.mu.Lock()
+	before := s.breaker.state
+	s.breaker = next(s.breaker, e, now)
+	after := s.breaker
+	if err != nil {
+		s.lastErr, s.lastAt = err, now
+	}
+	var lost []*conn
+	if after.state == Down {
+		lost, s.idle = s.idle, nil
+	}
+	s.mu.Unlock()
+	for _, c := range lost {
+		c.close()
+	}
+	if before == after.state {
+		return
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+	switch after.state {
+	case Down:
+		s.log.Warn("domain controller down", "error", err, "remedy", remedy(err))
+	case Serving:
+		s.log.Info("domain controller serving")
+	}
+}
+
+// put gives a connection back after an answer.
+func (s *server) put(c *conn) {
+	s.push(c)
+	<-s.slots
+}
+
+// drop closes a connection that must not be used again.
+func (s *server) drop(c *conn) {
+	c.close()
+	<-s.slots
+}
+
+func (s *server) pop() *conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.idle)
+	if n == 0 {
+		return nil
+	}
+	c := s.idle[n-1]
+	s.idle[n-1], s.idle = nil, s.idle[:n-1]
+	return c
+}
+
+func (s *server) push(c *conn) {
+	s.mu.Lock()
+	// A connection of a server that went down meanwhile is as suspect as those that were idle then.
+	keep := !s.closed && s.breaker.admits() && !c.dead()
+	if keep {
+		s.idle = append(s.idle, c)
+	}
+	s.mu.Unlock()
+	if !keep {
+		c.close()
+	}
+}
+
+// run looks after the server until ctx ends, and closes what is idle then.
+func (s *server) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		s.maintain(ctx, time.Now())
+		timer := time.NewTimer(s.rest(time.Now()))
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-s.wake:
+		}
+		timer.Stop()
+	}
+	s.mu.Lock()
+	idle := s.idle
+	s.idle, s.closed = nil, true
+	s.mu.Unlock()
+	for _, c := range idle {
+		c.close()
+	}
+}
+
+// rest is how long the background may sleep.
+func (s *server) rest(now time.Time) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.breaker.admits() {
+		return tick
+	}
+	return max(s.breaker.probeAt.Sub(now), 0)
+}
+
+// maintain probes a server that is down and due; of one that serves it closes dead and superfluous connections, asks silent ones
+// whether they live, and keeps a few open.
+func (s *server) maintain(ctx context.Context, now time.Time) {
+	s.mu.Lock()
+	b := s.breaker
+	s.mu.Unlock()
+	if !b.admits() {
+		if now.Before(b.probeAt) {
+			return
+		}
+		if c, err := s.probe(ctx); err == nil {
+			s.keep(c)
+		}
+		return
+	}
+	for {
+		c := s.popIdle(now)
+		if c == nil {
+			break
+		}
+		if !c.dead() && now.Sub(c.used) < idleLife {
+			if _, err := c.ping(ctx, pingTimeout); err == nil {
+				s.keep(c)
+				continue
+			}
+		}
+		c.close()
+	}
+	for s.wants() && ctx.Err() == nil {
+		if !s.openOne(ctx) {
+			return
+		}
+	}
+}
+
+// popIdle takes out a connection that is dead, silent for long, or unused for long and more than is kept warm.
+func (s *server) popIdle(now time.Time) *conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.idle, func(c *conn) bool {
+		return c.dead() || now.Sub(c.seen) >= pingEvery || len(s.idle) > warmConnections && now.Sub(c.used) >= idleLife
+	})
+	if i < 0 {
+		return nil
+	}
+	c := s.idle[i]
+	s.idle = slices.Delete(s.idle, i, i+1)
+	return c
+}
+
+// keep puts a connection of the background where it is used last.
+func (s *server) keep(c *conn) {
+	s.mu.Lock()
+	keep := !s.closed && len(s.idle) < cap(s.slots)
+	if keep {
+		s.idle = slices.Insert(s.idle, 0, c)
+	}
+	s.mu.Unlock()
+	if !keep {
+		c.close()
+	}
+}
+
+// wants reports whether fewer connections exist than are kept warm.
+func (s *server) wants() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.breaker.admits() && len(s.idle)+len(s.slots) < min(warmConnections, cap(s.slots))
+}
+
+// openOne opens one connection for the pool, unless checks keep all slots busy.
+func (s *server) openOne(ctx context.Context) bool {
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		return false
+	}
+	defer func() { <-s.slots }()
+	select {
+	case s.dials <- struct{}{}:
+	case <-ctx.Done():
+		return false
+	}
+	defer func() { <-s.dials }()
+	c, err := s.probe(ctx)
+	if err != nil {
+		return false
+	}
+	s.keep(c)
+	return true
+}
+
+// status describes the server for people.
+func (s *server) status() ServerStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := ServerStatus{Address: s.address.String(), State: s.breaker.state, Since: s.breaker.since, Idle: len(s.idle), InUse: len(s.slots),
+		BaseDN: s.base, LastErrorAt: s.lastAt, Remedy: remedy(s.lastErr)}
+	if st.State == "" {
+		st.State = Untried
+	}
+	if st.State == Down {
+		st.NextProbe = s.breaker.probeAt
+	}
+	if s.lastErr != nil {
+		st.LastError = s.lastErr.Error()
+	}
+	return st
+}
