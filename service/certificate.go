@@ -9,6 +9,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/sallyport-auth/sallyport/service/localca"
 )
 
 // certificateFiles holds the server certificate of two files and takes a renewed one without a restart. A broken renewal is
@@ -83,6 +85,50 @@ func (f *certificateFiles) Run(ctx context.Context) error {
 				continue
 			}
 			f.log.Info("server certificate renewed from its files", "not_after", f.current.Load().Leaf.NotAfter)
+		}
+	}
+}
+
+// localCertificate is a server certificate of the evaluation CA that is made anew before it ends.
+type localCertificate struct {
+	ca      *localca.CA
+	hosts   []string
+	log     *slog.Logger
+	current atomic.Pointer[tls.Certificate]
+}
+
+func newLocalCertificate(ca *localca.CA, hosts []string, log *slog.Logger) (*localCertificate, error) {
+	l := &localCertificate{ca: ca, hosts: hosts, log: log}
+	return l, l.renew(time.Now())
+}
+
+// renew asks the CA, which hands out the certificate it has while that is good.
+func (l *localCertificate) renew(now time.Time) error {
+	certificate, err := l.ca.Server(l.hosts, now)
+	if err != nil {
+		return err
+	}
+	l.current.Store(&certificate)
+	return nil
+}
+
+// Get returns the certificate in use.
+func (l *localCertificate) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return l.current.Load(), nil
+}
+
+// Run asks again now and then until ctx ends.
+func (l *localCertificate) Run(ctx context.Context) error {
+	tick := time.NewTicker(localCertificatePoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case now := <-tick.C:
+			if err := l.renew(now); err != nil {
+				l.log.Error("the evaluation's server certificate cannot be renewed", "error", err)
+			}
 		}
 	}
 }

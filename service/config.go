@@ -188,13 +188,16 @@ func (c Config) Check() []Finding {
 		add("queue.url", "Give the tls:// address of a NATS server that all processes share, or all roles to this process.",
 			"is empty, but sign-in and gateway are in different processes and could not reach each other")
 	}
-	if c.Queue.URL != "" {
-		u, err := url.Parse(c.Queue.URL)
+	for address := range strings.SplitSeq(c.Queue.URL, ",") {
+		if c.Queue.URL == "" {
+			break
+		}
+		u, err := url.Parse(strings.TrimSpace(address))
 		switch {
 		case err != nil || u.Host == "" || u.Scheme != "tls" && u.Scheme != "nats":
-			add("queue.url", "Give tls://host:4222.", "%q is not the address of a NATS server", c.Queue.URL)
+			add("queue.url", "Give tls://host:4222.", "it does not hold the address of a NATS server")
 		case u.Scheme != "tls" && !loopback(u.Hostname()):
-			add("queue.url", "Use tls://.", "%q would carry asks and envelopes in the open between machines", c.Queue.URL)
+			add("queue.url", "Use tls://.", "%q would carry asks and envelopes in the open between machines", u.Redacted())
 		}
 	}
 	if c.Database.URL != "" && !strings.HasPrefix(c.Database.URL, "sqlite:") && !strings.HasPrefix(c.Database.URL, "postgres://") &&

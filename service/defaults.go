@@ -15,6 +15,8 @@ const (
 	maxHeaderBytes = 32 << 10
 	// certificatePoll is how often certificate files are looked at for a renewal.
 	certificatePoll = time.Minute
+	// localCertificatePoll is how often the evaluation CA is asked whether its server certificate is still good.
+	localCertificatePoll = time.Hour
 	// readyTimeout bounds one readiness probe, so that a hung database shows as not ready and not as a hung probe.
 	readyTimeout = 2 * time.Second
 )

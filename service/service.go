@@ -22,9 +22,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
@@ -142,15 +142,7 @@ func openStore(ctx context.Context, cfg Config, log *slog.Logger) (st store, err
 	if st.db, err = db.Open(ctx, db.Config{URL: address}); err != nil {
 		return st, err
 	}
-	trustDomain := cfg.Agents.TrustDomain
-	if trustDomain == "" {
-		public, err := url.Parse(cfg.PublicURL)
-		if err != nil {
-			return st, err
-		}
-		trustDomain = public.Hostname()
-	}
-	if st.ca, err = ca.Open(ctx, st.db, st.box, ca.Config{TrustDomain: trustDomain, Lifetime: cfg.Agents.CertificateLife}); err != nil {
+	if st.ca, err = ca.Open(ctx, st.db, st.box, ca.Config{TrustDomain: trustDomain(cfg), Lifetime: cfg.Agents.CertificateLife}); err != nil {
 		_ = st.db.Close()
 		return st, err
 	}
@@ -177,16 +169,28 @@ func openData(dir string) error {
 	return nil
 }
 
-// name is how this process calls itself on the queue.
+// trustDomain is the one set, else the host of the public URL; an IPv6 literal is none, and leaves the authority its default.
+func trustDomain(cfg Config) string {
+	if cfg.Agents.TrustDomain != "" {
+		return cfg.Agents.TrustDomain
+	}
+	public, err := url.Parse(cfg.PublicURL)
+	if err != nil || strings.Contains(public.Hostname(), ":") {
+		return ""
+	}
+	return strings.ToLower(public.Hostname())
+}
+
+// name is how this process calls itself on the queue; the gateway adds something random.
 func (s *Service) name() string {
 	if s.cfg.Gateway.Name != "" {
 		return s.cfg.Gateway.Name
 	}
 	host, err := os.Hostname()
 	if err != nil {
-		host = "gateway"
+		return "gateway"
 	}
-	return web.NameToken(host) + "-" + uuid.NewString()[:8]
+	return web.NameToken(host)
 }
 
 // serverCertificate returns how every TLS listener finds its certificate: from files, which are read again when they change so
@@ -205,13 +209,14 @@ func (s *Service) serverCertificate() (func(*tls.ClientHelloInfo) (*tls.Certific
 		if host, _, err := net.SplitHostPort(s.cfg.Gateway.PublicAddress); err == nil {
 			hosts = append(hosts, host)
 		}
-		certificate, err := local.Server(hosts, time.Now())
+		renewing, err := newLocalCertificate(local, hosts, s.log)
 		if err != nil {
 			return nil, err
 		}
 		s.local = local
+		s.loops = append(s.loops, renewing.Run)
 		s.log.Warn("server certificates come from a local CA: for evaluation only", "ca_file", local.CertificateFile())
-		return func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &certificate, nil }, nil
+		return renewing.Get, nil
 	}
 	files, err := newCertificateFiles(s.cfg.TLS.CertificateFile, s.cfg.TLS.KeyFile, s.log)
 	if err != nil {
@@ -275,7 +280,11 @@ func (s *Service) openSignin(certificate func(*tls.ClientHelloInfo) (*tls.Certif
 	s.oidc = oidc.New(oidc.Config{DB: st.db, PublicURL: s.cfg.PublicURL, Signin: s.signin, Tenants: st.tenants, Users: st.users,
 		Apps: st.apps, Keys: st.keys, Logger: s.log.With("part", "oidc"), Metrics: s.metrics})
 	s.loops = append(s.loops, s.signin.Run, s.oidc.Run)
-	s.servers = append(s.servers, s.httpServer("signin", s.signinListener, certificate, s.publicRoutes()))
+	routes, err := s.publicRoutes()
+	if err != nil {
+		return err
+	}
+	s.servers = append(s.servers, s.httpServer("signin", s.signinListener, certificate, routes))
 	return nil
 }
 
@@ -293,7 +302,8 @@ func (s *Service) openAdmin(certificate func(*tls.ClientHelloInfo) (*tls.Certifi
 	if s.gateway != nil {
 		cfg.Attached = s.gateway.Attached
 	}
-	s.servers = append(s.servers, s.httpServer("admin", s.adminListener, certificate, web.Trace(admin.New(cfg).Routes())))
+	s.servers = append(s.servers, s.httpServer("admin", s.adminListener, certificate,
+		web.Chain(admin.New(cfg).Routes(), web.Trace, web.Client(nil), web.Recover(cfg.Logger), web.Secure)))
 	return nil
 }
 

@@ -152,6 +152,10 @@ func (v *visitor) signIn(ctx context.Context, name, password string) (outcome, e
 			at, method, form, origin = next.String(), http.MethodGet, nil, ""
 			continue
 		}
+		if address, ok := refreshTo(resp); ok {
+			at, method, form, origin = address, http.MethodGet, nil, ""
+			continue
+		}
 		page := string(body)
 		if textOf(page, "error") != "" || textOf(page, "error-code") != "" || typed && resp.StatusCode >= 400 {
 			code, _ := strconv.Atoi(digits.FindString(textOf(page, "error-code"))) // 0 when the page shows none
@@ -165,6 +169,19 @@ func (v *visitor) signIn(ctx context.Context, name, password string) (outcome, e
 		at, method, form, origin = next, http.MethodPost, values, resp.Request.URL.Scheme+"://"+resp.Request.URL.Host
 	}
 	return outcome{}, errors.New("the sign-in goes round in circles")
+}
+
+// refreshTo returns where the Refresh header of an answer leads: a page that sends the browser on.
+func refreshTo(resp *http.Response) (string, bool) {
+	_, target, ok := strings.Cut(resp.Header.Get("Refresh"), "url=")
+	if !ok {
+		return "", false
+	}
+	next, err := resp.Request.URL.Parse(strings.Trim(target, `"'`))
+	if err != nil {
+		return "", false
+	}
+	return next.String(), true
 }
 
 // fill completes the first form of a page: hidden fields as they are, the name and the password where they are asked for.

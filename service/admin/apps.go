@@ -32,6 +32,9 @@ func (a *API) createApp(ctx context.Context, r *request) (int, any, error) {
 	x, secret, err := a.cfg.Apps.Create(ctx, r.scope, app.New{Name: value(in.Name, ""), RedirectURIs: value(in.RedirectURIs, nil),
 		PostLogoutURIs: value(in.PostLogoutURIs, nil), Public: in.Public, Algorithm: value(in.Algorithm, ""),
 		GroupClaims: value(in.GroupClaims, false)}, r.now)
+	if err == nil {
+		err = a.cfg.Keys.Prepare(ctx, r.scope, x.Algorithm, r.now) // published before the first token is signed
+	}
 	return shown(http.StatusCreated, x, err, func(x app.App) App {
 		out := appJSON(x)
 		out.Secret = secret
@@ -51,6 +54,9 @@ func (a *API) changeApp(ctx context.Context, r *request) (int, any, error) {
 	}
 	x, err := a.cfg.Apps.Change(ctx, r.scope, r.PathValue("app"), app.Change{Name: in.Name, RedirectURIs: in.RedirectURIs,
 		PostLogoutURIs: in.PostLogoutURIs, Algorithm: in.Algorithm, GroupClaims: in.GroupClaims, Disabled: in.Disabled}, r.now)
+	if err == nil {
+		err = a.cfg.Keys.Prepare(ctx, r.scope, x.Algorithm, r.now)
+	}
 	return shown(http.StatusOK, x, err, appJSON)
 }
 
