@@ -159,11 +159,11 @@ func writeError(w http.ResponseWriter, r *http.Request, e *protocolError) {
 // traceOf returns the request's trace id.
 func traceOf(r *http.Request) string { return web.TraceID(r.Context()) }
 
-// writeJSON answers with JSON that nobody may keep (RFC 6749 §5.1, OpenID Connect Core §3.1.3.3), unless the caller has said
-// otherwise in Cache-Control.
+// writeJSON answers with JSON that nobody may keep (RFC 6749 §5.1, OpenID Connect Core §3.1.3.3), unless [cacheFor] has said
+// otherwise.
 func writeJSON(w http.ResponseWriter, status int, body any) {
 	h := w.Header()
-	if h.Get("Cache-Control") == "" {
+	if !strings.HasPrefix(h.Get("Cache-Control"), "public") {
 		h.Set("Cache-Control", "no-store")
 		h.Set("Pragma", "no-cache")
 	}

@@ -15,6 +15,8 @@ type logoutRequest struct {
 	// Return is where the browser goes afterwards: a registered post-logout address with its state, or our own page.
 	Return string
 	App    app.App // zero when no application was named
+	// fields are the parameters, to be repeated by the confirmation's form.
+	fields map[string]string
 	// Hint names the sign-in that is to end; zero when none was given, or none that is genuine.
 	Hint hintToken
 }
@@ -35,9 +37,13 @@ func (p *Provider) logout(w http.ResponseWriter, r *http.Request, c *call) error
 		redirect(w, q.Return) // nothing to end, and nothing to ask
 		return nil
 	case q.Hint.Session != "" && q.Hint.Session == session.Session:
-		return p.endSession(w, r, c, q)
+		if err := p.endSession(w, r, c); err != nil {
+			return err
+		}
+		redirect(w, q.Return)
+		return nil
 	}
-	return p.confirmPage(w, r, c, q, session)
+	return p.confirmPage(w, c, q, session)
 }
 
 // logoutConfirmed is where the person's own click on the confirmation page arrives, with the parameters of the request.
@@ -50,20 +56,23 @@ func (p *Provider) logoutConfirmed(w http.ResponseWriter, r *http.Request, c *ca
 	if err != nil {
 		return err
 	}
-	return p.endSession(w, r, c, q)
+	if err := p.endSession(w, r, c); err != nil {
+		return err
+	}
+	if q.Return == signedOutPath(c.tenant) {
+		redirect(w, q.Return)
+		return nil
+	}
+	return p.goodbyePage(w, c, q)
 }
 
-// endSession ends the browser's session and what was issued for it, and sends the browser on.
-func (p *Provider) endSession(w http.ResponseWriter, r *http.Request, c *call, q logoutRequest) error {
+// endSession ends the browser's session and what was issued for it.
+func (p *Provider) endSession(w http.ResponseWriter, r *http.Request, c *call) error {
 	session, err := p.signin.End(w, r, c.tenant)
 	if err != nil {
 		return err
 	}
-	if err := p.SessionEnded(r.Context(), c.tenant.Scope(), session); err != nil {
-		return err
-	}
-	redirect(w, q.Return)
-	return nil
+	return p.SessionEnded(r.Context(), c.tenant.Scope(), session)
 }
 
 // readLogout checks a logout request. Every refusal is a page: there is no redirect before the address has been found to be
@@ -77,7 +86,12 @@ func (p *Provider) readLogout(r *http.Request, c *call, raw string) (logoutReque
 	if refused := params.once(); refused != nil {
 		return logoutRequest{}, fault.Wrap(wire.BadRequest, "logout request", refused)
 	}
-	q := logoutRequest{Return: signedOutPath(c.tenant)}
+	q := logoutRequest{Return: signedOutPath(c.tenant), fields: map[string]string{}}
+	for _, name := range []string{"id_token_hint", "client_id", "post_logout_redirect_uri", "state"} {
+		if value := params.get(name); value != "" {
+			q.fields[name] = value
+		}
+	}
 	client := params.get("client_id")
 	if hint := params.get("id_token_hint"); hint != "" {
 		q.Hint, err = p.readIDToken(ctx, c.tenant, hint)

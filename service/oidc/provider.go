@@ -90,7 +90,7 @@ func tenantPath(t tenant.Tenant) string { return "/t/" + t.Name }
 
 // Routes returns the handler of everything below /t/{tenant}/oauth2 and of /t/{tenant}/.well-known/openid-configuration.
 //
-// It must not be wrapped in a general protection against cross-site posts: applications post authorization and logout
+// It wants web.Trace around it, for the trace id in errors and logs, and must not be wrapped in a general protection against cross-site posts: applications post authorization and logout
 // requests from their own sites, and browsers' scripts call the token endpoint from theirs. The one form of our own, which
 // confirms a sign-out, is protected here.
 func (p *Provider) Routes() http.Handler {
@@ -106,7 +106,7 @@ func (p *Provider) Routes() http.Handler {
 	m.Handle("POST /t/{tenant}/oauth2/revoke", p.open("POST", p.serve("revoke", p.limited(p.revoke))))
 	m.Handle("GET /t/{tenant}/oauth2/logout", p.page("logout", p.logout))
 	m.Handle("POST /t/{tenant}/oauth2/logout", p.page("logout", p.postToGet))
-	m.Handle("POST /t/{tenant}/oauth2/logout/confirmed", p.sameSite(p.page("logout", p.logoutConfirmed)))
+	m.Handle("POST /t/{tenant}/oauth2/logout/confirmed", p.sameOrigin(p.page("logout", p.logoutConfirmed)))
 	for path, methods := range map[string]string{".well-known/openid-configuration": "GET", "oauth2/keys": "GET", "oauth2/token": "POST",
 		"oauth2/userinfo": "GET, POST", "oauth2/revoke": "POST"} {
 		m.Handle("OPTIONS /t/{tenant}/"+path, p.open(methods, http.HandlerFunc(preflight)))

@@ -30,11 +30,13 @@ func withParameters(address string, pairs ...string) string {
 }
 
 // redirect sends the browser on with a GET, whatever it came with: 303, never 307, which would post a form on
-// (RFC 9700 §4.12). The address is not remembered and not told to the next site.
+// (RFC 9700 §4.12). The address is not remembered and not told to the next site. A redirect has no page to isolate: with an opener
+// policy it would cut a popup off from the application that opened it.
 func redirect(w http.ResponseWriter, location string) {
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer")
+	h.Del("Cross-Origin-Opener-Policy")
 	h.Set("Location", location)
 	w.WriteHeader(http.StatusSeeOther)
 }

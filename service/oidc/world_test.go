@@ -34,6 +34,8 @@ import (
 type knowing struct {
 	mu       sync.Mutex
 	who      user.User     // guarded by mu, like all below
+	zoe      user.User     // who sits there for any tenant but that of who
+	home     string        // id of the tenant of who
 	session  string        // "" when nobody is signed in
 	at       time.Time     // of the session
 	stale    time.Duration // how much older a finished journey's sign-in claims to be
@@ -52,7 +54,7 @@ func (k *knowing) Begin(_ http.ResponseWriter, _ *http.Request, _ tenant.Tenant,
 	return ask.ReturnTo + "?journey=" + journey, nil
 }
 
-func (k *knowing) Finish(r *http.Request, _ tenant.Tenant, journey string) (signin.Result, error) {
+func (k *knowing) Finish(r *http.Request, t tenant.Tenant, journey string) (signin.Result, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.journeys[journey] != r.URL.Path {
@@ -61,6 +63,9 @@ func (k *knowing) Finish(r *http.Request, _ tenant.Tenant, journey string) (sign
 	delete(k.journeys, journey)
 	if k.refuse != nil {
 		return signin.Result{}, k.refuse
+	}
+	if t.ID != k.home {
+		return signin.Result{User: k.zoe, Session: "zoe", At: k.now(), Methods: []string{"pwd"}}, nil
 	}
 	if k.session == "" || k.stale > 0 {
 		k.session, k.at = db.NewID(), k.now().Add(-k.stale)
@@ -145,7 +150,7 @@ func newWorld(t testing.TB) *world {
 	w := &world{t: t, clock: &clock{at: time.Now().Truncate(time.Second)}}
 	w.signin = &knowing{journeys: map[string]string{}, now: w.clock.now}
 	w.server = httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		web.Trace(w.p.Routes()).ServeHTTP(rw, r)
+		web.Chain(w.p.Routes(), web.Trace, web.Secure).ServeHTTP(rw, r) // as the wiring has it
 	}))
 	w.server.StartTLS()
 	t.Cleanup(w.server.Close)
@@ -164,7 +169,8 @@ func newWorld(t testing.TB) *world {
 	w.ann = must(w.users.Create(ctx, w.acme.Scope(), user.User{UPN: "ann@acme.example", Source: user.CloudOnly, DisplayName: "Ann Lee",
 		GivenName: "Ann", FamilyName: "Lee", Email: "ann.lee@acme.example", Groups: []string{"sales", "staff"}}, now))
 	w.bob = must(w.users.Create(ctx, w.acme.Scope(), user.User{UPN: "bob@acme.example", Source: user.CloudOnly, DisplayName: "Bob"}, now))
-	w.signin.who = w.ann
+	w.signin.who, w.signin.home = w.ann, w.acme.ID
+	w.signin.zoe = must(w.users.Create(ctx, w.other.Scope(), user.User{UPN: "ann@acme.example", Source: user.CloudOnly}, now))
 	w.web = w.register(w.acme, app.New{Name: "Web", RedirectURIs: []string{webRedirect, "https://app.example/other"},
 		PostLogoutURIs: []string{"https://app.example/bye"}, GroupClaims: true})
 	w.secret2 = w.register(w.acme, app.New{Name: "Second", RedirectURIs: []string{webRedirect}, PostLogoutURIs: []string{"https://second.example/bye"}})
@@ -187,7 +193,9 @@ func (w *world) register(t tenant.Tenant, n app.New) client {
 }
 
 // address returns an endpoint's address.
-func (w *world) address(tenantName, path string) string { return w.server.URL + "/t/" + tenantName + path }
+func (w *world) address(tenantName, path string) string {
+	return w.server.URL + "/t/" + tenantName + path
+}
 
 const verifier = "0123456789012345678901234567890123456789-._~"
 
