@@ -243,10 +243,11 @@ CREATE TABLE lockout (
     account text NOT NULL,
     failures bigint NOT NULL,
     lockouts bigint NOT NULL,
-    window_start bigint NOT NULL,
+    last_failure bigint NOT NULL,
     locked_until bigint NOT NULL,
     PRIMARY KEY (tenant_id, account)
 );
+CREATE INDEX lockout_age ON lockout (last_failure);
 
 CREATE TABLE sign_in (
     id text PRIMARY KEY,

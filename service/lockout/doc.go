@@ -1,0 +1,40 @@
+// Package lockout slows down guessing at one account. The rule is [Next], a pure function of a stored state, an event and the
+// time; [Guard] keeps the states and does nothing but load, ask Next, and store, in one transaction.
+//
+//	            wrong                wrong, the 10th             the time is over
+//	┌───────┐ ────────▶ ┌──────────┐ ───────────────▶ ┌────────┐ ────────────────▶ ┌───────────┐
+//	│ clear │           │ counting │                  │ locked │                   │ probation │
+//	└───────┘ ◀──────── └──────────┘                  └────────┘ ◀──────────────── └───────────┘
+//	    ▲      right, or                                  │        wrong, at once:       │
+//	    │      10 quiet minutes                           │ right  twice as long         │ right, or a quiet day
+//	    └─────────────────────────────────────────────────┴──────────────────────────────┘
+//
+// The same as a table, which the test reads:
+//
+//	from       event  to
+//	clear      asked  clear
+//	clear      right  clear
+//	clear      wrong  counting
+//	counting   asked  counting
+//	counting   right  clear
+//	counting   wrong  counting, locked
+//	locked     asked  locked
+//	locked     right  clear
+//	locked     wrong  locked
+//	probation  asked  probation
+//	probation  right  clear
+//	probation  wrong  locked
+//
+// Counting leads to locked with the wrong password that reaches the threshold. While an account is locked nobody's password
+// is checked, so "locked, right" and "locked, wrong" happen only to checks that were under way when the lock fell: a wrong
+// one is counted but does not make the lock longer, a right one proves its owner and ends it.
+//
+// Only a directory's (or our own) word that the password is wrong is an event. An outage, a timeout, an expired or
+// disabled account is none: nothing calls [Guard.Settle] for "don't know", so an outage never locks anybody out. The numbers are
+// those of Entra's smart lockout: see defaults.go.
+//
+// It refuses to know what an account is: the caller names it, by the user's id, or by the typed name when there is no user,
+// so that a stranger cannot tell the two apart by when they lock.
+//
+// Callers: password (Allow, Settle, Budget), admin (State, Clear), the wiring (Run).
+package lockout
