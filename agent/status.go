@@ -33,8 +33,8 @@ type Status struct {
 	Certificate   time.Time `json:"certificate_until"`
 
 	Link Link `json:"link"`
-	// Servers are the domain controllers; none when the directory is not LDAP.
-	Servers []ldap.ServerStatus `json:"servers,omitempty"`
+	// Servers are the domain controllers in the order in which they are used; none when the directory is not LDAP.
+	Servers []Server `json:"servers,omitempty"`
 	// Tally counts checks by outcome since Started.
 	Tally Tally `json:"checks"`
 	// Remembered is how many request ids are kept against replay.
@@ -55,6 +55,21 @@ type Link struct {
 	SkewMS int64 `json:"clock_skew_ms"`
 }
 
+// Server is how one domain controller stands.
+type Server struct {
+	Address string     `json:"address"`
+	State   ldap.State `json:"state"`
+	Since   time.Time  `json:"since,omitzero"`
+	// Idle and InUse count connections.
+	Idle  int `json:"idle"`
+	InUse int `json:"in_use"`
+	// LastError stays after the server has recovered; Remedy says what to do about it, if that is known.
+	LastError   string    `json:"last_error,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	Remedy      string    `json:"remedy,omitempty"`
+	NextProbe   time.Time `json:"next_probe,omitzero"`
+}
+
 // Running reports whether the agent that wrote the snapshot is alive at now, as far as a file can tell.
 func (s Status) Running(now time.Time) bool { return s.Ended == "" && now.Sub(s.Written) < statusStale }
 
@@ -73,7 +88,10 @@ func (a *Agent) Status(now time.Time) Status {
 		Tally: a.answerer.Tally(), Remembered: a.answerer.seen.size(),
 	}
 	if v, ok := a.validator.(interface{ Status() []ldap.ServerStatus }); ok {
-		s.Servers = v.Status()
+		for _, d := range v.Status() {
+			s.Servers = append(s.Servers, Server{Address: d.Address, State: d.State, Since: d.Since, Idle: d.Idle, InUse: d.InUse,
+				LastError: d.LastError, LastErrorAt: d.LastErrorAt, Remedy: d.Remedy, NextProbe: d.NextProbe})
+		}
 	}
 	return s
 }

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -54,13 +53,13 @@ func diagnose(err error, host, address string) error {
 	case errors.As(err, &notTLS), errors.Is(err, http.ErrSchemeMismatch):
 		e.What = address + " does not speak TLS"
 		e.Remedy = "check the port in --service: it must be the service's HTTPS listener"
-	case proxySpeaks && errors.Is(err, syscall.ECONNREFUSED):
+	case proxySpeaks && errors.Is(err, errConnRefused):
 		e.What = "the proxy refuses connections"
 		e.Remedy = "check --proxy or HTTPS_PROXY"
 	case proxySpeaks || strings.Contains(err.Error(), "Proxy Authentication Required"):
 		e.What = "the proxy did not let the connection through"
 		e.Remedy = "check --proxy or HTTPS_PROXY (user and password go into its URL), and allow CONNECT to " + address
-	case errors.Is(err, syscall.ECONNREFUSED):
+	case errors.Is(err, errConnRefused):
 		e.What = address + " refuses connections"
 		e.Remedy = "check host and port in --service, and that the service is running"
 	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):

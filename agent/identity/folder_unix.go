@@ -39,3 +39,6 @@ func syncFolder(dir string) error {
 }
 
 func whoami() string { return fmt.Sprintf("uid %d", os.Geteuid()) }
+
+// errConnRefused is what a port where nobody listens answers.
+const errConnRefused = syscall.ECONNREFUSED

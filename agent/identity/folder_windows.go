@@ -3,6 +3,8 @@ package identity
 import (
 	"io/fs"
 	"os"
+
+	"golang.org/x/sys/windows"
 )
 
 // checkAccess checks nothing here: Go's mode bits say nothing about Windows access lists. The folder inherits the list of
@@ -19,3 +21,6 @@ func whoami() string {
 	}
 	return "this account"
 }
+
+// errConnRefused is what a port where nobody listens answers.
+const errConnRefused = windows.WSAECONNREFUSED

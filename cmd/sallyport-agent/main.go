@@ -19,7 +19,7 @@ import (
 type cli struct {
 	Version versionFlag `help:"Print version and commit, and end." env:"-"`
 	Config  string      `help:"YAML file with flags as keys (dc, dc-ca-file, log-level …). Unknown keys are refused." placeholder:"FILE" type:"path"`
-	State   string      `help:"State folder: keys, certificate and what the service said. Mode 0700." placeholder:"DIR" default:"${state}" type:"path"`
+	State   string      `help:"State folder: keys, certificate and what the service said. Mode 0700; by default ${default}." placeholder:"DIR" default:"${state}" type:"path"`
 	logFlags
 
 	Register registerCommand `cmd:"" help:"Make keys on this host and register them with a service."`

@@ -305,7 +305,7 @@ func TestRunStatusStop(t *testing.T) {
 		t.Errorf("status: %+v", status)
 	}
 	text := execute(t, nil, "status", "--state", state)
-	for _, want := range []string{"dc-agent-1", "contoso", "127.0.0.1:1", "certificate", "checks"} {
+	for _, want := range []string{"dc-agent-1", "contoso", "127.0.0.1:1", "certificate", "checks", "127.0.0.2:1"} {
 		if !strings.Contains(text.out, want) {
 			t.Errorf("status does not say %q:\n%s", want, text.out)
 		}
@@ -397,8 +397,9 @@ func TestLinksOnlyWhatItNeeds(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, dep := range strings.Fields(string(out)) {
-		for _, forbidden := range []string{"database/sql", "html/template", "text/template", "github.com/sallyport-auth/sallyport/service", "github.com/nats-io", "modernc.org", "github.com/jackc"} {
-			if strings.HasPrefix(dep, forbidden) {
+		for _, forbidden := range []string{"html/template", "text/template", "github.com/sallyport-auth/sallyport/service", "github.com/nats-io", "modernc.org", "github.com/jackc"} {
+			// database/sql itself, and not its interfaces alone, which a library of identifiers declares itself to satisfy
+			if dep == "database/sql" || strings.HasPrefix(dep, forbidden) {
 				t.Errorf("the agent links %s", dep)
 			}
 		}

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"text/tabwriter"
 	"time"
 
 	"github.com/sallyport-auth/sallyport/agent"
+	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/agent/identity"
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -39,8 +41,9 @@ func (s *statusCommand) Run(c *cli, term *terminal) error {
 	status, err := agent.ReadStatus(statusFile(c.State))
 	switch {
 	case agent.NeverRan(err):
-		if _, err := identity.Open(c.State); err != nil {
-			return err
+		_, err := identity.Open(c.State)
+		if root := os.Geteuid() == 0 && errors.Is(err, identity.ErrPermissions); err != nil && !root {
+			return err // root may look at another user's agent, and must not run it
 		}
 		fmt.Fprintln(term.out, "registered, and has never run: start it (systemctl start sallyport-agent)")
 		return errNotAttached
@@ -95,6 +98,14 @@ func printStatus(out io.Writer, s agent.Status, now time.Time) error {
 	}
 	row("checks", "%d right, %d wrong, %d without a verdict, %d refused; %d of %d in flight",
 		s.Tally.Right, s.Tally.Wrong, s.Tally.Trouble, s.Tally.Refused, s.Link.InFlight, s.Link.Slots)
-	printServers(row, s)
+	for _, d := range s.Servers {
+		row("domain controller", "%s %s, %d connections idle, %d in use", d.Address, d.State, d.Idle, d.InUse)
+		if d.LastError != "" && d.State != ldap.Serving {
+			row("", "%s", d.LastError)
+			if d.Remedy != "" {
+				row("", "what to do: %s", d.Remedy)
+			}
+		}
+	}
 	return w.Flush()
 }
