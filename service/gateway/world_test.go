@@ -40,6 +40,7 @@ import (
 type world struct {
 	t         testing.TB
 	db        *db.DB
+	box       *atrest.Box
 	tenants   *tenant.Store
 	ca        *ca.Authority
 	fleet     *fleet.Store
@@ -53,12 +54,18 @@ func newWorld(t testing.TB) *world {
 	store := dbtest.New(t)
 	box := fatal(atrest.OpenOrCreate(filepath.Join(t.TempDir(), "key")))(t)
 	authority := fatal(ca.Open(t.Context(), store, box, ca.Config{}))(t)
-	w := &world{t: t, db: store, tenants: tenant.NewStore(store), ca: authority, fleet: fleet.NewStore(store, authority)}
+	w := &world{t: t, db: store, box: box, tenants: tenant.NewStore(store), ca: authority, fleet: fleet.NewStore(store, authority)}
 	corp := fatal(w.tenants.CreateTenant(t.Context(), tenant.NewTenant{Name: "corp", DisplayName: "Corp", Color: "#1a2b3c"}, time.Now()))(t)
 	w.scope = corp.Scope()
 	w.directory = fatal(w.tenants.CreateDirectory(t.Context(), w.scope, "ad", false, time.Now()))(t).ID
 	w.local = fatal(localca.OpenOrCreate(filepath.Join(t.TempDir(), "localca")))(t)
 	return w
+}
+
+// brief is the same authority, whose certificates last an hour.
+func (w *world) brief() *ca.Authority {
+	w.t.Helper()
+	return fatal(ca.Open(w.t.Context(), w.db, w.box, ca.Config{Lifetime: time.Hour}))(w.t)
 }
 
 func fatal[T any](v T, err error) func(testing.TB) T {
