@@ -1,0 +1,114 @@
+package evaluation_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/go-ldap/ldap/v3"
+
+	"github.com/sallyport-auth/sallyport/lab/evaluation"
+	"github.com/sallyport-auth/sallyport/lab/people"
+)
+
+// certificate makes a self-signed certificate for the test's server and the pool that trusts it.
+func certificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: hostName}, DNSNames: []string{hostName},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(parsed)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
+}
+
+// startPlace serves an evaluation directory on two listeners until the test is over.
+func startPlace(t testing.TB, c evaluation.Config) (*evaluation.Server, place) {
+	t.Helper()
+	cert, roots := certificate(t)
+	c.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	server, err := evaluation.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := place{host: hostName, roots: roots, unlock: func(t *testing.T, sam string) {
+		if !server.Unlock(sam) {
+			t.Fatalf("%s cannot be unlocked", sam)
+		}
+	}}
+	for _, direct := range []bool{true, false} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		if direct {
+			p.ldaps = l.Addr().String()
+			go func() { ended <- server.Serve(context.Background(), l) }()
+		} else {
+			p.plain = l.Addr().String()
+			go func() { ended <- server.ServePlain(context.Background(), l) }()
+		}
+		t.Cleanup(func() {
+			_ = server.Close()
+			if err := <-ended; err != nil {
+				t.Errorf("serving ended with: %v", err)
+			}
+		})
+	}
+	p.replace = func(s string) string { return s }
+	if len(c.People) > 0 && c.People[0].SAM == "alice" {
+		p.replace = replacer(func(sam, attribute string) []byte { return read(t, p, c.People[0], sam, attribute) })
+		server.Unlock("alice")
+	}
+	return server, p
+}
+
+// read returns an attribute of somebody as reader sees it.
+func read(t testing.TB, p place, reader people.Person, sam, attribute string) []byte {
+	t.Helper()
+	conn := connect(t, p)
+	defer conn.Close()
+	if err := conn.Bind(reader.UPN, string(reader.Password.Reveal())); err != nil {
+		t.Fatal(err)
+	}
+	found, err := conn.Search(ldap.NewSearchRequest(baseDN, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 0, 0, false, "(sAMAccountName="+sam+")", []string{attribute}, nil))
+	if err != nil || len(found.Entries) != 1 {
+		t.Fatalf("%s of %s: %v", attribute, sam, err)
+	}
+	return found.Entries[0].GetRawAttributeValue(attribute)
+}
+
+// connect opens a verified LDAPS connection with the library that the agent uses.
+func connect(t testing.TB, p place) *ldap.Conn {
+	t.Helper()
+	conn, err := ldap.DialURL("ldaps://"+p.ldaps, ldap.DialWithTLSConfig(p.tls()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.SetTimeout(20 * time.Second)
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
