@@ -107,12 +107,13 @@ func (p *Provider) begin(w http.ResponseWriter, r *http.Request, c *call, a app.
 		}
 	}
 	stored := storedRequest{ID: db.NewID(), AppID: a.ID, Request: q, Created: now, Expires: now.Add(requestLife)}
-	if err := insertRequest(ctx, p.db, c.tenant.Scope(), stored); err != nil {
-		return err
-	}
 	ask.ReturnTo = tenantPath(c.tenant) + "/oauth2/resume/" + stored.ID
 	location, err := p.signin.Begin(w, r, c.tenant, ask)
 	if err != nil {
+		return err
+	}
+	// After Begin, whose limits then protect this table too. The browser does not know yet where to come back to.
+	if err := insertRequest(ctx, p.db, c.tenant.Scope(), stored); err != nil {
 		return err
 	}
 	redirect(w, location)

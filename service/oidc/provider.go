@@ -159,7 +159,7 @@ func (p *Provider) handle(name string, e endpoint, refuse func(http.ResponseWrit
 			}
 			outcome = outcomeOf(err)
 			level := slog.LevelInfo
-			if outcome == "server_error" {
+			if outcome == "server_error" && ctx.Err() == nil { // else the client went away, which is nobody's fault
 				level = slog.LevelError
 			}
 			p.log.Log(ctx, level, "openid connect request refused", slog.String("endpoint", name), slog.String("tenant", c.tenant.Name),

@@ -121,7 +121,7 @@ func (p *Provider) exchange(ctx context.Context, t tenant.Tenant, a app.App, par
 	}
 	g, err := findGrant(ctx, p.db.Reader(), scope, stored.GrantID)
 	if err != nil {
-		return tokenAnswer{}, err
+		return tokenAnswer{}, badCodeOr(err)
 	}
 	switch verdict, refused := judgeCode(stored, g, a.ID, params.get("redirect_uri"), params.get("code_verifier"), now); verdict {
 	case issue:
@@ -200,10 +200,15 @@ func (p *Provider) liveUser(ctx context.Context, s tenant.Scope, id string) (use
 
 // badCodeOr turns the causes that end a grant into the answer for codes, and leaves failures of ours alone.
 func badCodeOr(err error) error {
-	if errors.Is(err, errUserGone) || errors.Is(err, errRevoked) {
+	if grantOver(err) {
 		return badCode(err)
 	}
 	return err
+}
+
+// grantOver reports whether an error says that a grant has ended or is gone, and not that we failed.
+func grantOver(err error) bool {
+	return errors.Is(err, errUserGone) || errors.Is(err, errRevoked) || errors.Is(err, errNoRow)
 }
 
 // refreshExpiry is when a refresh token issued now ends: with its idle time, and never after its grant.
@@ -254,7 +259,7 @@ func (p *Provider) refresh(ctx context.Context, t tenant.Tenant, a app.App, para
 	g, err := findGrant(ctx, p.db.Reader(), scope, stored.GrantID)
 	switch {
 	case err != nil:
-		return tokenAnswer{}, err
+		return tokenAnswer{}, badRefreshOr(err)
 	case g.AppID != a.ID:
 		return tokenAnswer{}, badRefresh(errForeign)
 	case !g.Revoked.IsZero():
@@ -280,11 +285,11 @@ func (p *Provider) refresh(ctx context.Context, t tenant.Tenant, a app.App, para
 	}
 	var cause error
 	err = p.db.Write(ctx, func(tx db.Querier) error {
-		answer.RefreshToken, cause = "", nil
-		var verdict fate
-		if answer.RefreshToken, verdict, cause, err = rotate(ctx, tx, scope, token, g, now); err != nil {
+		next, verdict, why, err := rotate(ctx, tx, scope, token, g, now)
+		if err != nil {
 			return err
 		}
+		answer.RefreshToken, cause = next, why
 		switch verdict {
 		case refuse:
 			return nil
@@ -338,7 +343,7 @@ func rotate(ctx context.Context, tx db.Querier, s tenant.Scope, token string, g 
 
 // badRefreshOr turns the causes that end a grant into the answer for refresh tokens, and leaves failures of ours alone.
 func badRefreshOr(err error) error {
-	if errors.Is(err, errUserGone) || errors.Is(err, errRevoked) {
+	if grantOver(err) {
 		return badRefresh(err)
 	}
 	return err

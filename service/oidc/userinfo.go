@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/sallyport-auth/sallyport/service/fault"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -46,7 +47,7 @@ func (p *Provider) claimsOf(r *http.Request, c *call, token string) (map[string]
 	}
 	g, err := findGrant(ctx, p.db.Reader(), scope, access.GrantID)
 	if err != nil {
-		return nil, err
+		return nil, tokenGoneOr(err)
 	}
 	c.app = g.AppID
 	switch {
@@ -71,4 +72,12 @@ func (p *Provider) claimsOf(r *http.Request, c *call, token string) (map[string]
 	addClaims(set, wantedClaims(access.Scope, g.Claims.UserInfo, a), u, g)
 	set["sub"] = u.ID // OpenID Connect Core §5.3.2: always, and the same as in the ID token
 	return set, nil
+}
+
+// tokenGoneOr turns the end of a grant, or of its app, into the answer for access tokens, and leaves failures of ours alone.
+func tokenGoneOr(err error) error {
+	if grantOver(err) || fault.Has(err, wire.AppUnknown) {
+		return invalidToken(err)
+	}
+	return err
 }
