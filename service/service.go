@@ -105,7 +105,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Service, err err
 	if s.store, err = openStore(ctx, cfg, log); err != nil {
 		return nil, err
 	}
-	s.loops = append(s.loops, s.store.keys.Run, s.store.audit.Run)
+	s.loops = append(s.loops, s.store.keys.Run, s.store.audit.Run, s.store.lockout.Run)
 	certificate, err := s.serverCertificate()
 	if err != nil {
 		return nil, err

@@ -36,7 +36,7 @@ func findPrograms(ctx context.Context, into string, progress func(string, ...any
 		return "", "", fmt.Errorf("%s and %s are neither beside this program nor can they be built: the Go tool is not installed", agentProgram, sampleProgram)
 	}
 	progress("building %s and %s (the first time takes a minute)", agentProgram, sampleProgram)
-	build := exec.CommandContext(ctx, "go", "build", "-o", into+string(filepath.Separator), commandPath+agentProgram, commandPath+sampleProgram)
+	build := exec.CommandContext(ctx, "go", "build", "-tags", "grpcnotrace", "-o", into+string(filepath.Separator), commandPath+agentProgram, commandPath+sampleProgram)
 	var said bytes.Buffer
 	build.Stdout, build.Stderr = &said, &said
 	if err := build.Run(); err != nil {
