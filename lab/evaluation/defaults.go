@@ -39,6 +39,12 @@ const (
 	// maxFilter is how many parts a filter may have, since each is compared with each entry.
 	maxFilter = 256
 
+	// certificateLife is longer than any evaluation; every start makes a new certificate anyway.
+	certificateLife = 365 * 24 * time.Hour
+
+	// backdate forgives clocks that are a little behind.
+	backdate = 5 * time.Minute
+
 	// keptBuffer is the largest buffer that a connection keeps between requests.
 	keptBuffer = 64 << 10
 )

@@ -77,7 +77,7 @@ func newDirectory(c Config, now time.Time) (*directory, error) {
 
 // plant makes the domain and its containers.
 func (d *directory) plant() {
-	root := d.object(d.baseDN, "", "Domain-DNS", "top", "domain", "domainDNS")
+	root := d.object("domain", d.baseDN, "", "Domain-DNS", "top", "domain", "domainDNS")
 	root.secured = true
 	first := d.suffix
 	if i := strings.IndexByte(first, '.'); i > 0 {
@@ -91,20 +91,20 @@ func (d *directory) plant() {
 	root.set("lockOutObservationWindow", strconv.FormatInt(-int64(d.policy.window/100), 10))
 	d.insert(root)
 	for _, unit := range []string{"Domain Controllers", "People", "Groups"} {
-		e := d.object("OU="+unit+","+d.baseDN, d.baseDN, "Organizational-Unit", "top", "organizationalUnit")
+		e := d.object("unit "+unit, "OU="+unit+","+d.baseDN, d.baseDN, "Organizational-Unit", "top", "organizationalUnit")
 		e.set("ou", unit)
 		e.set("name", unit)
 		d.insert(e)
 	}
-	users := d.object("CN=Users,"+d.baseDN, d.baseDN, "Container", "top", "container")
+	users := d.object("container users", "CN=Users,"+d.baseDN, d.baseDN, "Container", "top", "container")
 	users.set("cn", "Users")
 	users.set("name", "Users")
 	d.insert(users)
 	d.sid.rid = 1103 // what a fresh domain gives to its first user
 }
 
-// object begins an entry with what every entry has.
-func (d *directory) object(dn, parent, category string, classes ...string) *entry {
+// object begins an entry with what every entry has. identity tells it from all others, whatever it is called later.
+func (d *directory) object(identity, dn, parent, category string, classes ...string) *entry {
 	d.usn++
 	e := &entry{dn: dn}
 	e.key, _ = keyOf(dn)
@@ -113,7 +113,7 @@ func (d *directory) object(dn, parent, category string, classes ...string) *entr
 	e.set("objectCategory", "CN="+category+",CN=Schema,CN=Configuration,"+d.baseDN)
 	e.set("distinguishedName", dn)
 	e.set("instanceType", "4")
-	e.set("objectGUID", string(guid(d.baseKey, e.key)))
+	e.set("objectGUID", string(guid(d.baseKey, identity)))
 	created := d.started.UTC().Format("20060102150405.0Z")
 	e.set("whenCreated", created)
 	e.set("whenChanged", created)
@@ -155,7 +155,7 @@ func (d *directory) add(p people.Person, now time.Time) error {
 	p.Groups = slices.Clone(p.Groups)
 	p.Password = p.Password.Clone()
 	dn := "CN=" + escapeValue(p.CN()) + "," + peopleUnit + "," + d.baseDN
-	e := d.object(dn, peopleUnit+","+d.baseDN, "Person", "top", "person", "organizationalPerson", "user")
+	e := d.object("person "+fold(p.SAM), dn, peopleUnit+","+d.baseDN, "Person", "top", "person", "organizationalPerson", "user")
 	e.secured = true
 	a := &account{person: p, state: p.State, created: now}
 	e.account = a
@@ -232,7 +232,7 @@ func (d *directory) join(e *entry, name, container string) {
 	k, _ := keyOf(dn)
 	group := d.byKey[k]
 	if group == nil {
-		group = d.object(dn, container, "Group", "top", "group")
+		group = d.object("group "+fold(name), dn, container, "Group", "top", "group")
 		group.secured = true
 		id := d.sid
 		d.sid.rid++
