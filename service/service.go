@@ -149,7 +149,8 @@ func openStore(ctx context.Context, cfg Config, log *slog.Logger) (st store, err
 	st.tenants, st.users, st.apps = tenant.NewStore(st.db), user.NewStore(st.db), app.NewStore(st.db)
 	st.fleet = fleet.NewStore(st.db, st.ca)
 	st.keys = keyring.New(st.db, st.box, log.With("part", "keyring"))
-	st.lockout = lockout.New(st.db, lockout.DefaultPolicy())
+	st.lockout = lockout.New(st.db, lockout.Policy{})
+	st.lockout.Logger = log.With("part", "lockout")
 	st.audit = audit.NewLog(st.db, log.With("part", "audit"))
 	return st, nil
 }
