@@ -8,10 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
-
-	"github.com/go-jose/go-jose/v4"
 
 	"github.com/sallyport-auth/sallyport/service/atrest"
 	"github.com/sallyport-auth/sallyport/service/db"
@@ -45,8 +42,8 @@ func (r *Ring) Sign(ctx context.Context, scope tenant.Scope, algorithm, typ stri
 	if err != nil {
 		return "", err
 	}
-	if !slices.Contains(accepted, jose.SignatureAlgorithm(algorithm)) {
-		return "", fmt.Errorf("%w %q", ErrAlgorithm, algorithm)
+	if err := checkAlgorithm(algorithm); err != nil {
+		return "", err
 	}
 	payload, err := json.Marshal(claims)
 	if err != nil {
@@ -80,6 +77,9 @@ func (r *Ring) Sign(ctx context.Context, scope tenant.Scope, algorithm, typ stri
 func (r *Ring) Prepare(ctx context.Context, scope tenant.Scope, algorithm string, now time.Time) error {
 	id, err := scope.ID()
 	if err != nil {
+		return err
+	}
+	if err := checkAlgorithm(algorithm); err != nil {
 		return err
 	}
 	keys, err := line(ctx, r.store.Reader(), id, algorithm)
@@ -160,6 +160,9 @@ func (r *Ring) Verify(ctx context.Context, scope tenant.Scope, compact, typ stri
 func (r *Ring) Rotate(ctx context.Context, scope tenant.Scope, algorithm string, now time.Time) error {
 	id, err := scope.ID()
 	if err != nil {
+		return err
+	}
+	if err := checkAlgorithm(algorithm); err != nil {
 		return err
 	}
 	return r.turn(ctx, id, algorithm, true, now)

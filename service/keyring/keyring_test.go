@@ -220,7 +220,10 @@ func TestRefusesWhatItCannotSign(t *testing.T) {
 		if err := f.Rotate(t.Context(), f.a, algorithm, now); !errors.Is(err, ErrAlgorithm) {
 			t.Errorf("rotating %q: %v", algorithm, err)
 		}
-		if err := f.Replace(t.Context(), f.a, algorithm, now); !errors.Is(err, ErrAlgorithm) {
+		if err := f.Prepare(t.Context(), f.a, algorithm, now); !errors.Is(err, ErrAlgorithm) {
+			t.Errorf("preparing %q: %v", algorithm, err)
+		}
+		if err := f.Replace(t.Context(), f.a, algorithm, now); !errors.Is(err, ErrAlgorithm) || !fault.Has(err, wire.BadRequest) {
 			t.Errorf("replacing %q: %v", algorithm, err)
 		}
 	}

@@ -11,8 +11,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/sallyport-auth/sallyport/service/fault"
+	"github.com/sallyport-auth/sallyport/wire"
 )
 
 // The algorithms that tokens are signed with (RFC 7518 §3.1). ES256 is the default: RS256 costs 25 times as much and is for clients
@@ -27,6 +31,14 @@ var accepted = []jose.SignatureAlgorithm{jose.ES256, jose.RS256}
 
 // ErrAlgorithm is wrapped by refusals of an algorithm that the ring has no keys for.
 var ErrAlgorithm = errors.New("keyring: unknown signature algorithm")
+
+// checkAlgorithm refuses an algorithm that the ring has no keys for: the fault [wire.BadRequest] around [ErrAlgorithm].
+func checkAlgorithm(algorithm string) error {
+	if !slices.Contains(accepted, jose.SignatureAlgorithm(algorithm)) {
+		return fault.Wrap(wire.BadRequest, fmt.Sprintf("algorithm %.20q", algorithm), ErrAlgorithm)
+	}
+	return nil
+}
 
 // minted is a new key, not yet in the store.
 type minted struct {
@@ -45,7 +57,7 @@ func mint(algorithm string) (minted, error) {
 	case RS256:
 		key, err = rsa.GenerateKey(rand.Reader, rsaBits)
 	default:
-		return minted{}, fmt.Errorf("%w %q", ErrAlgorithm, algorithm)
+		err = checkAlgorithm(algorithm)
 	}
 	if err != nil {
 		return minted{}, fmt.Errorf("keyring: making a key: %w", err)

@@ -1,0 +1,84 @@
+package password
+
+import "time"
+
+// Times of one check. How long the parts of a delivery may take is the queue's.
+const (
+	// overall is the longest that a person waits for an answer.
+	overall = 15 * time.Second
+
+	// askWithin is the part of it in which an agent must be found.
+	askWithin = 5 * time.Second
+
+	// leastTry is the time that must be left for another try: less than an ordinary check on a slow day, and the attempt
+	// might count without anybody hearing the answer.
+	leastTry = 2 * time.Second
+
+	// settleWithin bounds the writing of the result, which is done even if the caller has gone away.
+	settleWithin = 5 * time.Second
+
+	// envelopeLife is how long an agent accepts an envelope, by its own clock. A delivery lasts seconds; a minute is half of
+	// envelope.MaxLife, so that an agent's clock may be wrong by a minute in either direction.
+	envelopeLife = time.Minute
+
+	// attributesLife is how old a user's attributes may be before the directory is asked again.
+	attributesLife = 24 * time.Hour
+)
+
+// Numbers of one check.
+const (
+	// maxTries is how many agents are tried: a fleet that loses three in fifteen seconds is not saved by a fourth.
+	maxTries = 3
+
+	// maxBinds is how many attempts of one typed password may count at the directory.
+	maxBinds = 2
+
+	// maxPassword and maxName bound what is typed, in bytes: Active Directory's passwords have up to 256 characters, its user
+	// principal names up to 1024, ours 256 (see package user).
+	maxPassword = 1024
+	maxName     = 256
+
+	// maxText bounds what an agent says for people.
+	maxText = 256
+
+	// maxWaiting is how many checks of one account stand in line behind those that its lockout budget allows at once.
+	maxWaiting = 32
+)
+
+// Timing of answers that were decided here.
+const (
+	// reservoirSize is how many recent wrong answers are remembered: enough that the drawn times have the same spread.
+	reservoirSize = 128
+
+	// reservoirsMax bounds the tenants that are remembered; each costs a kilobyte.
+	reservoirsMax = 4096
+
+	// Before a tenant has had any wrong answer, times are drawn evenly from what a bind in a local network and one
+	// Argon2id take.
+	guessFrom = 20 * time.Millisecond
+	guessTo   = 90 * time.Millisecond
+)
+
+// Argon2id (RFC 9106) for cloud-only users, PHC string format.
+const (
+	// 46 MiB, one pass, one lane: OWASP's first choice; 33 ms of one core.
+	argonMemory  = 46 << 10 // KiB
+	argonTime    = 1
+	argonThreads = 1
+	saltSize     = 16
+	hashSize     = 32
+
+	// Limits for hashes that are read back, so that a row cannot take the machine's memory.
+	maxArgonMemory  = 256 << 10 // KiB
+	maxArgonTime    = 16
+	maxArgonThreads = 16
+	maxHashString   = 512
+
+	// maxHashes is how many are computed at once: 46 MiB times every sign-in of a morning is the memory of the machine.
+	maxHashes = 4
+
+	// minNew is the shortest new password of a cloud-only user in characters, maxNew the longest (NIST SP 800-63B §3.1.1.2; Entra
+	// has the same two numbers).
+	minNew = 8
+	maxNew = 256
+)

@@ -1,0 +1,68 @@
+package password
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics count checks. The zero value counts nothing.
+type metrics struct {
+	checks  *prometheus.CounterVec
+	seconds *prometheus.HistogramVec
+}
+
+// newMetrics registers with r; nil means none. A second Checker on the same registerer shares the first one's.
+func newMetrics(r prometheus.Registerer) metrics {
+	if r == nil {
+		return metrics{}
+	}
+	return metrics{
+		checks: register(r, prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_password_checks_total",
+			Help: "Password checks by outcome (right, wrong, refused, trouble) and number of the catalogue (0: right).",
+		}, []string{"outcome", "code"})),
+		seconds: register(r, prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "sallyport_password_check_seconds",
+			Help:    "How long password checks took, by outcome.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15},
+		}, []string{"outcome"})),
+	}
+}
+
+func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
+	err := r.Register(c)
+	var already prometheus.AlreadyRegisteredError
+	if errors.As(err, &already) {
+		if first, ok := already.ExistingCollector.(C); ok {
+			return first
+		}
+	}
+	if err != nil {
+		panic(err) // two collectors of one name: a mistake in the program, met at its start
+	}
+	return c
+}
+
+func (m metrics) count(a Answer, err error, took time.Duration) {
+	if m.checks == nil {
+		return
+	}
+	outcome := outcomeOf(a, err)
+	m.checks.WithLabelValues(outcome, a.Code.String()).Inc()
+	m.seconds.WithLabelValues(outcome).Observe(took.Seconds())
+}
+
+// outcomeOf sorts an answer for the metrics: wrong is what a person can type wrong.
+func outcomeOf(a Answer, err error) string {
+	switch {
+	case err != nil:
+		return "trouble"
+	case a.Right:
+		return "right"
+	case a.Reason.Wrong():
+		return "wrong"
+	}
+	return "refused"
+}

@@ -1,0 +1,287 @@
+package password
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport-auth/sallyport/service/audit"
+	"github.com/sallyport-auth/sallyport/service/fault"
+	"github.com/sallyport-auth/sallyport/service/fleet"
+	"github.com/sallyport-auth/sallyport/service/lockout"
+	"github.com/sallyport-auth/sallyport/service/queue"
+	"github.com/sallyport-auth/sallyport/service/tenant"
+	"github.com/sallyport-auth/sallyport/service/user"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+// Queue is what a Checker needs of *queue.Queue, which says what the methods promise. Package passwordtest has another one.
+type Queue interface {
+	Ask(ctx context.Context, scope tenant.Scope, directory string, a queue.Ask) (queue.Offer, error)
+	Deliver(ctx context.Context, scope tenant.Scope, gateway string, d queue.Delivery, onFence func() (goToken []byte)) (o queue.Outcome, fenced bool, err error)
+	Release(gateway, slot string)
+}
+
+// Config is what a Checker works with. All but Logger (nil: discard) and Metrics (nil: none) must be given.
+type Config struct {
+	Tenants *tenant.Store
+	Users   *user.Store
+	Fleet   *fleet.Store
+	Lockout *lockout.Guard
+	Queue   Queue
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer
+}
+
+// Checker checks passwords. It is safe for concurrent use; a process has one, so that checks of one account know of one another.
+type Checker struct {
+	tenants *tenant.Store
+	users   *user.Store
+	fleet   *fleet.Store
+	lockout *lockout.Guard
+	queue   Queue
+	log     *slog.Logger
+	metrics metrics
+
+	timing   timing
+	inflight inflight
+}
+
+// New returns a Checker.
+func New(c Config) *Checker {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Checker{tenants: c.Tenants, users: c.Users, fleet: c.Fleet, lockout: c.Lockout, queue: c.Queue, log: c.Logger,
+		metrics: newMetrics(c.Metrics)}
+}
+
+// Attempt is one typed name and password.
+type Attempt struct {
+	// Name as it was typed.
+	Name string
+	// Password as it was typed. Check wipes it, whatever happens.
+	Password wire.Secret
+	// Address is where the attempt came from, for the caller's log.
+	Address string
+	// Trace is the W3C traceparent of the sign-in, handed on to gateway and agent.
+	Trace string
+	// Request is the journey's id or one of the caller's own, for this package's log lines.
+	Request string
+}
+
+// Answer is what is known at the end of a check. Beside an error it is filled as far as things went.
+type Answer struct {
+	// Right says that the password is right and the user may go on; then User is set.
+	Right bool
+	User  user.User
+	// Code is the true number, for the log: 0 when Right.
+	Code wire.Code
+	// Reason is the directory's (or, for a cloud password, our own) judgement; empty when nobody judged.
+	Reason     wire.Reason
+	Diagnostic string
+	// Shown is what the person may see: [wire.InvalidPassword] for all that must look alike; 0 when Right.
+	Shown wire.Code
+	// Directory, Agent and Gateway are ids, AgentName and DC for people; of the last try.
+	Directory, Agent, AgentName, Gateway, DC string
+	// NameForm is "upn", "down-level", "bare" or "unusable".
+	NameForm string
+	Stops    []audit.Stop
+	Started  time.Time
+	// Methods are the methods of RFC 8176 that were used: "pwd" when Right.
+	Methods []string
+}
+
+// Check answers whether the attempt's password is right. A wrong password, and everything else that was judged, is an Answer; the error is
+// a fault when nobody could judge (no agent, an agent that was lost …), or tenant.ErrNoScope. The secret is wiped before Check
+// returns.
+//
+// When ctx ends, waiting ends; a delivery that is under way is finished and settled first.
+func (c *Checker) Check(ctx context.Context, scope tenant.Scope, a Attempt) (Answer, error) {
+	defer a.Password.Wipe()
+	tenantID, err := scope.ID()
+	if err != nil {
+		return Answer{}, err
+	}
+	k := &check{Checker: c, scope: scope, tenantID: tenantID, attempt: a, ans: Answer{Started: time.Now()}}
+	limited, cancel := context.WithDeadline(ctx, k.ans.Started.Add(overall))
+	defer cancel()
+	err = k.run(limited)
+	if err != nil {
+		k.ans.Right, k.ans.User = false, user.User{}
+		k.ans.Code = fault.CodeOf(err)
+		k.ans.Shown = k.ans.Code
+	}
+	k.stop("done")
+	c.metrics.count(k.ans, err, time.Since(k.ans.Started))
+	return k.ans, err
+}
+
+// check is one Check under way.
+type check struct {
+	*Checker
+	scope    tenant.Scope
+	tenantID string
+	attempt  Attempt
+	ans      Answer
+
+	name    string
+	domain  tenant.Domain // zero when unknown
+	known   user.User     // zero when unknown
+	account string        // lockout's key
+	face    timingKey     // the kind of domain that this looks like from outside
+}
+
+// run refuses what needs no judge, then finds one. The order of refusals is the order of the lines.
+func (k *check) run(ctx context.Context) error {
+	var domainName string
+	k.name, k.ans.NameForm, domainName = nameOf(k.attempt.Name)
+	if unusable(k.attempt.Password) {
+		// Whatever the name: this depends on the password alone, so its speed tells nothing.
+		k.refuse(wire.PasswordUnusable, "")
+		return nil
+	}
+	if err := k.who(ctx, domainName); err != nil {
+		return err
+	}
+	cloud := k.known.Source == user.CloudOnly || k.domain.Kind == tenant.Cloud
+	if k.domain.Name == "" && !cloud {
+		k.refuse(wire.DomainUnknown, "")
+		return k.likeReal(ctx)
+	}
+	leave, err := k.inflight.enter(ctx, k.tenantID+"\x00"+k.account, func() (int, error) {
+		left, err := k.lockout.Budget(ctx, k.scope, k.account, time.Now())
+		return max(left, 1), err
+	})
+	if err != nil {
+		return err
+	}
+	defer leave()
+	decision, err := k.lockout.Allow(ctx, k.scope, k.account, time.Now())
+	if err != nil {
+		return fmt.Errorf("password: asking lockout: %w", err)
+	}
+	if decision.Locked {
+		k.refuse(wire.AccountLockedOut, "held back by smart lockout until "+decision.Until.UTC().Format(time.RFC3339))
+		return k.likeReal(ctx)
+	}
+	if cloud {
+		return k.cloud(ctx)
+	}
+	return k.passThrough(ctx)
+}
+
+// who finds user and domain. Both may be unknown.
+func (k *check) who(ctx context.Context, domainName string) error {
+	k.face = timingKey{k.tenantID, tenant.PassThrough}
+	k.account = user.Key(k.name)
+	if k.ans.NameForm != formUPN {
+		return nil
+	}
+	var err error
+	if k.known, err = k.users.ByUPN(ctx, k.scope, k.name); err != nil && !fault.Has(err, wire.NotFound) {
+		return fmt.Errorf("password: looking for the user: %w", err)
+	}
+	if k.known.ID != "" {
+		k.account = k.known.ID
+	}
+	if k.domain, err = k.tenants.Domain(ctx, k.scope, domainName); err != nil && !fault.Has(err, wire.NotFound) {
+		return fmt.Errorf("password: looking for the domain: %w", err)
+	}
+	if k.domain.Name != "" {
+		k.face.kind = k.domain.Kind
+	}
+	return nil
+}
+
+// refuse sets an answer that looks like any wrong password.
+func (k *check) refuse(code wire.Code, diagnostic string) {
+	k.ans.Code, k.ans.Shown, k.ans.Diagnostic = code, wire.InvalidPassword, diagnostic
+}
+
+// likeReal waits until the check has taken as long as a recent real wrong answer.
+func (k *check) likeReal(ctx context.Context) error {
+	if err := until(ctx, k.ans.Started.Add(k.timing.draw(k.face))); err != nil {
+		return fault.Wrap(wire.TransientNetwork, "the caller went away", err)
+	}
+	return nil
+}
+
+// settle tells lockout what the verdict was; trouble never comes here. It is done even if the caller has gone away.
+func (k *check) settle(ctx context.Context, r wire.Reason) error {
+	var event lockout.Event
+	switch {
+	case r.Right():
+		event = lockout.Right
+	case r.Wrong():
+		event = lockout.Wrong
+	default:
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleWithin)
+	defer cancel()
+	if err := k.lockout.Settle(ctx, k.scope, k.account, event, time.Now()); err != nil {
+		return fmt.Errorf("password: settling lockout: %w", err)
+	}
+	return nil
+}
+
+// right ends a check whose password was right: u may go on, unless disabled here.
+func (k *check) right(u user.User) {
+	if u.Disabled {
+		k.refuse(wire.AccountIsDisabled, "the user is disabled in this tenant")
+		return
+	}
+	k.ans.Right, k.ans.User, k.ans.Methods = true, u, []string{"pwd"}
+	k.ans.Code, k.ans.Shown = 0, 0
+}
+
+// cloud checks a password that is kept here as a hash. Who has none is compared with one that nothing matches.
+func (k *check) cloud(ctx context.Context) error {
+	phc := ""
+	if k.known.Source == user.CloudOnly {
+		var err error
+		if phc, err = k.users.PasswordHash(ctx, k.scope, k.known.ID); err != nil {
+			return fmt.Errorf("password: reading the hash: %w", err)
+		}
+	}
+	ok, err := verify(ctx, phc, k.attempt.Password)
+	if err != nil {
+		return err
+	}
+	k.ans.Reason = wire.BadPassword
+	switch {
+	case ok:
+		k.ans.Reason = wire.Accepted
+	case k.known.ID == "":
+		k.ans.Reason = wire.NoSuchUser
+	}
+	if err := k.settle(ctx, k.ans.Reason); err != nil {
+		return err
+	}
+	if ok {
+		k.right(k.known)
+		return nil
+	}
+	code := wire.InvalidPassword
+	if k.known.ID == "" {
+		code = wire.UserNotFound
+	}
+	k.refuse(code, "")
+	if k.face.kind == tenant.PassThrough {
+		// A cloud-only user whose name looks like a directory's: take as long as the directory would.
+		return k.likeReal(ctx)
+	}
+	k.timing.put(k.face, time.Since(k.ans.Started))
+	return nil
+}
+
+// stop notes where the check has come to.
+func (k *check) stop(name string) { k.stopAt(name, time.Now()) }
+
+func (k *check) stopAt(name string, at time.Time) {
+	k.ans.Stops = append(k.ans.Stops, audit.Stop{Name: name, At: at.Sub(k.ans.Started)})
+}
