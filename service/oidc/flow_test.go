@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"testing"
 
@@ -182,7 +181,7 @@ func TestKeyRotation(t *testing.T) {
 	seen = append(seen, kid(w.tokens(w.web)["id_token"].(string)))
 	w.clock.advance(keyring.CacheLife)
 	seen = append(seen, kid(w.tokens(w.web)["id_token"].(string)))
-	if slices.Compact(seen); seen[0] == seen[len(seen)-1] {
+	if seen[0] == seen[len(seen)-1] {
 		t.Errorf("the key never changed: %v", seen)
 	}
 	if strings.Contains(answered.body, `"d"`) {
