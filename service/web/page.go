@@ -73,7 +73,7 @@ func (p Page) Write(w http.ResponseWriter, status int) error {
 	}
 	brand := brandStyle(p.Brand.Color)
 	err := frame.Execute(&out, struct {
-		Title, Mark         string
+		Title, Mark       string
 		Base, Brand, Body template.HTML
 	}{p.Title, mark(p.Brand.Name),
 		// Both are ours down to the byte: a file of this package, and colours printed from numbers.

@@ -135,11 +135,11 @@ CREATE TABLE journey (
     return_to text NOT NULL,
     state text NOT NULL,
     typed_name text NOT NULL,
-    fresh boolean NOT NULL,
-    max_age_s bigint NOT NULL,
     trace text NOT NULL,
     last_code bigint NOT NULL,
     session_id text NOT NULL,
+    attempts bigint NOT NULL,
+    settled_at bigint NOT NULL,
     created_at bigint NOT NULL,
     expires_at bigint NOT NULL
 );
