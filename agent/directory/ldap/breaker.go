@@ -16,7 +16,8 @@ const (
 type event int
 
 const (
-	answered    event = iota // it answered a bind, or a probe
+	answered    event = iota // it answered a bind
+	reached                  // a connection was made, and a harmless question answered on it
 	unreachable              // no connection could be made, or a live one did not answer a harmless question
 	unanswered               // a bind was sent and no answer came
 )
@@ -40,7 +41,10 @@ func next(b breaker, e event, now time.Time) breaker {
 	case e == answered && b.state == Serving:
 		b.silent = 0
 		return b
-	case e == answered:
+	case e == reached && b.state == Serving:
+		// Says nothing about binds: a server can greet everybody and judge nobody.
+		return b
+	case e == answered || e == reached:
 		return breaker{state: Serving, since: now}
 	case b.state == Down && (e == unanswered || now.Before(b.probeAt)):
 		// Checks that were under way when it went down say nothing new.

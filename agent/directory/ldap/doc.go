@@ -6,11 +6,11 @@
 //
 // Servers are used in the order given. Each has a pool of connections, opened a few at a time, and a breaker:
 //
-//	            answered                      cannot be reached, or three binds in a row unanswered
-//	 untried ─────────────▶ serving ────────────────────────────────────────────────────▶ down
-//	    │                      ▲                                                           │ │
-//	    └── cannot be reached ─┼──────────────────────────────▶ down      a probe answered │ │ a probe failed:
-//	                           └───────────────────────────────────────────────────────────┘ └▶ wait longer
+//	           reached                       cannot be reached, or three binds in a row unanswered
+//	untried ─────────────▶ serving ────────────────────────────────────────────────────▶ down
+//	   │                      ▲                                                           │ │
+//	   └── cannot be reached ─┼──────────────────────────────▶ down      a probe answered │ │ a probe failed:
+//	                          └───────────────────────────────────────────────────────────┘ └▶ wait longer
 //
 // A check never waits for a server that is down; [Validator.Run] probes it in the background. A kept connection that has been
 // silent for a moment is asked a harmless question before the fence, so that a domain controller that lost its power costs

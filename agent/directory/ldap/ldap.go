@@ -38,7 +38,7 @@ type ServerStatus struct {
 	State   State
 	// Since is when the state began; zero while Untried.
 	Since time.Time
-	// Idle and InUse count connections.
+	// Idle and InUse count live connections.
 	Idle, InUse int
 	// BaseDN is the name of the domain's entry, once the server has told.
 	BaseDN string
@@ -152,19 +152,18 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	err = c.within(ctx, v.bindFor, func() error { return c.ldap.Bind(check.Name, string(check.Password.Reveal())) })
 	r.Judged = time.Now()
 	c.used, c.seen = r.Judged, r.Judged
-	verdict, e := judge(err)
-	switch {
-	case e == nil:
+	verdict, understood, e := judge(err)
+	if understood {
 		s.answered()
-	case e.Code == wire.DirectoryUnusable && !c.dead():
-		// An answer that we do not understand says nothing against the server: names that make it give one can be typed.
-		s.answered()
-		s.put(c)
-	default:
+	} else {
 		s.report(unanswered, e.Cause)
-		s.drop(c)
 	}
 	if e != nil {
+		if understood {
+			s.put(c)
+		} else {
+			s.drop(c)
+		}
 		e.DC = dc
 		return directory.Result{}, e
 	}
@@ -180,8 +179,10 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	return r, nil
 }
 
-// judge turns what the bind returned into a verdict or an error. From here on the password has been sent.
-func judge(err error) (wire.Verdict, *directory.Error) {
+// judge turns what the bind returned into a verdict or an error; the password has been sent. understood says that the server is in
+// order: it gave an answer, and not that it is busy or unavailable. An answer that is no verdict is one too, since names that
+// provoke one can be typed by anybody and must not put a server out of service.
+func judge(err error) (v wire.Verdict, understood bool, e *directory.Error) {
 	code, text := uint16(goldap.LDAPResultSuccess), ""
 	var answer *goldap.Error
 	switch {
@@ -189,16 +190,17 @@ func judge(err error) (wire.Verdict, *directory.Error) {
 	case errors.As(err, &answer) && answer.ResultCode < goldap.ErrorNetwork: // larger ones are the library's own
 		code, text = answer.ResultCode, answer.Err.Error()
 	case errors.As(err, &answer) && answer.ResultCode != goldap.ErrorNetwork:
-		return wire.Verdict{}, &directory.Error{Code: wire.DirectoryUnusable, Fenced: true, Cause: err}
+		return v, false, &directory.Error{Code: wire.DirectoryUnusable, Fenced: true, Cause: err}
 	default:
-		return wire.Verdict{}, &directory.Error{Code: wire.DirectoryTimeout, Fenced: true, Cause: err}
+		return v, false, &directory.Error{Code: wire.DirectoryTimeout, Fenced: true, Cause: err}
 	}
-	verdict, ok := directory.FromDiagnostic(int(code), text)
-	if !ok {
-		return wire.Verdict{}, &directory.Error{Code: directory.TroubleCode(int(code), text), Fenced: true,
-			Cause: fmt.Errorf("LDAP result %d: %s", code, directory.Shown(text))}
+	v, ok := directory.FromDiagnostic(int(code), text)
+	if ok {
+		return v, true, nil
 	}
-	return verdict, nil
+	e = &directory.Error{Code: directory.TroubleCode(int(code), text), Fenced: true,
+		Cause: fmt.Errorf("LDAP result %d: %s", code, directory.Shown(text))}
+	return v, e.Code != wire.DirectoryUnreachable, e
 }
 
 // answered is report(answered) for the path of every check.

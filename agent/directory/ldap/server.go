@@ -153,7 +153,7 @@ func (s *server) probe(ctx context.Context) (*conn, error) {
 	switch {
 	case err == nil:
 		c.used = c.seen
-		s.report(answered, nil)
+		s.report(reached, nil)
 		return c, nil
 	case ctx.Err() == nil: // else the caller gave up, not the server
 		s.report(unreachable, err)
@@ -358,8 +358,13 @@ func (s *server) openOne(ctx context.Context) bool {
 func (s *server) status() ServerStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st := ServerStatus{Address: s.address.String(), State: s.breaker.state, Since: s.breaker.since, Idle: len(s.idle), InUse: len(s.slots),
+	st := ServerStatus{Address: s.address.String(), State: s.breaker.state, Since: s.breaker.since, InUse: len(s.slots),
 		BaseDN: s.base, LastErrorAt: s.lastAt, Remedy: remedy(s.lastErr)}
+	for _, c := range s.idle {
+		if !c.dead() {
+			st.Idle++
+		}
+	}
 	if st.State == "" {
 		st.State = Untried
 	}
