@@ -125,7 +125,7 @@ func (w *work) open(c *linkpb.Check, now time.Time) *refusal {
 	if !usable(check.Password) {
 		return &refusal{wire.PasswordUnusable, "the password is empty or holds a NUL character"}
 	}
-	switch w.a.seen.see(b.Request, now.Add(envelope.MaxLife), now) {
+	switch w.a.seen.see(b.Request, receiver.Expires(), now) {
 	case replayed:
 		return &refusal{wire.EnvelopeReplayed, "this request was worked on before"}
 	case memoryFull:
