@@ -90,7 +90,7 @@ func tenantPath(t tenant.Tenant) string { return "/t/" + t.Name }
 
 // Routes returns the handler of everything below /t/{tenant}/oauth2 and of /t/{tenant}/.well-known/openid-configuration.
 //
-// It wants web.Trace around it, for the trace id in errors and logs, and must not be wrapped in a general protection against cross-site posts: applications post authorization and logout
+// It sets traces and security headers itself, and must not be wrapped in a general protection against cross-site posts: applications post authorization and logout
 // requests from their own sites, and browsers' scripts call the token endpoint from theirs. The one form of our own, which
 // confirms a sign-out, is protected here.
 func (p *Provider) Routes() http.Handler {
@@ -111,7 +111,7 @@ func (p *Provider) Routes() http.Handler {
 		"oauth2/userinfo": "GET, POST", "oauth2/revoke": "POST"} {
 		m.Handle("OPTIONS /t/{tenant}/"+path, p.open(methods, http.HandlerFunc(preflight)))
 	}
-	return m
+	return web.Chain(m, web.Trace, web.Secure)
 }
 
 // call is one request on its way: what the log line at its end will say.

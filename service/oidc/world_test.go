@@ -26,7 +26,6 @@ import (
 	"github.com/sallyport-auth/sallyport/service/signin"
 	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/service/user"
-	"github.com/sallyport-auth/sallyport/service/web"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -150,7 +149,7 @@ func newWorld(t testing.TB) *world {
 	w := &world{t: t, clock: &clock{at: time.Now().Truncate(time.Second)}}
 	w.signin = &knowing{journeys: map[string]string{}, now: w.clock.now}
 	w.server = httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		web.Chain(w.p.Routes(), web.Trace, web.Secure).ServeHTTP(rw, r) // as the wiring has it
+		w.p.Routes().ServeHTTP(rw, r)
 	}))
 	w.server.StartTLS()
 	t.Cleanup(w.server.Close)
