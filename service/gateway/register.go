@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"mime"
 	"net/http"
@@ -18,6 +17,7 @@ import (
 	"github.com/sallyport-auth/sallyport/envelope"
 	"github.com/sallyport-auth/sallyport/service/fault"
 	"github.com/sallyport-auth/sallyport/service/fleet"
+	"github.com/sallyport-auth/sallyport/service/web"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -25,57 +25,60 @@ import (
 // the public listener: it is what a new agent can reach before it has a certificate.
 func (g *Gateway) Register() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Cache-Control", "no-store")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if r.Method != http.MethodPost {
+			w.Header().Set("Allow", http.MethodPost)
+			http.Error(w, "registration is a POST", http.StatusMethodNotAllowed)
+			return
+		}
 		answer, err := g.register(w, r)
-		code := fault.CodeOf(err)
+		var body []byte
+		if err == nil {
+			body, err = json.Marshal(answer)
+		}
+		code, address, trace := fault.CodeOf(err), web.ClientAddress(r), web.TraceID(r.Context())
 		g.metrics.registrations.WithLabelValues(code.String()).Inc()
 		if err != nil {
-			g.log.Warn("registration refused", "address", hostOf(r.RemoteAddr), "code", int(code), "err", err)
-			problem(w, r, err)
+			g.log.Warn("registration refused", "address", address, "code", int(code), "trace", trace, "err", err)
+			web.Problem(w, r, err)
 			return
 		}
 		g.log.Info("agent registered", "tenant", answer.TenantID, "agent", answer.AgentID, "name", answer.AgentName,
-			"directory", answer.DirectoryID, "address", hostOf(r.RemoteAddr))
-		respond(w, "application/json", http.StatusCreated, answer)
+			"directory", answer.DirectoryID, "address", address, "trace", trace)
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.WriteHeader(http.StatusCreated)
+		_, _ = w.Write(body) // the caller has gone: nobody to tell
 	})
 }
 
-// The refusals of the request's outside, each with its own HTTP status.
-var (
-	errMethod = fault.New(wire.EnrolRequestInvalid, "registration is a POST")
-	errMedia  = fault.New(wire.EnrolRequestInvalid, "registration is application/json")
-)
+// invalid is a refusal whose reason the caller is told: it speaks of what the caller sent, and never repeats the token.
+func invalid(err error) error { return fault.New(wire.EnrolRequestInvalid, err.Error()) }
 
 func (g *Gateway) register(w http.ResponseWriter, r *http.Request) (wire.RegisterAnswer, error) {
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		return wire.RegisterAnswer{}, errMethod
-	}
 	now := time.Now()
-	if !g.callers.allow(hostOf(r.RemoteAddr), now) {
-		w.Header().Set("Retry-After", fmt.Sprint(int(registerEvery/time.Second)))
+	if !g.callers.allow(web.ClientAddress(r), now) {
 		return wire.RegisterAnswer{}, fault.New(wire.TooManyRequests, "registrations from this address")
 	}
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
-		return wire.RegisterAnswer{}, errMedia
+		return wire.RegisterAnswer{}, fault.New(wire.EnrolRequestInvalid, "registration is application/json")
 	}
 	request, err := wire.DecodeRegisterRequest(http.MaxBytesReader(w, r.Body, wire.MaxRegisterRequest+1))
 	if err != nil {
-		return wire.RegisterAnswer{}, fault.Wrap(wire.EnrolRequestInvalid, "", err)
+		return wire.RegisterAnswer{}, invalid(err)
 	}
 	csr, err := parseCSR(request.CSR)
 	if err != nil {
-		return wire.RegisterAnswer{}, fault.Wrap(wire.EnrolRequestInvalid, "", err)
+		return wire.RegisterAnswer{}, invalid(err)
 	}
 	suite := envelope.Suite(request.EnvelopeSuite)
 	if _, err := envelope.ParsePublicKey(suite, request.EnvelopeKey); err != nil {
-		return wire.RegisterAnswer{}, fault.Wrap(wire.EnrolRequestInvalid, "", fmt.Errorf("%w: envelope key: %w", wire.ErrRegister, err))
+		return wire.RegisterAnswer{}, invalid(fmt.Errorf("envelope key: %w", err))
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), registerWithin)
 	defer cancel()
 	scope, agent, certificate, err := g.fleet.Enrol(ctx, request.Token, fleet.Enrolment{
-		Name: request.Name, Host: request.Host, OS: request.OS, Version: request.Version, Address: hostOf(r.RemoteAddr),
+		Name: request.Name, Host: request.Host, OS: request.OS, Version: request.Version, Address: web.ClientAddress(r),
 		CSR: csr, EnvelopeSuite: suite, EnvelopeKey: request.EnvelopeKey,
 	}, now)
 	if err != nil {
@@ -112,46 +115,6 @@ func parseCSR(text string) (*x509.CertificateRequest, error) {
 		return nil, fmt.Errorf("%w: csr: %w", wire.ErrRegister, err)
 	}
 	return csr, nil
-}
-
-// problem answers with an RFC 9457 document. What is wrong with the request is told, what is wrong with us is not.
-func problem(w http.ResponseWriter, r *http.Request, err error) {
-	entry := fault.Entry(err)
-	p := wire.Problem{Title: entry.Public, Status: http.StatusInternalServerError, Instance: r.URL.Path, Code: entry.Code, Remedy: entry.Remedy}
-	var f *fault.Error
-	if errors.As(err, &f) && f.Code == wire.EnrolRequestInvalid {
-		p.Detail = f.Detail
-		if f.Cause != nil {
-			p.Detail = f.Cause.Error()
-		}
-	}
-	switch {
-	case f == errMethod:
-		p.Status = http.StatusMethodNotAllowed
-	case f == errMedia:
-		p.Status = http.StatusUnsupportedMediaType
-	case entry.Code == wire.EnrolRequestInvalid, entry.Code == wire.BadRequest:
-		p.Status = http.StatusBadRequest
-	case entry.Code == wire.EnrolTokenInvalid:
-		p.Status = http.StatusForbidden
-	case entry.Code == wire.TooManyRequests:
-		p.Status = http.StatusTooManyRequests
-	case entry.Code == wire.Conflict:
-		p.Status = http.StatusConflict
-	}
-	respond(w, wire.ProblemType, p.Status, p)
-}
-
-// respond writes a document. A caller that has gone is nobody to tell.
-func respond(w http.ResponseWriter, media string, status int, document any) {
-	b, err := json.Marshal(document)
-	if err != nil {
-		http.Error(w, "internal", http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", media)
-	w.WriteHeader(status)
-	_, _ = w.Write(b)
 }
 
 // addresses limits registrations by address, in bounded memory: when the younger generation is full the older is forgotten,

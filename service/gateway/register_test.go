@@ -46,7 +46,7 @@ func problemOf(t *testing.T, r *httptest.ResponseRecorder) *wire.Problem {
 		t.Errorf("cache control %q", got)
 	}
 	p := fatal(wire.DecodeProblem(r.Body))(t)
-	if p.Status != r.Code || p.Title == "" || p.Remedy == "" || p.Instance != wire.RegisterPath {
+	if p.Status != r.Code || p.Title == "" || p.Remedy == "" {
 		t.Errorf("problem %+v with status %d", p, r.Code)
 	}
 	return p
@@ -73,12 +73,11 @@ func TestRegisterRefuses(t *testing.T) {
 		status int
 		code   wire.Code
 	}{
-		"token unknown": {func(r *wire.RegisterRequest) any { r.Token = fleet.TokenPrefix + "guess"; return *r }, nil, 403, wire.EnrolTokenInvalid},
-		"token used up": {func(r *wire.RegisterRequest) any { r.Token = used; return *r }, nil, 403, wire.EnrolTokenInvalid},
-		"GET":           {func(r *wire.RegisterRequest) any { return *r }, func(r *http.Request) { r.Method = http.MethodGet }, 405, wire.EnrolRequestInvalid},
+		"token unknown": {func(r *wire.RegisterRequest) any { r.Token = fleet.TokenPrefix + "guess"; return *r }, nil, 401, wire.EnrolTokenInvalid},
+		"token used up": {func(r *wire.RegisterRequest) any { r.Token = used; return *r }, nil, 401, wire.EnrolTokenInvalid},
 		"form": {func(r *wire.RegisterRequest) any { return *r }, func(r *http.Request) {
 			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		}, 415, wire.EnrolRequestInvalid},
+		}, 400, wire.EnrolRequestInvalid},
 		"junk":     {func(*wire.RegisterRequest) any { return "{" }, nil, 400, wire.EnrolRequestInvalid},
 		"too long": {func(*wire.RegisterRequest) any { return strings.Repeat(" ", wire.MaxRegisterRequest+10) }, nil, 400, wire.EnrolRequestInvalid},
 		"no CSR":   {func(r *wire.RegisterRequest) any { r.CSR = "none"; return *r }, nil, 400, wire.EnrolRequestInvalid},
@@ -128,6 +127,15 @@ func apart2(name string) func(*http.Request) {
 	return func(r *http.Request) { r.RemoteAddr = fmt.Sprintf("[2001:db8:1::%x]:1", len(name)) }
 }
 
+func TestRegisterIsAPost(t *testing.T) {
+	w := newWorld(t)
+	d := w.gateway(w.queue(""), nil)
+	got := post(d.Register(), "", func(r *http.Request) { r.Method = http.MethodGet })
+	if got.Code != http.StatusMethodNotAllowed || got.Header().Get("Allow") != http.MethodPost {
+		t.Errorf("%d %v", got.Code, got.Header())
+	}
+}
+
 func TestRegisterIsLimitedByAddress(t *testing.T) {
 	w := newWorld(t)
 	d := w.gateway(w.queue(""), nil)
@@ -144,7 +152,7 @@ func TestRegisterIsLimitedByAddress(t *testing.T) {
 	if limited == 0 {
 		t.Error("sixty guesses at once were all heard")
 	}
-	if got := post(d.Register(), guess, func(r *http.Request) { r.RemoteAddr = "198.51.100.7:1" }); got.Code != http.StatusForbidden {
+	if got := post(d.Register(), guess, func(r *http.Request) { r.RemoteAddr = "198.51.100.7:1" }); got.Code != http.StatusUnauthorized {
 		t.Errorf("another address is limited too: %d", got.Code)
 	}
 }
@@ -168,7 +176,7 @@ func TestOneTokenOneAgent(t *testing.T) {
 	for c := range codes {
 		count[c]++
 	}
-	if count[http.StatusCreated] != 1 || count[http.StatusForbidden] != 7 {
+	if count[http.StatusCreated] != 1 || count[http.StatusUnauthorized] != 7 {
 		t.Errorf("got %v", count)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -145,7 +144,9 @@ func (q *Queue) publish(subject, reply string, data []byte) error {
 // settle waits until the broker knows the subscriptions made so far, so that whoever asks next finds them. A broker that is
 // away learns them when it is back.
 func (q *Queue) settle() {
-	if err := q.conn.FlushTimeout(flushWithin); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), flushWithin)
+	defer cancel()
+	if err := q.conn.FlushWithContext(ctx); err != nil {
 		q.log.Warn("broker slow to confirm a subscription", "err", err)
 	}
 }
@@ -194,12 +195,4 @@ func (q *Queue) unsubscribe(s *nats.Subscription) {
 	if err := s.Unsubscribe(); err != nil && !errors.Is(err, nats.ErrConnectionClosed) && !errors.Is(err, nats.ErrBadSubscription) {
 		q.log.Warn("broker subscription not ended", "subject", s.Subject, "err", err)
 	}
-}
-
-// untilDone returns a context that ends with ctx or at deadline, whichever is first; a zero deadline adds nothing.
-func untilDone(ctx context.Context, deadline time.Time) (context.Context, context.CancelFunc) {
-	if deadline.IsZero() {
-		return context.WithCancel(ctx)
-	}
-	return context.WithDeadline(ctx, deadline)
 }

@@ -368,7 +368,9 @@ func (g *rawGateway) send(reply, data string) {
 
 // fence returns the token, empty for "no".
 func (g *rawGateway) fence(reply string) string {
-	m, err := g.q.conn.Request(reply, []byte{frameFence}, 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	m, err := g.q.conn.RequestWithContext(ctx, reply, []byte{frameFence})
 	if err != nil || len(m.Data) == 0 || m.Data[0] != frameGo {
 		g.t.Errorf("fence: %v", err)
 		return "?"
