@@ -154,7 +154,7 @@ func (k *check) ended(o queue.Outcome, fenced bool, sender *envelope.Sender, sen
 	return try{event: LostBeforeFence, detail: text(o.Detail)}
 }
 
-// answered reads an answer that the chosen agent has made.
+// answered reads an answer that the chosen agent has made; envelope has seen to it that it is either trouble or a verdict.
 func (k *check) answered(a wire.Answer, fenced bool, sent time.Time) try {
 	k.ans.DC = text(a.DC)
 	for _, s := range []struct {
@@ -166,18 +166,12 @@ func (k *check) answered(a wire.Answer, fenced bool, sent time.Time) try {
 		}
 	}
 	switch {
-	case a.Trouble != nil && a.Verdict == nil:
-		event := TroubleUnfenced
-		if a.Trouble.Fenced {
-			event = TroubleFenced
-		}
-		return try{event: event, code: a.Trouble.Code, detail: text(a.Trouble.Detail)}
-	case a.Verdict == nil || a.Trouble != nil:
-		return try{event: Forged, detail: "an answer with neither or both of verdict and trouble"}
+	case a.Trouble != nil && a.Trouble.Fenced:
+		return try{event: TroubleFenced, code: a.Trouble.Code, detail: text(a.Trouble.Detail)}
+	case a.Trouble != nil:
+		return try{event: TroubleUnfenced, code: a.Trouble.Code, detail: text(a.Trouble.Detail)}
 	case !fenced:
 		return try{event: Forged, detail: "a verdict without a fence"}
-	case !a.Verdict.Reason.Known():
-		return try{event: TroubleFenced, code: wire.DirectoryUnusable, detail: fmt.Sprintf("unknown reason %.40q", a.Verdict.Reason)}
 	}
 	return try{event: Answered, verdict: a.Verdict}
 }
@@ -195,6 +189,10 @@ func (k *check) spare(ctx context.Context, binds int) bool {
 
 // judge settles a verdict and makes it an answer.
 func (k *check) judge(ctx context.Context, v *wire.Verdict) error {
+	meaning, ok := Means(v.Reason)
+	if !ok {
+		return fault.Newf(wire.DirectoryUnusable, "unknown reason %.40q", string(v.Reason))
+	}
 	k.ans.Reason, k.ans.Diagnostic = v.Reason, text(v.Diagnostic)
 	if err := k.settle(ctx, v.Reason); err != nil {
 		return err
@@ -202,7 +200,6 @@ func (k *check) judge(ctx context.Context, v *wire.Verdict) error {
 	if v.Reason.Wrong() {
 		k.timing.put(k.face, time.Since(k.ans.Started))
 	}
-	meaning, _ := Means(v.Reason) // known: answered has looked
 	if !v.Reason.Right() {
 		k.ans.Code, k.ans.Shown = meaning.Code, meaning.Shown
 		return nil
