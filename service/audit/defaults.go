@@ -10,9 +10,9 @@ const (
 	// maxLine bounds the records that wait to be written, about 16 MB of them. Beyond it, Record waits for room.
 	maxLine = 8192
 
-	// rowsPerStatement is how many rows one INSERT holds: with 19 columns well below every limit on parameters, and on
-	// PostgreSQL one round trip for each statement.
-	rowsPerStatement = 16
+	// rowsPerStatement is how many rows one INSERT holds: one round trip to PostgreSQL for each statement, and few enough that
+	// SQLite, which looks numbered parameters up in a list, is not slower than with single rows.
+	rowsPerStatement = 8
 
 	// writeTimeout bounds one transaction, so that a store that hangs fails its records instead of collecting them.
 	writeTimeout = 10 * time.Second

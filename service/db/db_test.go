@@ -21,6 +21,8 @@ func TestOnSQLite(t *testing.T) {
 func TestOnPostgres(t *testing.T) {
 	server := dbtest.Postgres(t)
 	conformance(t, func(t testing.TB) string { return dbtest.Schema(t, server) })
+	t.Run("refusals", func(t *testing.T) { testPostgresRefusals(t, server) })
+	t.Run("a transaction that always loses", func(t *testing.T) { testGivesUp(t, server) })
 }
 
 // conformance is what every store may rely on, whichever database is below it.

@@ -15,9 +15,9 @@ import (
 func openPostgres(ctx context.Context, c Config) (*DB, error) {
 	config, err := pgx.ParseConfig(c.URL)
 	if err != nil {
-		// pgx's parse error redacts the password, but quotes the URL: keep to what helps.
-		return nil, fmt.Errorf("the database URL cannot be read: write postgres://user:password@host:port/database, "+
-			"with every special character of the password as a %%-escape: %w", redact(err))
+		// The parser's own words quote the URL, and not always without the password.
+		return nil, errors.New("the database URL is malformed: write postgres://user:password@host:port/database, " +
+			"with every special character of the password as a %-escape")
 	}
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "sallyport"
@@ -41,17 +41,6 @@ func openPostgres(ctx context.Context, c Config) (*DB, error) {
 		return nil, errors.Join(explainPostgres(config, err), pool.Close())
 	}
 	return &DB{dialect: Postgres, write: pool, read: pool, reader: pool, level: sql.LevelSerializable}, nil
-}
-
-// redact strips the connection string from pgx's parse error.
-func redact(err error) error {
-	var parse *pgconn.ParseConfigError
-	if errors.As(err, &parse) {
-		if inner := parse.Unwrap(); inner != nil {
-			return errors.New("it is malformed")
-		}
-	}
-	return err
 }
 
 // explainPostgres adds the remedy to those of the server's errors that an administrator meets.

@@ -92,7 +92,8 @@ func prepareFile(path string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("the folder %s of the database does not exist: create it, owned by the user that runs the service, mode 0700", folder)
 	case err != nil:
-		return fmt.Errorf("the folder of the database: %w", err)
+		return fmt.Errorf("the folder %s of the database cannot be reached by this user (uid %d): change its owner, "+
+			"or name another folder in the database URL: %w", folder, os.Getuid(), err)
 	case !info.IsDir():
 		return fmt.Errorf("%s should be the folder of the database, but it is not a folder: correct the database URL", folder)
 	}
