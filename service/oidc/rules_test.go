@@ -65,10 +65,11 @@ func TestSecrets(t *testing.T) {
 		}
 	}
 	salt := newSalt()
-	if successor(a, salt) != successor(a, salt) || successor(a, salt) == successor(b, salt) || successor(a, salt) == successor(a, newSalt()) {
+	next := successor(a, salt)
+	if next != successor(a, salt) || next == successor(b, salt) || next == successor(a, newSalt()) {
 		t.Error("a successor does not depend on token and salt alone")
 	}
-	if !isSecret(successor(a, salt)) {
+	if !isSecret(next) {
 		t.Error("a successor has not the form of a token")
 	}
 }
