@@ -169,7 +169,10 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
 	case <-ctx.Done():
 	}
 	g.drain(drainWithin)
-	server.Stop() // not GracefulStop: it waits for streams, which never end by themselves
+	// GracefulStop lets the last words out, and would wait for ever for a stream that does not end.
+	force := time.AfterFunc(closeAfter, server.Stop)
+	server.GracefulStop()
+	force.Stop()
 	<-failed
 	return nil
 }
