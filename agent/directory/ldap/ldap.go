@@ -154,7 +154,7 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	c.used, c.seen = r.Judged, r.Judged
 	verdict, understood, e := judge(err)
 	if understood {
-		s.answered()
+		s.answered(r.Judged)
 	} else {
 		s.report(unanswered, e.Cause)
 	}
@@ -201,16 +201,6 @@ func judge(err error) (v wire.Verdict, understood bool, e *directory.Error) {
 	e = &directory.Error{Code: directory.TroubleCode(int(code), text), Fenced: true,
 		Cause: fmt.Errorf("LDAP result %d: %s", code, directory.Shown(text))}
 	return v, e.Code != wire.DirectoryUnreachable, e
-}
-
-// answered is report(answered) for the path of every check.
-func (s *server) answered() {
-	s.mu.Lock()
-	ordinary := s.breaker.state == Serving && s.breaker.silent == 0
-	s.mu.Unlock()
-	if !ordinary {
-		s.report(answered, nil)
-	}
 }
 
 // take returns a live connection to the first server that can give one.

@@ -211,11 +211,10 @@ func TestLostAfterTheBindWasSent(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			first := true
+			var later atomic.Bool
 			s := begin(t, a, func(s *stub) {
 				s.bind = func(string, string) said {
-					if first {
-						first = false
+					if !later.Swap(true) {
 						return c.said
 					}
 					return said{}
@@ -419,6 +418,108 @@ func TestClosedWhileIdle(t *testing.T) {
 		if dials, binds := s.counts(); dials != i+1 || len(binds) != i+1 {
 			t.Errorf("%d connections, %d binds after %d checks", dials, len(binds), i+1)
 		}
+	}
+}
+
+// The background asks silent connections whether they live, and closes those that nobody needs.
+func TestMaintenance(t *testing.T) {
+	a := newAuthority(t)
+	hold := make(chan struct{})
+	var waiting atomic.Int32
+	s := begin(t, a, func(s *stub) {
+		s.bind = func(string, string) said { waiting.Add(1); return said{until: hold} }
+	})
+	v := validator(t, a, false, s.url())
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() {
+			if _, err := v.Validate(t.Context(), ask("n", "p").Check); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	eventually(t, "six binds are under way", func() bool { return waiting.Load() == 6 })
+	close(hold)
+	wg.Wait()
+	idle := func(want int, when string) {
+		t.Helper()
+		eventually(t, when, func() bool { return s.open() == want && v.Status()[0].Idle == want })
+	}
+	idle(6, "all are kept")
+	v.Maintain(t.Context())
+	idle(6, "nothing to do")
+	v.Age(40 * time.Second)
+	v.Maintain(t.Context())
+	idle(6, "asked, and alive")
+	s.hangUp()
+	eventually(t, "the ends are seen", func() bool { return v.Status()[0].Idle == 0 })
+	v.Maintain(t.Context())
+	idle(2, "warm ones are opened again")
+	if dials, _ := s.counts(); dials != 8 {
+		t.Errorf("%d connections", dials)
+	}
+	v.Age(time.Hour)
+	v.Maintain(t.Context())
+	idle(2, "the warm ones are renewed")
+	if dials, binds := s.counts(); dials != 10 || len(binds) != 6 {
+		t.Errorf("%d connections, %d binds", dials, len(binds))
+	}
+}
+
+// A connection that the server has forgotten without a word is found before the fence.
+func TestForgottenConnection(t *testing.T) {
+	a := newAuthority(t)
+	silent := make(chan struct{})
+	s := begin(t, a, nil)
+	other := begin(t, a, nil)
+	v := validator(t, a, false, s.url(), other.url())
+	if _, err := v.Validate(t.Context(), ask("n", "p").Check); err != nil {
+		t.Fatal(err)
+	}
+	s.mu.Lock()
+	s.silent = silent
+	s.mu.Unlock()
+	defer close(silent)
+	v.Age(time.Minute)
+	check := ask("n", "p")
+	r, err := v.Validate(t.Context(), check.Check)
+	if err != nil || r.DC != other.listener.Addr().String() || check.fences.Load() != 1 || len(bindsOf(s)) != 1 {
+		t.Errorf("%+v, %v, %d binds", r, err, len(bindsOf(s)))
+	}
+	if st := v.Status()[0]; st.State != ldap.Down || !strings.Contains(st.LastError, "does not answer") {
+		t.Errorf("%+v", st)
+	}
+}
+
+// A server that lets nobody more in, but still answers those who are in, is crowded and not dead.
+func TestCrowdedServerIsNotDown(t *testing.T) {
+	a := newAuthority(t)
+	s := begin(t, a, nil)
+	v := configured(t, ldap.Config{Servers: []string{s.url()}, RootCAs: a.pool(), DialTimeout: 200 * time.Millisecond}, false)
+	if _, err := v.Validate(t.Context(), ask("n", "p").Check); err != nil {
+		t.Fatal(err)
+	}
+	silent := make(chan struct{})
+	defer close(silent)
+	s.mu.Lock()
+	s.silent = silent // no new connection gets its first answer
+	s.mu.Unlock()
+	second := make(chan error, 1)
+	held := ask("n", "p")
+	held.Fence = func(context.Context) error { // the only connection is in hand
+		go func() { _, err := v.Validate(t.Context(), ask("n", "p").Check); second <- err }()
+		eventually(t, "another check dials", func() bool { dials, _ := s.counts(); return dials == 2 })
+		return nil
+	}
+	if _, err := v.Validate(t.Context(), held.Check); err != nil {
+		t.Error(err)
+	}
+	err := <-second
+	if e := trouble(t, err); e.Fenced || e.Code != wire.DirectoryUnreachable {
+		t.Errorf("%v", err)
+	}
+	if st := v.Status()[0]; st.State != ldap.Serving || st.Idle != 1 || st.LastError == "" {
+		t.Errorf("%+v", st)
 	}
 }
 

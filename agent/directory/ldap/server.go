@@ -33,7 +33,8 @@ type server struct {
 	mu      sync.Mutex
 	idle    []*conn // the last one used most recently
 	breaker breaker
-	base    string // the name of the domain's entry
+	heard   time.Time // when a bind was last answered
+	base    string    // the name of the domain's entry
 	lastErr error
 	lastAt  time.Time
 	closed  bool // connections that come back are closed
@@ -100,18 +101,18 @@ func (s *server) takeIdle(ctx context.Context) (*conn, error) {
 		if time.Since(c.seen) < freshFor {
 			return c, nil
 		}
+		began := time.Now()
 		_, err := c.ping(ctx, pingTimeout)
 		if err == nil {
 			return c, nil
 		}
 		c.close()
-		// A connection that the server has closed says nothing about the server; one that is silent does.
-		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			s.report(unreachable, fmt.Errorf("a kept connection does not answer: %w", err))
-			return nil, errDown
-		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
+		}
+		// A connection that the server has closed says nothing about the server; one that is silent may.
+		if errors.Is(err, context.DeadlineExceeded) && s.lost(began, fmt.Errorf("a kept connection does not answer: %w", err)) {
+			return nil, errDown
 		}
 	}
 }
@@ -136,6 +137,7 @@ func (s *server) open(ctx context.Context) (*conn, error) {
 
 // probe makes a connection whatever the breaker says, and tells the breaker.
 func (s *server) probe(ctx context.Context) (*conn, error) {
+	began := time.Now()
 	limited, cancel := context.WithTimeout(ctx, s.dialFor)
 	defer cancel()
 	c, err := dial(limited, s.address, s.roots)
@@ -156,9 +158,35 @@ func (s *server) probe(ctx context.Context) (*conn, error) {
 		s.report(reached, nil)
 		return c, nil
 	case ctx.Err() == nil: // else the caller gave up, not the server
-		s.report(unreachable, err)
+		s.lost(began, err)
 	}
 	return nil, err
+}
+
+// lost tells the breaker that a try which began then has failed, and returns whether the server is down now. A server that has
+// answered somebody's bind since then is slow or crowded, not dead: to close its connections would only add to the crowd.
+func (s *server) lost(began time.Time, err error) bool {
+	s.mu.Lock()
+	alive := s.breaker.admits() && s.heard.After(began)
+	if alive {
+		s.lastErr, s.lastAt = err, time.Now()
+	}
+	s.mu.Unlock()
+	if !alive {
+		s.report(unreachable, err)
+	}
+	return !alive
+}
+
+// answered tells the breaker that a bind was answered.
+func (s *server) answered(now time.Time) {
+	s.mu.Lock()
+	s.heard = now
+	ordinary := s.breaker.state == Serving && s.breaker.silent == 0
+	s.mu.Unlock()
+	if !ordinary {
+		s.report(answered, nil)
+	}
 }
 
 // report tells the breaker. A server that goes down loses its idle connections.

@@ -258,8 +258,11 @@ func (s *stub) serve(bare net.Conn) {
 				c.Write(response(id, goldap.ApplicationBindResponse, what.code, what.text))
 			}
 		case goldap.ApplicationSearchRequest:
-			if s.silent != nil {
-				<-s.silent
+			s.mu.Lock()
+			silent := s.silent
+			s.mu.Unlock()
+			if silent != nil {
+				<-silent
 			}
 			if op.Children[0].Value.(string) == "" {
 				c.Write(found(id, goldap.NewEntry("", map[string][]string{"defaultNamingContext": {s.base}, "tokenGroups": s.token})))
