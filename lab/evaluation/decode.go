@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	ber "github.com/go-asn1-ber/asn1-ber"
 )
 
 // errMessage is wrapped by every refusal of bytes that are no LDAP message. The connection ends after it.
@@ -65,71 +63,24 @@ func cut(err error) error {
 	return err
 }
 
-// message is an LDAP request.
-type message struct {
-	id       int64
-	tag      ber.Tag // of the operation
-	op       *ber.Packet
-	critical bool // it has a critical control; none is known here
+// element is one BER element within the bytes of a message, which must outlive it.
+type element struct {
+	tag     byte // class, constructed bit and number in one, as on the wire; the number is below 31
+	content []byte
 }
 
-// decode reads the bytes of one message (RFC 4511 §4.1.1).
-func decode(data []byte) (message, error) {
-	if rest, err := check(data, 0); err != nil || len(rest) != 0 {
-		return message{}, fmt.Errorf("%w: malformed", errMessage)
+// next takes the first element off data (X.690 §8.1). Lengths must be definite and numbers of tags low (RFC 4511 §5.1).
+func next(data []byte) (e element, rest []byte, ok bool) {
+	if len(data) < 2 || data[0]&0x1f == 0x1f {
+		return element{}, nil, false
 	}
-	packet, err := ber.DecodePacketErr(data)
-	if err != nil {
-		return message{}, fmt.Errorf("%w: %w", errMessage, err)
-	}
-	if !is(packet, ber.ClassUniversal, ber.TypeConstructed, ber.TagSequence) || len(packet.Children) < 2 || len(packet.Children) > 3 {
-		return message{}, fmt.Errorf("%w: not a sequence of id, operation and controls", errMessage)
-	}
-	m := message{op: packet.Children[1], tag: packet.Children[1].Tag}
-	var ok bool
-	if m.id, ok = number(packet.Children[0], ber.TagInteger); !ok || m.id < 1 || m.id > 1<<31-1 {
-		return message{}, fmt.Errorf("%w: message id", errMessage)
-	}
-	if m.op.ClassType != ber.ClassApplication {
-		return message{}, fmt.Errorf("%w: operation", errMessage)
-	}
-	if len(packet.Children) == 3 {
-		if m.critical, err = criticalControl(packet.Children[2]); err != nil {
-			return message{}, err
-		}
-	}
-	return m, nil
-}
-
-// criticalControl reports whether one of the controls must be understood (RFC 4511 §4.1.11).
-func criticalControl(p *ber.Packet) (bool, error) {
-	if !is(p, ber.ClassContext, ber.TypeConstructed, 0) {
-		return false, fmt.Errorf("%w: controls", errMessage)
-	}
-	critical := false
-	for _, c := range p.Children {
-		if !is(c, ber.ClassUniversal, ber.TypeConstructed, ber.TagSequence) || len(c.Children) < 1 || len(c.Children) > 3 ||
-			!is(c.Children[0], ber.ClassUniversal, ber.TypePrimitive, ber.TagOctetString) {
-			return false, fmt.Errorf("%w: control", errMessage)
-		}
-		if len(c.Children) > 1 && is(c.Children[1], ber.ClassUniversal, ber.TypePrimitive, ber.TagBoolean) && truth(c.Children[1]) {
-			critical = true
-		}
-	}
-	return critical, nil
-}
-
-// check walks over one element without allocating and returns what follows it. It holds what the decoder does not: definite
-// lengths, children that fill their parent, low tag numbers, and a depth at which copying stays cheap.
-func check(data []byte, depth int) ([]byte, error) {
-	if depth > maxDepth || len(data) < 2 || data[0]&0x1f == 0x1f {
-		return nil, errMessage
-	}
-	tag, length, data := data[0], int(data[1]), data[2:]
+	e.tag = data[0]
+	length := int(data[1])
+	data = data[2:]
 	if length >= 0x80 {
 		more := length & 0x7f
 		if more == 0 || more > 4 || len(data) < more {
-			return nil, errMessage
+			return element{}, nil, false
 		}
 		length = 0
 		for _, b := range data[:more] {
@@ -138,72 +89,122 @@ func check(data []byte, depth int) ([]byte, error) {
 		data = data[more:]
 	}
 	if length > len(data) {
-		return nil, errMessage
+		return element{}, nil, false
 	}
-	content, rest := data[:length], data[length:]
-	if tag&0x20 != 0 {
-		for len(content) > 0 {
-			var err error
-			if content, err = check(content, depth+1); err != nil {
-				return nil, err
-			}
+	e.content = data[:length]
+	return e, data[length:], true
+}
+
+// take reads the next element of a sequence, which must have the tag; ok stays false once it was.
+func take(rest *[]byte, tag byte, ok *bool) []byte {
+	if !*ok {
+		return nil
+	}
+	var e element
+	if e, *rest, *ok = next(*rest); !*ok || e.tag != tag {
+		*ok = false
+		return nil
+	}
+	return e.content
+}
+
+// number reads an integer that is not negative and below 2^31, as all of LDAP's are.
+func number(rest *[]byte, tag byte, ok *bool) int64 {
+	content := take(rest, tag, ok)
+	if !*ok || len(content) < 1 || len(content) > 8 || content[0] >= 0x80 {
+		*ok = false
+		return 0
+	}
+	n := int64(0)
+	for _, b := range content {
+		n = n<<8 | int64(b)
+	}
+	if n > 1<<31-1 {
+		*ok = false
+	}
+	return n
+}
+
+// boolean reads a truth value; anything but zero is true.
+func boolean(rest *[]byte, ok *bool) bool {
+	content := take(rest, tagBoolean, ok)
+	if !*ok || len(content) != 1 {
+		*ok = false
+		return false
+	}
+	return content[0] != 0
+}
+
+// message is an LDAP request.
+type message struct {
+	id       int64
+	op       element
+	critical bool // it has a critical control; none is known here
+}
+
+// decode reads the bytes of one message (RFC 4511 §4.1.1). The result refers to data.
+func decode(data []byte) (message, error) {
+	outer, rest, ok := next(data)
+	if !ok || outer.tag != tagSequence || len(rest) != 0 {
+		return message{}, fmt.Errorf("%w: malformed", errMessage)
+	}
+	var m message
+	rest = outer.content
+	if m.id = number(&rest, tagInteger, &ok); !ok || m.id == 0 {
+		return message{}, fmt.Errorf("%w: message id", errMessage)
+	}
+	if m.op, rest, ok = next(rest); !ok {
+		return message{}, fmt.Errorf("%w: operation", errMessage)
+	}
+	if len(rest) > 0 {
+		if m.critical, ok = criticalControl(rest); !ok {
+			return message{}, fmt.Errorf("%w: controls", errMessage)
 		}
 	}
-	return rest, nil
+	return m, nil
 }
 
-func is(p *ber.Packet, class ber.Class, kind ber.Type, tag ber.Tag) bool {
-	return p.ClassType == class && p.TagType == kind && p.Tag == tag
-}
-
-// number reads an integer or enumerated value.
-func number(p *ber.Packet, tag ber.Tag) (int64, bool) {
-	if !is(p, ber.ClassUniversal, ber.TypePrimitive, tag) || p.Data.Len() < 1 || p.Data.Len() > 8 {
-		return 0, false
+// criticalControl reports whether one of the controls must be understood (RFC 4511 §4.1.11).
+func criticalControl(data []byte) (critical, ok bool) {
+	controls, rest, ok := next(data)
+	if !ok || controls.tag != tagControls || len(rest) != 0 {
+		return false, false
 	}
-	n, ok := p.Value.(int64)
-	return n, ok
-}
-
-// text reads an octet string.
-func text(p *ber.Packet) (string, bool) {
-	if !is(p, ber.ClassUniversal, ber.TypePrimitive, ber.TagOctetString) {
-		return "", false
+	for rest = controls.content; len(rest) > 0; {
+		control := take(&rest, tagSequence, &ok)
+		_ = take(&control, tagOctetString, &ok)
+		if ok && len(control) > 0 && control[0] == tagBoolean {
+			critical = boolean(&control, &ok) || critical
+		}
+		if ok && len(control) > 0 {
+			_ = take(&control, tagOctetString, &ok)
+		}
+		if !ok || len(control) != 0 {
+			return false, false
+		}
 	}
-	return p.Data.String(), true
+	return critical, true
 }
 
-func truth(p *ber.Packet) bool {
-	b := p.Data.Bytes()
-	return len(b) == 1 && b[0] != 0
-}
-
-// bindRequest is RFC 4511 §4.2. Any version is taken, as Samba does.
+// bindRequest is RFC 4511 §4.2. Any version is taken, as Samba does. The password refers to the message.
 type bindRequest struct {
 	name     string
 	password []byte
 	sasl     bool
 }
 
-func parseBind(p *ber.Packet) (bindRequest, bool) {
-	if p.TagType != ber.TypeConstructed || len(p.Children) != 3 {
-		return bindRequest{}, false
-	}
-	version, ok := number(p.Children[0], ber.TagInteger)
+func parseBind(op []byte) (bindRequest, bool) {
+	ok := true
+	version := number(&op, tagInteger, &ok)
+	name := take(&op, tagOctetString, &ok)
 	if !ok || version < 1 || version > 127 {
 		return bindRequest{}, false
 	}
-	name, ok := text(p.Children[1])
-	if !ok {
+	how, rest, ok := next(op)
+	if !ok || len(rest) != 0 || how.tag != tagSimple && how.tag != tagSASL {
 		return bindRequest{}, false
 	}
-	switch how := p.Children[2]; {
-	case is(how, ber.ClassContext, ber.TypePrimitive, 0):
-		return bindRequest{name: name, password: how.Data.Bytes()}, true
-	case is(how, ber.ClassContext, ber.TypeConstructed, 3):
-		return bindRequest{name: name, sasl: true}, true
-	}
-	return bindRequest{}, false
+	return bindRequest{name: string(name), password: how.content, sasl: how.tag == tagSASL}, true
 }
 
 // searchRequest is RFC 4511 §4.5.1.
@@ -222,37 +223,38 @@ const (
 	scopeSub  = 2
 )
 
-func parseSearch(p *ber.Packet) (searchRequest, bool) {
-	if p.TagType != ber.TypeConstructed || len(p.Children) != 8 {
-		return searchRequest{}, false
-	}
+func parseSearch(op []byte) (searchRequest, bool) {
 	var s searchRequest
-	var base, scope, limit, attributes bool
-	s.base, base = text(p.Children[0])
-	s.scope, scope = number(p.Children[1], ber.TagEnumerated)
-	s.limit, limit = number(p.Children[3], ber.TagInteger)
-	attributes = is(p.Children[7], ber.ClassUniversal, ber.TypeConstructed, ber.TagSequence)
-	if !base || !scope || !limit || !attributes || s.limit < 0 || !is(p.Children[5], ber.ClassUniversal, ber.TypePrimitive, ber.TagBoolean) {
+	ok := true
+	s.base = string(take(&op, tagOctetString, &ok))
+	s.scope = number(&op, tagEnumerated, &ok)
+	_ = number(&op, tagEnumerated, &ok) // there are no aliases to follow
+	s.limit = number(&op, tagInteger, &ok)
+	_ = number(&op, tagInteger, &ok) // no search takes a second
+	s.typesOnly = boolean(&op, &ok)
+	if !ok {
 		return searchRequest{}, false
 	}
-	s.typesOnly = truth(p.Children[5])
-	for _, a := range p.Children[7].Children {
-		name, ok := text(a)
-		if !ok {
-			return searchRequest{}, false
-		}
-		s.attributes = append(s.attributes, fold(name))
+	f, op, ok := next(op)
+	if !ok {
+		return searchRequest{}, false
 	}
 	parts := 0
-	var ok bool
-	s.filter, ok = parseFilter(p.Children[6], &parts)
-	return s, ok
+	if s.filter, ok = parseFilter(f, &parts, 0); !ok {
+		return searchRequest{}, false
+	}
+	for list := take(&op, tagSequence, &ok); ok && len(list) > 0; {
+		s.attributes = append(s.attributes, fold(string(take(&list, tagOctetString, &ok))))
+	}
+	return s, ok && len(op) == 0
 }
 
 // parseExtended reads the name of an extended request (RFC 4511 §4.12).
-func parseExtended(p *ber.Packet) (oid string, ok bool) {
-	if p.TagType != ber.TypeConstructed || len(p.Children) < 1 || len(p.Children) > 2 || !is(p.Children[0], ber.ClassContext, ber.TypePrimitive, 0) {
-		return "", false
+func parseExtended(op []byte) (oid string, ok bool) {
+	ok = true
+	oid = string(take(&op, tagSimple, &ok))
+	if ok && len(op) > 0 {
+		_ = take(&op, tagExtendedValue, &ok)
 	}
-	return p.Children[0].Data.String(), true
+	return oid, ok && len(op) == 0
 }

@@ -10,6 +10,13 @@ const (
 	tagEnumerated  = 0x0a
 	tagSequence    = 0x30
 	tagSet         = 0x31
+
+	// Within a context.
+	tagSimple        = 0x80 // of a bind; also the name of an extended request
+	tagSASL          = 0xa3
+	tagExtendedValue = 0x81
+	tagExtendedName  = 0x8a // of an extended response
+	tagControls      = 0xa0
 )
 
 // appendTLV appends one element.
@@ -64,7 +71,7 @@ func appendResult(b []byte, id int64, tag byte, r result) []byte {
 	op = appendString(op, tagOctetString, r.matched)
 	op = appendString(op, tagOctetString, r.text)
 	if r.oid != "" {
-		op = appendString(op, 0x8a, r.oid) // responseName
+		op = appendString(op, tagExtendedName, r.oid)
 	}
 	return appendMessage(b, id, tag, op)
 }

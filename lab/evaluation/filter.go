@@ -3,24 +3,20 @@ package evaluation
 import (
 	"strconv"
 	"strings"
-
-	ber "github.com/go-asn1-ber/asn1-ber"
 )
 
-type filterKind ber.Tag
-
-// The choices of a filter (RFC 4511 §4.5.1.7), by their tags.
+// The choices of a filter (RFC 4511 §4.5.1.7), by their tags on the wire.
 const (
-	filterAnd filterKind = iota
-	filterOr
-	filterNot
-	filterEqual
-	filterSubstrings
-	filterGreater
-	filterLess
-	filterPresent
-	filterApprox
-	filterExtensible
+	filterAnd        = 0xa0
+	filterOr         = 0xa1
+	filterNot        = 0xa2
+	filterEqual      = 0xa3
+	filterSubstrings = 0xa4
+	filterGreater    = 0xa5
+	filterLess       = 0xa6
+	filterPresent    = 0x87
+	filterApprox     = 0xa8
+	filterExtensible = 0xa9
 )
 
 // The matching rules of extensible filters that Active Directory has ([MS-ADTS] 3.1.1.3.4.4).
@@ -31,7 +27,7 @@ const (
 
 // filter is a parsed filter. Which fields are used depends on its kind.
 type filter struct {
-	kind      filterKind
+	kind      byte
 	children  []*filter
 	attribute string   // folded
 	value     string   // as it was sent
@@ -39,95 +35,94 @@ type filter struct {
 	rule      string
 }
 
-// parseFilter reads a filter; parts counts towards maxFilter. Malformed ones are refused whole.
-func parseFilter(p *ber.Packet, parts *int) (*filter, bool) {
-	if *parts++; *parts > maxFilter || p.ClassType != ber.ClassContext {
+// parseFilter reads a filter; parts counts towards maxFilter and depth towards maxDepth. Malformed ones are refused whole.
+func parseFilter(e element, parts *int, depth int) (*filter, bool) {
+	if *parts++; *parts > maxFilter || depth > maxDepth {
 		return nil, false
 	}
-	f := &filter{kind: filterKind(p.Tag)}
+	f := &filter{kind: e.tag}
+	rest, ok := e.content, true
 	switch f.kind {
 	case filterAnd, filterOr, filterNot:
-		if p.TagType != ber.TypeConstructed || f.kind == filterNot && len(p.Children) != 1 {
-			return nil, false
-		}
-		for _, c := range p.Children {
-			child, ok := parseFilter(c, parts)
+		for len(rest) > 0 {
+			var part element
+			if part, rest, ok = next(rest); !ok {
+				return nil, false
+			}
+			child, ok := parseFilter(part, parts, depth+1)
 			if !ok {
 				return nil, false
 			}
 			f.children = append(f.children, child)
 		}
-		return f, true
+		return f, f.kind != filterNot || len(f.children) == 1
 	case filterEqual, filterGreater, filterLess, filterApprox:
-		if p.TagType != ber.TypeConstructed || len(p.Children) != 2 {
-			return nil, false
-		}
-		attribute, ok := text(p.Children[0])
-		value, valid := text(p.Children[1])
-		f.attribute, f.value = fold(attribute), value
-		return f, ok && valid
+		f.attribute = fold(string(take(&rest, tagOctetString, &ok)))
+		f.value = string(take(&rest, tagOctetString, &ok))
+		return f, ok && len(rest) == 0
 	case filterPresent:
-		f.attribute = fold(p.Data.String())
-		return f, p.TagType == ber.TypePrimitive
+		f.attribute = fold(string(rest))
+		return f, true
 	case filterSubstrings:
-		return f, f.parseSubstrings(p, parts)
+		return f, f.parseSubstrings(rest, parts)
 	case filterExtensible:
-		return f, f.parseExtensible(p)
+		return f, f.parseExtensible(rest)
 	}
 	return nil, false
 }
 
-func (f *filter) parseSubstrings(p *ber.Packet, parts *int) bool {
-	if p.TagType != ber.TypeConstructed || len(p.Children) != 2 ||
-		!is(p.Children[1], ber.ClassUniversal, ber.TypeConstructed, ber.TagSequence) || len(p.Children[1].Children) == 0 {
+// parseSubstrings reads pieces: an initial one first, a final one last, any others between.
+func (f *filter) parseSubstrings(rest []byte, parts *int) bool {
+	const initialPiece, anyPiece, finalPiece = 0x80, 0x81, 0x82
+	ok := true
+	f.attribute = fold(string(take(&rest, tagOctetString, &ok)))
+	pieces := take(&rest, tagSequence, &ok)
+	if !ok || len(rest) != 0 || len(pieces) == 0 {
 		return false
 	}
-	attribute, ok := text(p.Children[0])
-	if !ok {
-		return false
-	}
-	f.attribute = fold(attribute)
-	initial, final, middle := "", "", []string(nil)
-	pieces := p.Children[1].Children
-	if *parts += len(pieces); *parts > maxFilter {
-		return false
-	}
-	for i, piece := range pieces {
-		if piece.ClassType != ber.ClassContext || piece.TagType != ber.TypePrimitive {
+	f.parts = []string{""}
+	final := ""
+	for first := true; len(pieces) > 0; first = false {
+		var piece element
+		if piece, pieces, ok = next(pieces); !ok {
 			return false
 		}
-		value := strings.ToLower(piece.Data.String())
+		if *parts++; *parts > maxFilter {
+			return false
+		}
+		value := strings.ToLower(string(piece.content))
 		switch {
-		case piece.Tag == 0 && i == 0:
-			initial = value
-		case piece.Tag == 1:
-			middle = append(middle, value)
-		case piece.Tag == 2 && i == len(pieces)-1:
+		case piece.tag == initialPiece && first:
+			f.parts[0] = value
+		case piece.tag == anyPiece:
+			f.parts = append(f.parts, value)
+		case piece.tag == finalPiece && len(pieces) == 0:
 			final = value
 		default:
 			return false
 		}
 	}
-	f.parts = append(append([]string{initial}, middle...), final)
+	f.parts = append(f.parts, final)
 	return true
 }
 
-func (f *filter) parseExtensible(p *ber.Packet) bool {
-	if p.TagType != ber.TypeConstructed {
-		return false
-	}
-	for _, c := range p.Children {
-		if c.ClassType != ber.ClassContext || c.TagType != ber.TypePrimitive {
+// parseExtensible reads rule, attribute and value, each optional and in any order.
+func (f *filter) parseExtensible(rest []byte) bool {
+	const rule, attribute, value, dnAttributes = 0x81, 0x82, 0x83, 0x84
+	for len(rest) > 0 {
+		var part element
+		var ok bool
+		if part, rest, ok = next(rest); !ok {
 			return false
 		}
-		switch c.Tag {
-		case 1:
-			f.rule = c.Data.String()
-		case 2:
-			f.attribute = fold(c.Data.String())
-		case 3:
-			f.value = c.Data.String()
-		case 4: // dnAttributes changes nothing here
+		switch part.tag {
+		case rule:
+			f.rule = string(part.content)
+		case attribute:
+			f.attribute = fold(string(part.content))
+		case value:
+			f.value = string(part.content)
+		case dnAttributes: // changes nothing here
 		default:
 			return false
 		}

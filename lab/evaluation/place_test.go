@@ -68,10 +68,6 @@ func startPlace(t testing.TB, c evaluation.Config) (*evaluation.Server, place) {
 		})
 	}
 	p.replace = func(s string) string { return s }
-	if len(c.People) > 0 && c.People[0].SAM == "alice" {
-		p.replace = replacer(func(sam, attribute string) []byte { return read(t, p, c.People[0], sam, attribute) })
-		server.Unlock("alice")
-	}
 	return server, p
 }
 

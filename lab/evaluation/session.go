@@ -9,14 +9,21 @@ import (
 	"net"
 	"time"
 
-	ber "github.com/go-asn1-ber/asn1-ber"
-
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
-// Tags of operations (RFC 4511 §4). Requests as the decoder numbers them, answers as they are written.
+// Tags of operations on the wire (RFC 4511 §4): requests, then answers.
 const (
-	opBind, opUnbind, opSearch, opModify, opAdd, opDelete, opRename, opCompare, opAbandon, opExtended = 0, 2, 3, 6, 8, 10, 12, 14, 16, 23
+	opBind     = 0x60
+	opUnbind   = 0x42
+	opSearch   = 0x63
+	opModify   = 0x66
+	opAdd      = 0x68
+	opDelete   = 0x4a
+	opRename   = 0x6c
+	opCompare  = 0x6e
+	opAbandon  = 0x50
+	opExtended = 0x77
 
 	tagBindResponse     = 0x61
 	tagSearchEntry      = 0x64
@@ -102,29 +109,29 @@ func (s *session) handshake(ctx context.Context) error {
 // answer serves one request; leave is true after an unbind.
 func (s *session) answer(ctx context.Context, m message) (leave bool, err error) {
 	s.out = s.out[:0]
-	if m.critical && m.tag != opUnbind && m.tag != opAbandon {
+	if m.critical && m.op.tag != opUnbind && m.op.tag != opAbandon {
 		// RFC 4511 §4.1.11: not performed at all.
-		return false, s.finish(m.id, responseTag(m.tag), result{code: codeUnavailableCritical, text: "critical control is not known"})
+		return false, s.finish(m.id, responseTag(m.op.tag), result{code: codeUnavailableCritical, text: "critical control is not known"})
 	}
-	switch m.tag {
+	switch m.op.tag {
 	case opUnbind:
 		return true, nil
 	case opAbandon:
 		return false, nil
 	case opBind:
-		request, ok := parseBind(m.op)
+		request, ok := parseBind(m.op.content)
 		if !ok {
 			return false, s.malformed()
 		}
 		return false, s.bind(ctx, m.id, request)
 	case opSearch:
-		request, ok := parseSearch(m.op)
+		request, ok := parseSearch(m.op.content)
 		if !ok {
 			return false, s.malformed()
 		}
 		return false, s.search(m.id, request)
 	case opExtended:
-		oid, ok := parseExtended(m.op)
+		oid, ok := parseExtended(m.op.content)
 		if !ok {
 			return false, s.malformed()
 		}
@@ -134,20 +141,17 @@ func (s *session) answer(ctx context.Context, m message) (leave bool, err error)
 		if s.bound == nil {
 			r = result{code: codeOperations, text: textUnauthenticated}
 		}
-		return false, s.finish(m.id, responseTag(m.tag), r)
+		return false, s.finish(m.id, responseTag(m.op.tag), r)
 	}
 	return false, s.malformed()
 }
 
 // responseTag is that of the answer which ends an operation: the request's number plus one, except for a search.
-func responseTag(request ber.Tag) byte {
-	switch request {
-	case opSearch:
+func responseTag(request byte) byte {
+	if request == opSearch {
 		return tagSearchDone
-	case opExtended, opUnbind, opAbandon:
-		return tagExtendedResponse
 	}
-	return 0x60 | byte(request+1)&0x1f
+	return 0x60 | (request+1)&0x1f
 }
 
 // bind judges a password (RFC 4511 §4.2).

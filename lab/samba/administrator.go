@@ -128,15 +128,23 @@ func (dc *DC) modify(ctx context.Context, sam, attribute, value string) error {
 
 // find returns the entry with a sAMAccountName.
 func (dc *DC) find(s *Session, sam string, attributes ...string) (*ldap.Entry, error) {
+	found, err := dc.search(s, sam, attributes...)
+	if err != nil {
+		return nil, err
+	}
+	if len(found) != 1 {
+		return nil, fmt.Errorf("samba: %d accounts are named %s", len(found), sam)
+	}
+	return found[0], nil
+}
+
+func (dc *DC) search(s *Session, sam string, attributes ...string) ([]*ldap.Entry, error) {
 	found, err := s.Search(ldap.NewSearchRequest(dc.BaseDN, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, 0, 0, false,
 		"(sAMAccountName="+ldap.EscapeFilter(sam)+")", attributes, nil))
 	if err != nil {
 		return nil, fmt.Errorf("samba: looking for %s: %w", sam, err)
 	}
-	if len(found.Entries) != 1 {
-		return nil, fmt.Errorf("samba: %d accounts are named %s", len(found.Entries), sam)
-	}
-	return found.Entries[0], nil
+	return found.Entries, nil
 }
 
 // interval is a duration as Active Directory keeps it: negative, in units of 100 ns.

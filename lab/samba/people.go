@@ -37,10 +37,18 @@ func (dc *DC) createUnits(ctx context.Context) error {
 	})
 }
 
-// Fill creates everybody, each in their state and groups.
+// Fill creates everybody who is not there yet, each in their state and groups. Whoever is there, in a kept domain, stays as they
+// are.
 func (dc *DC) Fill(ctx context.Context, everybody []people.Person) error {
 	return dc.as(ctx, func(s *Session) error {
 		for _, p := range everybody {
+			there, err := dc.has(s, p.SAM)
+			if err != nil {
+				return err
+			}
+			if there {
+				continue
+			}
 			if err := dc.create(ctx, s, p); err != nil {
 				return err
 			}
@@ -52,7 +60,13 @@ func (dc *DC) Fill(ctx context.Context, everybody []people.Person) error {
 // CreateUser creates one account in its state and puts it into its groups, which are made when absent. The password must
 // satisfy the domain's rules: seven characters of three kinds.
 func (dc *DC) CreateUser(ctx context.Context, p people.Person) error {
-	return dc.Fill(ctx, []people.Person{p})
+	return dc.as(ctx, func(s *Session) error { return dc.create(ctx, s, p) })
+}
+
+// has reports whether an account has this sAMAccountName.
+func (dc *DC) has(s *Session, sam string) (bool, error) {
+	found, err := dc.search(s, sam, "cn")
+	return err == nil && len(found) > 0, err
 }
 
 // DN returns the distinguished name of a person's entry.

@@ -216,9 +216,12 @@ func TestKeptDirectory(t *testing.T) {
 		t.Errorf("a directory was used twice: %v", err)
 	}
 	dc.Stop()
-	dc = sambatest.Start(t, o)
+	dc = sambatest.Start(t, o, alice) // who is there stays
 	if err := bind(t, dc, alice.UPN, people.RightPassword); err != nil {
 		t.Errorf("a kept account: %v", err)
+	}
+	if err := dc.CreateUser(t.Context(), alice); err == nil {
+		t.Error("an account was created twice")
 	}
 	if len(progress) == 0 {
 		t.Error("no progress was told")
