@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -260,6 +261,35 @@ func TestGuessingAtOnce(t *testing.T) {
 			t.Errorf("%d accounts are still remembered", n)
 		}
 	})
+}
+
+// TestInFlightNeverExceedsTheBudget lets many enter, fail and leave without any pause, on a budget that shrinks with each.
+func TestInFlightNeverExceedsTheBudget(t *testing.T) {
+	const threshold = 5
+	for range 50 {
+		var f inflight
+		var failures, judged atomic.Int64
+		var wg sync.WaitGroup
+		for range maxWaiting {
+			wg.Go(func() {
+				leave, err := f.enter(context.Background(), "a", func() (int, error) { return int(threshold - failures.Load()), nil })
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer leave()
+				if failures.Load() < threshold { // what lockout allows
+					judged.Add(1)
+					runtime.Gosched()
+					failures.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if judged.Load() != threshold || len(f.accounts) != 0 {
+			t.Fatalf("%d were judged, %d are allowed; %d accounts remembered", judged.Load(), threshold, len(f.accounts))
+		}
+	}
 }
 
 func TestWaitingInLineEndsWithTheCaller(t *testing.T) {

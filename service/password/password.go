@@ -154,7 +154,7 @@ func (k *check) run(ctx context.Context) error {
 	}
 	leave, err := k.inflight.enter(ctx, k.tenantID+"\x00"+k.account, func() (int, error) {
 		left, err := k.lockout.Budget(ctx, k.scope, k.account, time.Now())
-		return max(left, 1), err
+		return left, err
 	})
 	if err != nil {
 		return err
@@ -165,6 +165,7 @@ func (k *check) run(ctx context.Context) error {
 		return fmt.Errorf("password: asking lockout: %w", err)
 	}
 	if decision.Locked {
+		leave() // nobody has to wait for an answer that is only being delayed
 		k.refuse(wire.AccountLockedOut, "held back by smart lockout until "+decision.Until.UTC().Format(time.RFC3339))
 		return k.likeReal(ctx)
 	}
