@@ -1,10 +1,12 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -206,8 +208,10 @@ func shorten(s string, n int) string {
 	return s
 }
 
-// stops prints the times of the stops, "asked 0.1 fenced 0.9 …".
+// stops prints the times of the stops in their order, "asked 0.1 fenced 0.9 …".
 func stops(all []admin.Stop) string {
+	all = slices.Clone(all)
+	slices.SortStableFunc(all, func(a, b admin.Stop) int { return cmp.Compare(a.Micros, b.Micros) })
 	parts := make([]string, len(all))
 	for i, s := range all {
 		parts[i] = fmt.Sprintf("%s %.1f", s.Name, float64(s.Micros)/1000)

@@ -258,7 +258,7 @@ func (w *World) fillTenant(ctx context.Context) error {
 		return err
 	}
 	name, groups := "Sample application", true
-	redirects, logouts := []string{w.SampleURL() + "/callback"}, []string{w.SampleURL() + "/"}
+	redirects, logouts := []string{w.SampleURL() + "/callback"}, []string{w.SampleURL() + "/signed-out"}
 	var made admin.App
 	if err := w.api.Do(ctx, http.MethodPost, admin.Path("tenants", tenantName, "apps"), admin.AppInput{Name: &name,
 		RedirectURIs: &redirects, PostLogoutURIs: &logouts, GroupClaims: &groups}, &made); err != nil {

@@ -57,6 +57,7 @@ var (
 	attrPattern   = regexp.MustCompile(`([a-z-]+)="([^"]*)"`)
 	idTextPattern = `(?s)\bid="%s"[^>]*>(.*?)</`
 	tagPattern    = regexp.MustCompile(`<[^>]*>`)
+	errorPattern  = regexp.MustCompile(`(?s)\bid="error"[^>]*>\s*<p[^>]*>(.*?)</p>`)
 	digits        = regexp.MustCompile(`\d+`)
 )
 
@@ -74,6 +75,15 @@ func textOf(page, id string) string {
 	m := regexp.MustCompile(fmt.Sprintf(idTextPattern, id)).FindStringSubmatch(page)
 	if m == nil {
 		return ""
+	}
+	return strings.Join(strings.Fields(html.UnescapeString(tagPattern.ReplaceAllString(m[1], ""))), " ")
+}
+
+// sentenceOf returns the sentence of the error on a page.
+func sentenceOf(page string) string {
+	m := errorPattern.FindStringSubmatch(page)
+	if m == nil {
+		return textOf(page, "error")
 	}
 	return strings.Join(strings.Fields(html.UnescapeString(tagPattern.ReplaceAllString(m[1], ""))), " ")
 }
@@ -159,7 +169,7 @@ func (v *visitor) signIn(ctx context.Context, name, password string) (outcome, e
 		page := string(body)
 		if textOf(page, "error") != "" || textOf(page, "error-code") != "" || typed && resp.StatusCode >= 400 {
 			code, _ := strconv.Atoi(digits.FindString(textOf(page, "error-code"))) // 0 when the page shows none
-			return outcome{status: resp.StatusCode, code: code, sentence: textOf(page, "error-text"), trace: lastWord(textOf(page, "trace"))}, nil
+			return outcome{status: resp.StatusCode, code: code, sentence: sentenceOf(page), trace: lastWord(textOf(page, "trace"))}, nil
 		}
 		next, values, err := v.fill(resp.Request.URL, page, name, password)
 		if err != nil {
