@@ -810,8 +810,7 @@ func TestAttributesOnlyWhenAskedAndAccepted(t *testing.T) {
 // The verdict stands when the attributes cannot be read.
 func TestAttributesAreNotTheVerdict(t *testing.T) {
 	a := newAuthority(t)
-	var s *stub
-	s = begin(t, a, func(st *stub) {
+	s := begin(t, a, func(st *stub) {
 		st.entries = []*goldap.Entry{person("Sam", "sam@corp.example", "sam", "s1")}
 		st.searches = func(string) { st.hangUp() }
 	})
