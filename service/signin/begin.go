@@ -30,10 +30,13 @@ type Ask struct {
 }
 
 // Begin starts a journey and returns where the browser goes next: a page of ours, or ReturnTo?journey=… at once when the
-// browser's session suffices. It may set a cookie on w, and must be called before anything is written.
+// browser's session suffices; [wire.TooManyRequests] above the limit of the client's address, since every journey is a row. It may set a cookie on w, and must be called before anything is written.
 func (s *Service) Begin(w http.ResponseWriter, r *http.Request, t tenant.Tenant, a Ask) (location string, err error) {
 	if !localPath(a.ReturnTo) {
 		return "", fault.Newf(wire.Internal, "a journey cannot return to %.100q", a.ReturnTo)
+	}
+	if !s.posts.allow(web.ClientAddress(r)) {
+		return "", fault.New(wire.TooManyRequests, "journeys of one address")
 	}
 	ctx, now := r.Context(), s.now()
 	browser := web.Cookie(r, browserCookie)

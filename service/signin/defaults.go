@@ -38,10 +38,11 @@ const (
 	// maxFields bounds the fields of a form: ours have three, and password managers add none.
 	maxFields = 16
 
-	// postsPerSecond and postBurst bound the posts of one address (IPv6: one /64). An address may be a whole company behind NAT at
-	// nine in the morning: this protects the service, while accounts are protected by package lockout.
-	postsPerSecond = 50
-	postBurst      = 200
+	// postsPerSecond and postBurst bound the journeys begun and forms posted by one address (IPv6: one /64), three for a
+	// sign-in. An address may be a whole company behind NAT at nine in the morning, five thousand people in five
+	// minutes: this protects the service, while accounts are protected by package lockout.
+	postsPerSecond = 100
+	postBurst      = 500
 
 	// maxAddresses bounds the memory of the limit: about 100 bytes each, twice.
 	maxAddresses = 50_000

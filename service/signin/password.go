@@ -121,7 +121,7 @@ func (s *Service) settle(w http.ResponseWriter, r *http.Request, v *visit, answe
 		return moveJourney(ctx, tx, scope, v.journey, after)
 	})
 	if errors.Is(err, errMoved) {
-		return s.reload(w, r, v) // the name was changed meanwhile: who is waited for now is somebody else
+		return s.reload(w, r, v) // the journey went back to the name meanwhile, and its person with it
 	}
 	if err != nil {
 		return err
@@ -182,7 +182,7 @@ func (s *Service) await(w http.ResponseWriter, r *http.Request, v *visit) error 
 	for {
 		j, err := findJourney(ctx, s.db.Reader(), v.tenant.Scope(), v.journey.id, v.journey.browserHash)
 		switch {
-		case err == nil && (j.state != atPassword || !j.settled.IsZero() || j.attempts == 0):
+		case err == nil && (j.state != atPassword || !j.settled.IsZero()):
 			v.journey, v.now = j, s.now()
 			return s.goOn(w, v)
 		case err != nil && ctx.Err() == nil:

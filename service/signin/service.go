@@ -45,7 +45,8 @@ type Config struct {
 	// SessionEnded is called after a session has ended because somebody else signed in in the same browser, so that what was
 	// issued for it can be ended, too. Nil is allowed. (After End the caller knows the id itself.)
 	SessionEnded func(ctx context.Context, scope tenant.Scope, sessionID string) error
-	// PostsPerSecond and PostBurst bound the posts of one address; 0 means 50 and 200, below 0 no limit.
+	// PostsPerSecond and PostBurst bound the journeys begun and forms posted by one address; PostsPerSecond 0 means the
+	// defaults, 100 and 500; below 0 there is no limit.
 	PostsPerSecond float64
 	PostBurst      int
 }
