@@ -69,7 +69,8 @@ func violations(rules table, imports map[string][]string) []string {
 			out = append(out, pkg+" is not in DESIGN.md's import table")
 			continue
 		}
-		for _, dep := range deps {
+		slices.Sort(deps)
+		for _, dep := range slices.Compact(deps) {
 			if !rules.may(pkg, dep) {
 				out = append(out, fmt.Sprintf("%s may not import %s", pkg, dep))
 			}
