@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -205,7 +206,9 @@ func groupNames(dns []string) []string {
 		if !strings.EqualFold(first.Type, "CN") || first.Value == "" || !utf8.ValidString(first.Value) {
 			continue
 		}
-		if size += len(first.Value); size > maxGroupBytes || len(names) == maxGroups {
+		// Size in JSON, which can be six times that of the name.
+		quoted, err := json.Marshal(first.Value)
+		if size += len(quoted) + 1; err != nil || size > maxGroupBytes || len(names) == maxGroups {
 			break
 		}
 		names = append(names, first.Value)

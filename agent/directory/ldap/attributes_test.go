@@ -1,6 +1,7 @@
 package ldap
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	goldap "github.com/go-ldap/ldap/v3"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sallyport-auth/sallyport/envelope"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -86,6 +88,17 @@ func TestGroupNames(t *testing.T) {
 	}
 	if size := len(strings.Join(groupNames(long), "")); size > maxGroupBytes {
 		t.Errorf("long group names have %d bytes", size)
+	}
+
+	// The largest attributes there can be fit into an answer.
+	for i := range long {
+		long[i] = "CN=" + strings.Repeat("<", 64) + fmt.Sprint(i) + ",DC=corp"
+	}
+	worst := strings.Repeat("<", maxText)
+	text, err := json.Marshal(wire.Answer{Verdict: &wire.Verdict{Reason: wire.Accepted, Attributes: &wire.Attributes{Anchor: worst[:36], UPN: worst,
+		DisplayName: worst, GivenName: worst, FamilyName: worst, Email: worst, Groups: groupNames(long)}}})
+	if err != nil || len(text) > envelope.MaxAnswer-1024 {
+		t.Errorf("%d bytes, %v", len(text), err)
 	}
 }
 

@@ -43,7 +43,8 @@ const (
 	// maxPacket is the largest LDAP message accepted from a server, in bytes: a user with a thousand long group names has a
 	// quarter of it.
 	maxPacket = 1 << 20
-	// maxGroups, maxGroupBytes and maxText limit what of a user's entry goes into an answer (envelope.MaxAnswer).
+	// maxGroups, maxGroupBytes (in JSON) and maxText limit what of a user's entry goes into an answer, so that it can always be
+	// sealed (envelope.MaxAnswer).
 	maxGroups, maxGroupBytes, maxText = 1000, 64 << 10, 1024
 	// maxDN is the longest distinguished name that is taken apart for a group's name.
 	maxDN = 4096

@@ -133,8 +133,16 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	}
 	s := c.server
 	dc := s.address.String()
+	keep := false // a panic must not keep the slot
+	defer func() {
+		if keep {
+			s.put(c)
+		} else {
+			s.drop(c)
+		}
+	}()
 	notSent := func(code wire.Code, cause error) (directory.Result, error) {
-		s.put(c)
+		keep = true
 		return directory.Result{}, &directory.Error{Code: code, DC: dc, Cause: cause}
 	}
 	if err := check.Fence(ctx); err != nil {
@@ -158,12 +166,8 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	} else {
 		s.report(unanswered, e.Cause)
 	}
+	keep = understood
 	if e != nil {
-		if understood {
-			s.put(c)
-		} else {
-			s.drop(c)
-		}
 		e.DC = dc
 		return directory.Result{}, e
 	}
@@ -175,7 +179,6 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 		}
 		r.Verdict.Attributes = attributes
 	}
-	s.put(c)
 	return r, nil
 }
 

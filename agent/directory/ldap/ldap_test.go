@@ -186,6 +186,26 @@ func TestFenceStopsEverything(t *testing.T) {
 	}
 }
 
+// A fence that panics gives the slot back.
+func TestPanicInTheFence(t *testing.T) {
+	a := newAuthority(t)
+	s := begin(t, a, nil)
+	v := configured(t, ldap.Config{Servers: []string{s.url()}, RootCAs: a.pool(), Connections: 1}, false)
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic was swallowed")
+			}
+		}()
+		c := ask("n", "p")
+		c.Fence = func(context.Context) error { panic("x") }
+		v.Validate(t.Context(), c.Check) //nolint:errcheck // it panics
+	}()
+	if _, err := v.Validate(t.Context(), ask("n", "p").Check); err != nil || len(bindsOf(s)) != 1 {
+		t.Error(err)
+	}
+}
+
 func bindsOf(s *stub) []string { _, b := s.counts(); return b }
 
 // Whatever happens after the bind was sent: one bind, one fence, an error that says so, and the next check works.
