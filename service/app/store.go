@@ -132,6 +132,10 @@ func (s *Store) Change(ctx context.Context, scope tenant.Scope, id string, c Cha
 // RotateSecret makes a new secret and returns it; the old one is worth nothing from then on. Faults: NotFound, BadRequest for
 // a public app.
 func (s *Store) RotateSecret(ctx context.Context, scope tenant.Scope, id string, now time.Time) (string, error) {
+	tenantID, err := scope.ID()
+	if err != nil {
+		return "", err
+	}
 	a, err := s.ByID(ctx, scope, id)
 	if err != nil {
 		return "", err
@@ -140,7 +144,7 @@ func (s *Store) RotateSecret(ctx context.Context, scope tenant.Scope, id string,
 		return "", fault.Newf(wire.BadRequest, "the app %q is public: it has no secret", a.Name)
 	}
 	secret, hash := newSecret()
-	if err := s.exec(ctx, scope, `UPDATE app SET secret_hash = $3, changed_at = $4 WHERE tenant_id = $1 AND id = $2`, id, hash, db.Millis(now)); err != nil {
+	if err := s.exec(ctx, `UPDATE app SET secret_hash = $1, changed_at = $2 WHERE tenant_id = $3 AND id = $4`, hash, db.Millis(now), tenantID, id); err != nil {
 		return "", err
 	}
 	return secret, nil
@@ -148,7 +152,11 @@ func (s *Store) RotateSecret(ctx context.Context, scope tenant.Scope, id string,
 
 // Remove removes an application with everything that was issued to it. Fault: NotFound.
 func (s *Store) Remove(ctx context.Context, scope tenant.Scope, id string) error {
-	return s.exec(ctx, scope, `DELETE FROM app WHERE tenant_id = $1 AND id = $2`, id)
+	tenantID, err := scope.ID()
+	if err != nil {
+		return err
+	}
+	return s.exec(ctx, `DELETE FROM app WHERE tenant_id = $1 AND id = $2`, tenantID, id)
 }
 
 // CheckSecret reports whether secret is the application's, in a time that does not depend on the bytes. A public app has no
@@ -179,14 +187,10 @@ func newSecret() (secret string, hash []byte) {
 	return secret, sum[:]
 }
 
-// exec runs one statement that must meet a row; its first parameter is the tenant.
-func (s *Store) exec(ctx context.Context, scope tenant.Scope, query string, args ...any) error {
-	tenantID, err := scope.ID()
-	if err != nil {
-		return err
-	}
-	err = s.db.Write(ctx, func(tx db.Querier) error {
-		result, err := tx.ExecContext(ctx, query, append([]any{tenantID}, args...)...)
+// exec runs one statement that must meet a row.
+func (s *Store) exec(ctx context.Context, query string, args ...any) error {
+	err := s.db.Write(ctx, func(tx db.Querier) error {
+		result, err := tx.ExecContext(ctx, query, args...)
 		if err != nil {
 			return err
 		}

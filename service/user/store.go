@@ -133,12 +133,20 @@ func (s *Store) Change(ctx context.Context, scope tenant.Scope, id string, c Cha
 
 // Remove removes a user with everything that belongs to it: sessions, grants. Fault: NotFound.
 func (s *Store) Remove(ctx context.Context, scope tenant.Scope, id string) error {
-	return s.exec(ctx, scope, `DELETE FROM person WHERE tenant_id = $1 AND id = $2`, id)
+	tenantID, err := scope.ID()
+	if err != nil {
+		return err
+	}
+	return s.exec(ctx, `DELETE FROM person WHERE tenant_id = $1 AND id = $2`, tenantID, id)
 }
 
 // SetPasswordHash stores the hash of a cloud-only user's new password. Faults: NotFound; BadRequest for a synced user, whose
 // password is the directory's affair alone.
 func (s *Store) SetPasswordHash(ctx context.Context, scope tenant.Scope, id, hash string, now time.Time) error {
+	tenantID, err := scope.ID()
+	if err != nil {
+		return err
+	}
 	u, err := s.ByID(ctx, scope, id)
 	if err != nil {
 		return err
@@ -147,7 +155,7 @@ func (s *Store) SetPasswordHash(ctx context.Context, scope tenant.Scope, id, has
 		return fault.Newf(wire.BadRequest, "%s is a synced user: the password lives in the directory alone", u.UPN)
 	}
 	// The source of a user never changes, so it still holds.
-	return s.exec(ctx, scope, `UPDATE person SET password_hash = $3, changed_at = $4 WHERE tenant_id = $1 AND id = $2`, id, hash, db.Millis(now))
+	return s.exec(ctx, `UPDATE person SET password_hash = $1, changed_at = $2 WHERE tenant_id = $3 AND id = $4`, hash, db.Millis(now), tenantID, id)
 }
 
 // PasswordHash returns the hash of a user's password, "" when there is none. Fault: NotFound.
@@ -161,14 +169,10 @@ func (s *Store) PasswordHash(ctx context.Context, scope tenant.Scope, id string)
 	return settle(hash.String, err, "")
 }
 
-// exec runs one statement that must meet a row; its first parameter is the tenant.
-func (s *Store) exec(ctx context.Context, scope tenant.Scope, query string, args ...any) error {
-	tenantID, err := scope.ID()
-	if err != nil {
-		return err
-	}
-	err = s.db.Write(ctx, func(tx db.Querier) error {
-		result, err := tx.ExecContext(ctx, query, append([]any{tenantID}, args...)...)
+// exec runs one statement that must meet a row.
+func (s *Store) exec(ctx context.Context, query string, args ...any) error {
+	err := s.db.Write(ctx, func(tx db.Querier) error {
+		result, err := tx.ExecContext(ctx, query, args...)
 		if err != nil {
 			return err
 		}
