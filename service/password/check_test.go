@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/sallyport-auth/sallyport/service/lockout"
 	"github.com/sallyport-auth/sallyport/service/password/passwordtest"
 	"github.com/sallyport-auth/sallyport/service/queue"
 	"github.com/sallyport-auth/sallyport/service/tenant"
@@ -352,9 +353,12 @@ func TestCloudUsers(t *testing.T) {
 
 func TestCloudLockout(t *testing.T) {
 	w := newWorld(t)
-	for range w.guard.Policy().Threshold {
-		w.must(t, w.a, "nobody@cloud.example", wrong)
+	for range w.guard.Policy().Threshold - 1 {
+		if err := w.guard.Settle(t.Context(), w.a, "nobody@cloud.example", lockout.Wrong, time.Now()); err != nil {
+			t.Fatal(err)
+		}
 	}
+	wantShown(t, "the last before the lock", w.must(t, w.a, "nobody@cloud.example", wrong), wire.UserNotFound, wire.InvalidPassword)
 	wantShown(t, "locked", w.must(t, w.a, "Nobody@cloud.example", wrong), wire.AccountLockedOut, wire.InvalidPassword)
 }
 
