@@ -92,6 +92,9 @@ func TestSignInWithChromium(t *testing.T) {
 	if id := ask(t, ctx, "focus", chromedp.Evaluate[string]("document.activeElement.id")); id != "username" {
 		t.Errorf("the focus is on %q", id)
 	}
+	if ring := ask(t, ctx, "focus ring", chromedp.Evaluate[string]("getComputedStyle(document.activeElement).outlineWidth")); ring != "3px" {
+		t.Errorf("the focus is marked by %q", ring)
+	}
 	shot(t, ctx, "name")
 	do(t, ctx, "type the name and press Enter", chromedp.SendKeys(chromedp.ID("username"), "anna@acme.example"+kb.Enter), chromedp.WaitVisible(chromedp.ID("password")))
 	if id := ask(t, ctx, "focus", chromedp.Evaluate[string]("document.activeElement.id")); id != "password" {
