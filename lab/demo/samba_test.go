@@ -171,3 +171,47 @@ func TestSambaAgrees(t *testing.T) {
 		})
 	}
 }
+
+// TestOwnDirectory runs the demonstration against a domain controller that it did not start, given only an address and a CA:
+// over LDAPS and over StartTLS. The domain's name comes from the directory.
+func TestOwnDirectory(t *testing.T) {
+	if err := samba.Available(); err != nil {
+		if os.Getenv("SALLYPORT_CI") != "" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	dc, err := samba.Start(t.Context(), samba.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(dc.Stop)
+	if err := dc.Fill(t.Context(), people.Everybody(dc.UPNSuffix)[:1]); err != nil {
+		t.Fatal(err)
+	}
+	for _, address := range []string{dc.LDAPS(), dc.LDAP()} {
+		w := startWorld(t, Options{Directory: address, CAFile: dc.CAFile})
+		if w.directory.domain != dc.UPNSuffix {
+			t.Fatalf("%s: the domain is %q, not %q", address, w.directory.domain, dc.UPNSuffix)
+		}
+		transport, err := w.transport()
+		if err != nil {
+			t.Fatal(err)
+		}
+		alice := "alice@" + dc.UPNSuffix
+		saw, err := newVisitor(w.Issuer(), w.kept.ClientID, w.kept.ClientSecret, w.SampleURL()+"/callback", transport).signIn(t.Context(), alice, people.RightPassword)
+		if err != nil || saw.signedIn != alice {
+			t.Errorf("%s: %+v, %v", address, saw, err)
+		}
+		if _, failed, err := w.Check(t.Context()); err != nil || failed != 0 {
+			t.Errorf("%s: %d plays failed, %v", address, failed, err)
+		}
+		w.Close()
+	}
+	if w, err := Start(t.Context(), Options{Directory: dc.LDAPS()}); err == nil || !strings.Contains(err.Error(), "--ca-file") {
+		if err == nil {
+			w.Close()
+		}
+		t.Errorf("without the CA: %v", err)
+	}
+}
