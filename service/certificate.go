@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"sync/atomic"
@@ -14,58 +13,97 @@ import (
 )
 
 // certificateFiles holds the server certificate of two files and takes a renewed one without a restart. A broken renewal is
-// logged once a poll and the certificate in use stays.
+// logged when it appears, tried again at every look, and the certificate in use stays.
 type certificateFiles struct {
 	certificate, key string
 	log              *slog.Logger
 	current          atomic.Pointer[tls.Certificate]
-	stamp            [2]time.Time
+	loaded           stamps // of the files that current came from
+	complaint        string // what was logged last about a renewal, so that it is not said every minute
 }
 
+// stamps are times of change and sizes of both files; a missing file has zeros.
+type stamps [2]struct {
+	at   time.Time
+	size int64
+}
+
+// newCertificateFiles reads the pair, and refuses to begin with a broken one.
 func newCertificateFiles(certificate, key string, log *slog.Logger) (*certificateFiles, error) {
 	f := &certificateFiles{certificate: certificate, key: key, log: log}
-	return f, f.load(time.Now())
+	f.loaded = f.stamps()
+	pair, err := f.load(time.Now())
+	if err != nil {
+		return nil, err
+	}
+	f.current.Store(pair)
+	return f, nil
 }
 
 // load reads both files and refuses a key that others can read, a pair that does not match, and a certificate out of its time.
-func (f *certificateFiles) load(now time.Time) error {
+func (f *certificateFiles) load(now time.Time) (*tls.Certificate, error) {
 	info, err := os.Stat(f.key)
 	if err != nil {
-		return fmt.Errorf("tls.key_file: %w", err)
+		return nil, fmt.Errorf("tls.key_file: %w. Give a file that this user (uid %d) can read", err, os.Getuid())
 	}
 	if mode := info.Mode().Perm(); os.PathSeparator == '/' && mode&0o077 != 0 {
-		return fmt.Errorf("tls.key_file: %s has mode %#o: others on this machine could read the key. Run: chmod 600 %s", f.key, mode, f.key)
+		return nil, fmt.Errorf("tls.key_file: %s has mode %04o: others on this machine could read the key. Run: chmod 600 %s", f.key, mode, f.key)
 	}
-	pair, err := tls.LoadX509KeyPair(f.certificate, f.key)
+	certificate, err := os.ReadFile(f.certificate)
 	if err != nil {
-		return fmt.Errorf("tls.certificate_file: %s with %s: %w", f.certificate, f.key, err)
+		return nil, fmt.Errorf("tls.certificate_file: %w. Give a file that this user (uid %d) can read", err, os.Getuid())
+	}
+	key, err := os.ReadFile(f.key)
+	if err != nil {
+		return nil, fmt.Errorf("tls.key_file: %w. Give a file that this user (uid %d) can read", err, os.Getuid())
+	}
+	defer clear(key)
+	pair, err := tls.X509KeyPair(certificate, key)
+	if err != nil {
+		return nil, fmt.Errorf("tls.certificate_file: %s and tls.key_file %s: %w. Give the certificate with its chain and the key that belongs to it, both as PEM",
+			f.certificate, f.key, err)
 	}
 	if leaf := pair.Leaf; now.After(leaf.NotAfter) {
-		return fmt.Errorf("tls.certificate_file: the certificate in %s expired on %s. Renew it", f.certificate, leaf.NotAfter.Format(time.RFC3339))
+		return nil, fmt.Errorf("tls.certificate_file: the certificate in %s expired on %s. Renew it", f.certificate, leaf.NotAfter.Format(time.RFC3339))
 	} else if now.Before(leaf.NotBefore) {
-		return fmt.Errorf("tls.certificate_file: the certificate in %s is valid only from %s. Check this machine's clock", f.certificate, leaf.NotBefore.Format(time.RFC3339))
+		return nil, fmt.Errorf("tls.certificate_file: the certificate in %s is valid only from %s. Check this machine's clock", f.certificate, leaf.NotBefore.Format(time.RFC3339))
 	}
-	f.current.Store(&pair)
-	f.stamp = f.stamps()
-	return nil
+	return &pair, nil
 }
 
-// stamps are the times of change of both files; a missing file has the zero time.
-func (f *certificateFiles) stamps() (s [2]time.Time) {
+func (f *certificateFiles) stamps() (s stamps) {
 	for i, name := range []string{f.certificate, f.key} {
 		if info, err := os.Stat(name); err == nil {
-			s[i] = info.ModTime()
+			s[i].at, s[i].size = info.ModTime(), info.Size()
 		}
 	}
 	return s
 }
 
+// look takes files that have changed since they were loaded. It looks at the stamps before it reads, so that a change in
+// between is met by the next look.
+func (f *certificateFiles) look(now time.Time) {
+	seen := f.stamps()
+	if seen == f.loaded {
+		f.complaint = ""
+		return
+	}
+	pair, err := f.load(now)
+	if err != nil {
+		if f.complaint != err.Error() {
+			f.complaint = err.Error()
+			f.log.Error("changed certificate files are not usable; the old certificate stays", "error", err, "not_after", f.current.Load().Leaf.NotAfter)
+		}
+		return
+	}
+	f.current.Store(pair)
+	f.loaded, f.complaint = seen, ""
+	f.log.Info("server certificate renewed from its files", "not_after", pair.Leaf.NotAfter)
+}
+
 // Get returns the certificate in use.
 func (f *certificateFiles) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if c := f.current.Load(); c != nil {
-		return c, nil
-	}
-	return nil, fs.ErrNotExist
+	return f.current.Load(), nil
 }
 
 // Run looks for renewed files until ctx ends.
@@ -77,14 +115,7 @@ func (f *certificateFiles) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case now := <-tick.C:
-			if f.stamps() == f.stamp {
-				continue
-			}
-			if err := f.load(now); err != nil {
-				f.log.Error("changed certificate files are not usable; the old certificate stays", "error", err)
-				continue
-			}
-			f.log.Info("server certificate renewed from its files", "not_after", f.current.Load().Leaf.NotAfter)
+			f.look(now)
 		}
 	}
 }

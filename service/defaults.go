@@ -19,4 +19,18 @@ const (
 	localCertificatePoll = time.Hour
 	// readyTimeout bounds one readiness probe, so that a hung database shows as not ready and not as a hung probe.
 	readyTimeout = 2 * time.Second
+	// monitorClose is how long the monitor may finish its last answer when everything else has ended.
+	monitorClose = time.Second
+	// undoTimeout bounds the removal of what an Init that failed has made.
+	undoTimeout = 10 * time.Second
+)
+
+// Limits of settings, as [Config.Check] says them in words.
+const (
+	// minCertificateLife leaves an agent time to be registered anew; below it every clock error would be an outage.
+	minCertificateLife = 10 * time.Minute
+	// maxCertificateLife: a stolen certificate that nobody misses must end by itself one day.
+	maxCertificateLife = 365 * 24 * time.Hour
+	// maxDrain: service supervisors lose their patience long before.
+	maxDrain = 10 * time.Minute
 )

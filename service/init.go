@@ -3,7 +3,9 @@ package service
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sallyport-auth/sallyport/service/admin"
+	"github.com/sallyport-auth/sallyport/service/db"
 	"github.com/sallyport-auth/sallyport/service/fault"
 	"github.com/sallyport-auth/sallyport/service/password"
 	"github.com/sallyport-auth/sallyport/service/tenant"
@@ -35,40 +38,56 @@ type InitResult struct {
 
 // Init makes a tenant and its break-glass administrator: a cloud-only user whose password is checked here, so that somebody can
 // sign in when every agent and directory is down. The first Init also writes a token for the admin API into the data folder.
-// It works on the store directly and must run before, or beside, a service on the same store.
+// It works on the store directly and may run before, or beside, a service on the same store. It makes everything or nothing:
+// what cannot stand in one transaction is removed again when a later part fails.
 func Init(ctx context.Context, cfg Config, in InitRequest, log *slog.Logger) (out InitResult, err error) {
-	st, err := openStore(ctx, cfg, log)
-	if err != nil {
-		return out, err
+	defer in.AdminPassword.Wipe()
+	if found := cfg.Check(); len(found) > 0 {
+		return InitResult{}, joined(found)
 	}
-	defer st.db.Close()
-	now := time.Now()
-	if in.DisplayName == "" {
-		in.DisplayName = in.Tenant
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
 	}
 	if in.AdminName == "" {
 		in.AdminName = "admin@" + in.Tenant + ".internal"
 	}
-	_, domain, ok := strings.Cut(in.AdminName, "@")
-	if !ok {
-		return out, fault.Newf(wire.BadRequest, "%q is not a sign-in name such as admin@%s.internal", in.AdminName, in.Tenant)
+	_, suffix, _ := strings.Cut(in.AdminName, "@")
+	domain, err := tenant.DomainName(suffix)
+	if err != nil {
+		return InitResult{}, fault.Newf(wire.BadRequest, "the administrator's name %q must have the form name@domain, such as admin@contoso.internal", in.AdminName)
 	}
 	if in.AdminPassword.Len() == 0 {
 		out.AdminPassword = rand.Text()
 		in.AdminPassword = wire.NewSecret([]byte(out.AdminPassword))
+		defer in.AdminPassword.Wipe()
 	}
-	defer in.AdminPassword.Wipe()
 	if err := password.ValidateNew(in.AdminPassword); err != nil {
-		return out, err
+		return InitResult{}, err
 	}
 	hash, err := password.Hash(in.AdminPassword)
 	if err != nil {
-		return out, err
+		return InitResult{}, err
 	}
+	st, err := openStore(ctx, cfg, log)
+	if err != nil {
+		return InitResult{}, err
+	}
+	defer func() { err = errors.Join(err, st.db.Close()) }()
+	now := time.Now()
 	if out.Tenant, err = st.tenants.CreateTenant(ctx, tenant.NewTenant{Name: in.Tenant, DisplayName: in.DisplayName}, now); err != nil {
-		return out, err
+		return InitResult{}, err
 	}
 	scope := out.Tenant.Scope()
+	defer func() {
+		if err == nil {
+			return
+		}
+		// Also when the caller has given up: a tenant without administrator must not stay.
+		undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+		defer cancel()
+		err = errors.Join(err, st.tenants.RemoveTenant(undo, scope))
+		out = InitResult{}
+	}()
 	if _, err := st.tenants.CreateDomain(ctx, scope, tenant.Domain{Name: domain, Kind: tenant.Cloud}, now); err != nil {
 		return out, err
 	}
@@ -79,16 +98,79 @@ func Init(ctx context.Context, cfg Config, in InitRequest, log *slog.Logger) (ou
 	if err := st.users.SetPasswordHash(ctx, scope, out.Administrator.ID, hash, now); err != nil {
 		return out, err
 	}
-	out.TokenFile = filepath.Join(cfg.Data, "admin-token")
-	if _, err := os.Stat(out.TokenFile); err == nil {
-		return out, nil
+	out.TokenFile, err = firstToken(ctx, cfg, st.db, now)
+	return out, err
+}
+
+// tokenFile is where the admin API's token lies on the service's own host; the command line looks there.
+func tokenFile(cfg Config) string { return filepath.Join(cfg.Data, "admin-token") }
+
+// firstToken makes a token for the admin API unless the data folder holds one. The file is claimed before the token is made,
+// so that no token exists that nobody was told.
+func firstToken(ctx context.Context, cfg Config, rows *db.DB, now time.Time) (_ string, err error) {
+	name := tokenFile(cfg)
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return name, nil
 	}
-	token, err := admin.CreateToken(ctx, st.db, "", "made by init", now)
 	if err != nil {
-		return out, err
+		return "", fmt.Errorf("data: the admin API's token cannot be written: %w", err)
 	}
-	if err := os.WriteFile(out.TokenFile, []byte(token+"\n"), 0o600); err != nil {
-		return out, fmt.Errorf("writing the admin API's token: %w", err)
+	defer func() {
+		err = errors.Join(err, f.Close())
+		if err != nil {
+			err = errors.Join(err, os.Remove(name))
+		}
+	}()
+	token, err := admin.CreateToken(ctx, rows, admin.NewToken{Note: "made by init"}, now)
+	if err != nil {
+		return "", err
 	}
-	return out, nil
+	if _, err := f.WriteString(token.Secret + "\n"); err != nil {
+		return "", fmt.Errorf("data: the admin API's token cannot be written: %w", err)
+	}
+	return name, nil
+}
+
+// RenewToken makes a new token for the whole installation, in place of the one in the data folder, which ends: for a token that
+// has expired, was lost or is feared to be known. It works on the store directly, so it needs no token; whoever can read the
+// data folder owns the installation anyway. It returns the name of the file.
+func RenewToken(ctx context.Context, cfg Config, log *slog.Logger) (name string, err error) {
+	if found := cfg.Check(); len(found) > 0 {
+		return "", joined(found)
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	st, err := openStore(ctx, cfg, log)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, st.db.Close()) }()
+	name = tokenFile(cfg)
+	old, err := os.ReadFile(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("data: %w", err)
+	}
+	token, err := admin.CreateToken(ctx, st.db, admin.NewToken{Note: "made by token renew"}, time.Now())
+	if err != nil {
+		return "", err
+	}
+	// A new file that takes the old one's place: whoever reads meets one or the other, whole.
+	f, err := os.CreateTemp(cfg.Data, ".admin-token-*") // mode 0600
+	if err != nil {
+		return "", fmt.Errorf("data: the admin API's token cannot be written: %w", err)
+	}
+	defer func() { _ = os.Remove(f.Name()) }()
+	_, writeErr := f.WriteString(token.Secret + "\n")
+	if err := errors.Join(writeErr, f.Sync(), f.Close()); err != nil {
+		return "", fmt.Errorf("data: the admin API's token cannot be written: %w", err)
+	}
+	if err := os.Rename(f.Name(), name); err != nil {
+		return "", fmt.Errorf("data: the admin API's token cannot be written: %w", err)
+	}
+	if secret := strings.TrimSpace(string(old)); secret != "" {
+		return name, admin.EndToken(ctx, st.db, secret)
+	}
+	return name, nil
 }

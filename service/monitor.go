@@ -5,58 +5,53 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// readiness gathers what must work before traffic is welcome. The zero value is not ready.
+// readiness gathers what must work before traffic is welcome. The zero value is not ready. Probes are added before it is served.
 type readiness struct {
-	mu      sync.Mutex
-	probes  map[string]func(context.Context) error
+	probes  []probe
 	serving atomic.Bool
 }
 
-func (r *readiness) add(name string, probe func(context.Context) error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.probes == nil {
-		r.probes = map[string]func(context.Context) error{}
-	}
-	r.probes[name] = probe
+// probe looks at one part. A part that is not needed is told when it fails, and traffic is welcome all the same.
+type probe struct {
+	name   string
+	needed bool
+	look   func(context.Context) error
+}
+
+func (r *readiness) add(name string, needed bool, look func(context.Context) error) {
+	r.probes = append(r.probes, probe{name, needed, look})
 }
 
 func (r *readiness) start() { r.serving.Store(true) }
 func (r *readiness) stop()  { r.serving.Store(false) }
 
-// check runs all probes; ok is whether all passed, and states says "ok" or the reason by name.
+// check runs all probes; ok is whether all that are needed passed, and states says "ok" or the reason by name.
 func (r *readiness) check(ctx context.Context) (states map[string]string, ok bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	states, ok = map[string]string{"process": "ok"}, r.serving.Load()
 	if !ok {
 		states["process"] = "not serving: starting or draining"
 	}
-	for name, probe := range r.probes {
-		states[name] = "ok"
-		if err := probe(ctx); err != nil {
-			states[name], ok = err.Error(), false
+	for _, p := range r.probes {
+		states[p.name] = "ok"
+		if err := p.look(ctx); err != nil {
+			states[p.name] = err.Error()
+			ok = ok && !p.needed
 		}
 	}
 	return states, ok
 }
 
-// openMonitor binds the listener of health and metrics. Liveness is the process's own; readiness asks the database and the
+// openMonitor makes the server of health and metrics. Liveness is the process's own; readiness asks the database and the
 // gateway too, and turns false as soon as draining begins so that a load balancer looks elsewhere.
-func (s *Service) openMonitor() error {
-	s.ready.add("database", s.store.db.Ping)
-	if s.cfg.Monitor.Listen == "" {
-		return nil
-	}
-	var err error
-	if s.monitorListener, err = listen("monitor.listen", s.cfg.Monitor.Listen); err != nil {
-		return err
+func (s *Service) openMonitor() {
+	s.ready.add("database", true, s.store.db.Ping)
+	if s.monitorListener == nil {
+		return
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
@@ -72,7 +67,6 @@ func (s *Service) openMonitor() error {
 		_ = json.NewEncoder(w).Encode(states) // the prober has gone: nothing to tell
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
-	s.servers = append(s.servers, server{name: "monitor", on: s.monitorListener, http: &http.Server{Handler: mux,
-		ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: idleTimeout}})
-	return nil
+	monitor := s.plainServer("monitor", s.monitorListener, mux)
+	s.monitor = &monitor
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // publicRoutes is everything that browsers, applications and registering agents reach. The sign-in pages refuse cross-site
-// posts; the OpenID Connect endpoints receive some by specification and look after themselves.
+// posts themselves; the OpenID Connect endpoints receive some by specification.
 func (s *Service) publicRoutes() (http.Handler, error) {
 	proxies, err := web.ParseProxies(s.cfg.Signin.TrustedProxies)
 	if err != nil {
@@ -17,14 +17,12 @@ func (s *Service) publicRoutes() (http.Handler, error) {
 	}
 	log := s.log.With("part", "web")
 	mux := http.NewServeMux()
-	pages := web.SameOrigin(log)(s.signin.Routes())
+	pages, protocol := s.signin.Routes(), s.oidc.Routes()
 	mux.Handle("/t/{tenant}/signin/", pages)
 	mux.Handle("/t/{tenant}/signed-out", pages)
-	mux.Handle("/t/{tenant}/.well-known/", s.oidc.Routes())
-	mux.Handle("/t/{tenant}/oauth2/", s.oidc.Routes())
-	if s.gateway != nil {
-		mux.Handle("/agent/v1/register", s.gateway.Register())
-	}
+	mux.Handle("/t/{tenant}/.well-known/", protocol)
+	mux.Handle("/t/{tenant}/oauth2/", protocol)
+	mux.Handle(wire.RegisterPath, s.gateway.Register())
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		web.Error(w, r, fault.New(wire.NotFound, "no such page"))
 	})

@@ -13,9 +13,9 @@ package service
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -23,7 +23,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -70,6 +69,8 @@ type Service struct {
 	metrics *prometheus.Registry
 	store   store
 	queue   *queue.Queue
+	// gateway is there in processes with the gateway's role, and, unserved, in those with the sign-in role alone: agents register
+	// at the public address, and registering needs fleet and CA, but no stream.
 	gateway *gateway.Gateway
 	signin  *signin.Service
 	oidc    *oidc.Provider
@@ -78,6 +79,7 @@ type Service struct {
 	signinListener, gatewayListener, adminListener, monitorListener net.Listener
 
 	servers []server
+	monitor *server
 	loops   []func(context.Context) error
 	ready   readiness
 }
@@ -90,10 +92,13 @@ type server struct {
 }
 
 // New opens the data folder, the database and the queue, and binds the listeners of the process's roles. The caller must end a
-// service that it got with Run or Close.
+// service that it got with Run or Close. Errors name the setting and the remedy. A nil log discards.
 func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Service, err error) {
-	if findings := cfg.Check(); len(findings) > 0 {
-		return nil, findings[0]
+	if found := cfg.Check(); len(found) > 0 {
+		return nil, joined(found)
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Service{cfg: cfg, log: log, metrics: prometheus.NewRegistry()}
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -106,66 +111,80 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Service, err err
 		return nil, err
 	}
 	s.loops = append(s.loops, s.store.keys.Run, s.store.audit.Run, s.store.lockout.Run)
+	if err := s.bind(); err != nil {
+		return nil, err
+	}
 	certificate, err := s.serverCertificate()
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Has(RoleSignin) || cfg.Has(RoleGateway) || cfg.Queue.URL != "" {
-		if s.queue, err = queue.Open(queue.Config{URL: cfg.Queue.URL, Name: s.name(), Logger: log.With("part", "queue")}); err != nil {
+	for _, open := range []func(getCertificate) error{s.openQueue, s.openGateway, s.openSignin, s.openAdmin} {
+		if err := open(certificate); err != nil {
 			return nil, err
 		}
 	}
-	if err := s.openGateway(certificate); err != nil {
-		return nil, err
+	s.openMonitor()
+	return s, nil
+}
+
+// joined makes one error of findings.
+func joined(found []Finding) error {
+	errs := make([]error, len(found))
+	for i, f := range found {
+		errs[i] = f
 	}
-	if err := s.openSignin(certificate); err != nil {
-		return nil, err
-	}
-	if err := s.openAdmin(certificate); err != nil {
-		return nil, err
-	}
-	return s, s.openMonitor()
+	return errors.Join(errs...)
 }
 
 // openStore makes the data folder and opens everything in it.
-func openStore(ctx context.Context, cfg Config, log *slog.Logger) (st store, err error) {
+func openStore(ctx context.Context, cfg Config, log *slog.Logger) (store, error) {
 	if err := openData(cfg.Data); err != nil {
-		return st, err
+		return store{}, err
 	}
-	if st.box, err = atrest.OpenOrCreate(filepath.Join(cfg.Data, "at-rest.key")); err != nil {
-		return st, err
+	box, err := atrest.OpenOrCreate(filepath.Join(cfg.Data, "at-rest.key"))
+	if err != nil {
+		return store{}, fmt.Errorf("data: %w", err)
 	}
 	address := cfg.Database.URL
 	if address == "" {
 		address = "sqlite:" + filepath.Join(cfg.Data, "sallyport.db")
 	}
-	if st.db, err = db.Open(ctx, db.Config{URL: address}); err != nil {
-		return st, err
+	rows, err := db.Open(ctx, db.Config{URL: address})
+	if err != nil {
+		return store{}, fmt.Errorf("database.url: %w", err)
 	}
-	if st.ca, err = ca.Open(ctx, st.db, st.box, ca.Config{TrustDomain: trustDomain(cfg), Lifetime: cfg.Agents.CertificateLife}); err != nil {
-		_ = st.db.Close()
-		return st, err
+	authority, err := ca.Open(ctx, rows, box, ca.Config{TrustDomain: trustDomain(cfg), Lifetime: cfg.Agents.CertificateLife})
+	if err != nil {
+		return store{}, errors.Join(explainCA(cfg, err), rows.Close())
 	}
-	st.tenants, st.users, st.apps = tenant.NewStore(st.db), user.NewStore(st.db), app.NewStore(st.db)
-	st.fleet = fleet.NewStore(st.db, st.ca)
-	st.keys = keyring.New(st.db, st.box, log.With("part", "keyring"))
-	st.lockout = lockout.New(st.db, lockout.Policy{})
+	st := store{db: rows, box: box, ca: authority, tenants: tenant.NewStore(rows), users: user.NewStore(rows), apps: app.NewStore(rows),
+		fleet: fleet.NewStore(rows, authority), keys: keyring.New(rows, box, log.With("part", "keyring")),
+		lockout: lockout.New(rows, lockout.Policy{}), audit: audit.NewLog(rows, log.With("part", "audit"))}
 	st.lockout.Logger = log.With("part", "lockout")
-	st.audit = audit.NewLog(st.db, log.With("part", "audit"))
 	return st, nil
+}
+
+// explainCA adds the remedy to the one failure of the agent CA that an operator brings about: a database without its key file.
+func explainCA(cfg Config, err error) error {
+	if !errors.Is(err, atrest.ErrKey) {
+		return fmt.Errorf("agents.trust_domain: %w", err)
+	}
+	return fmt.Errorf("data: %s is not the key file that this database was made with. Copy that file here (every process on one database "+
+		"needs the same), or restore it from its backup: %w", filepath.Join(cfg.Data, "at-rest.key"), err)
 }
 
 // openData makes the data folder, or refuses one that others can read: the database, keys and the evaluation CA lie in it.
 func openData(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("data folder: %w", err)
+		return fmt.Errorf("data: the folder %s cannot be made by this user (uid %d): make it, owned by that user, mode 0700, or name another: %w",
+			dir, os.Getuid(), err)
 	}
 	info, err := os.Stat(dir)
 	if err != nil {
-		return fmt.Errorf("data folder: %w", err)
+		return fmt.Errorf("data: %w", err)
 	}
 	if mode := info.Mode().Perm(); os.PathSeparator == '/' && mode&0o077 != 0 {
-		return fmt.Errorf("data folder %s has mode %#o: others on this machine could read keys. Run: chmod 700 %s", dir, mode, dir)
+		return fmt.Errorf("data: the folder %s has mode %04o: others on this machine could read keys. Run: chmod 700 %s", dir, mode, dir)
 	}
 	return nil
 }
@@ -194,113 +213,164 @@ func (s *Service) name() string {
 	return web.NameToken(host)
 }
 
+// getCertificate is how a TLS listener finds its certificate.
+type getCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+
 // serverCertificate returns how every TLS listener finds its certificate: from files, which are read again when they change so
 // that a renewed certificate needs no restart, or from the evaluation CA.
-func (s *Service) serverCertificate() (func(*tls.ClientHelloInfo) (*tls.Certificate, error), error) {
+func (s *Service) serverCertificate() (getCertificate, error) {
+	host := publicHost(s.cfg)
 	if s.cfg.TLS.LocalCA {
 		local, err := localca.OpenOrCreate(filepath.Join(s.cfg.Data, "local-ca"))
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("tls.local_ca: %w", err)
 		}
-		public, err := url.Parse(s.cfg.PublicURL)
-		if err != nil {
-			return nil, err
-		}
-		hosts := append([]string{public.Hostname(), "localhost", "127.0.0.1", "::1"}, s.cfg.TLS.LocalHosts...)
+		hosts := append([]string{host, "localhost", "127.0.0.1", "::1"}, s.cfg.TLS.LocalHosts...)
 		if host, _, err := net.SplitHostPort(s.cfg.Gateway.PublicAddress); err == nil {
 			hosts = append(hosts, host)
 		}
 		renewing, err := newLocalCertificate(local, hosts, s.log)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("tls.local_hosts: %w", err)
 		}
 		s.local = local
 		s.loops = append(s.loops, renewing.Run)
 		s.log.Warn("server certificates come from a local CA: for evaluation only", "ca_file", local.CertificateFile())
+		s.showExpiry(renewing.Get)
 		return renewing.Get, nil
 	}
 	files, err := newCertificateFiles(s.cfg.TLS.CertificateFile, s.cfg.TLS.KeyFile, s.log)
 	if err != nil {
 		return nil, err
 	}
+	if leaf := files.current.Load().Leaf; leaf.VerifyHostname(host) != nil {
+		// No refusal: a proxy in front may have the certificate that browsers see.
+		s.log.Warn("the server certificate is not for the host of public_url", "host", host, "file", s.cfg.TLS.CertificateFile, "names", leaf.DNSNames)
+	}
 	s.loops = append(s.loops, files.Run)
+	s.showExpiry(files.Get)
 	return files.Get, nil
 }
 
+// showExpiry lets monitoring see a renewal that does not come.
+func (s *Service) showExpiry(certificate getCertificate) {
+	s.metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "sallyport", Name: "server_certificate_expiry_timestamp_seconds",
+		Help: "When the server certificate in use ends, in Unix time."}, func() float64 {
+		c, err := certificate(nil)
+		if err != nil {
+			return 0
+		}
+		return float64(c.Leaf.NotAfter.Unix())
+	}))
+}
+
 // tlsConfig is the TLS of a listener: 1.2 with forward secrecy at least, since agents and browsers of the last ten years have it.
-func tlsConfig(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error), protocols ...string) *tls.Config {
+func tlsConfig(certificate getCertificate, protocols ...string) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: certificate, NextProtos: protocols}
 }
 
-func (s *Service) openGateway(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) error {
-	if !s.cfg.Has(RoleGateway) {
+// publicHost is the host of the public URL; the URL was checked by Config.Check.
+func publicHost(cfg Config) string {
+	public, err := url.Parse(cfg.PublicURL)
+	if err != nil {
+		return ""
+	}
+	return public.Hostname()
+}
+
+// openQueue connects to the broker. One that is away for now is no error: processes start in any order.
+func (s *Service) openQueue(getCertificate) error {
+	if !s.cfg.Has(RoleSignin) && !s.cfg.Has(RoleGateway) && s.cfg.Queue.URL == "" {
 		return nil
 	}
-	var err error
-	if s.gatewayListener, err = listen("gateway.listen", s.cfg.Gateway.Listen); err != nil {
-		return err
-	}
-	address, gatewayCA := s.gatewayAddress(), []byte(nil)
-	if s.local != nil {
-		if gatewayCA, err = os.ReadFile(s.local.CertificateFile()); err != nil {
-			return err
+	cfg := queue.Config{URL: s.cfg.Queue.URL, Name: s.name(), Logger: s.log.With("part", "queue")}
+	if s.cfg.Queue.CAFile != "" {
+		pem, err := os.ReadFile(s.cfg.Queue.CAFile)
+		if err != nil {
+			return fmt.Errorf("queue.ca_file: %w", err)
+		}
+		cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}
+		if !cfg.TLS.RootCAs.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("queue.ca_file: %s holds no certificate. Give the PEM file of the CA", s.cfg.Queue.CAFile)
 		}
 	}
-	s.gateway, err = gateway.New(gateway.Config{Name: s.name(), Fleet: s.store.fleet, Tenants: s.store.tenants, CA: s.store.ca, Queue: s.queue,
-		TLS: tlsConfig(certificate), GatewayCA: gatewayCA, PublicAddress: address, Logger: s.log.With("part", "gateway"), Metrics: s.metrics})
-	if err != nil {
-		return err
+	var err error
+	if s.queue, err = queue.Open(cfg); err != nil {
+		return fmt.Errorf("queue.url: %w", err)
 	}
-	s.ready.add("gateway", func(context.Context) error { return s.gateway.Ready() })
+	if !s.cfg.Has(RoleGateway) {
+		s.ready.add("queue", false, func(context.Context) error { return s.queue.Ready() })
+	}
 	return nil
 }
 
-// gatewayAddress is where agents are told to connect.
+// openGateway makes the gateway, or, in a process with the sign-in role alone, the part of it that registers agents.
+func (s *Service) openGateway(certificate getCertificate) error {
+	if !s.cfg.Has(RoleGateway) && !s.cfg.Has(RoleSignin) {
+		return nil
+	}
+	var gatewayCA []byte
+	var err error
+	if s.local != nil {
+		if gatewayCA, err = os.ReadFile(s.local.CertificateFile()); err != nil {
+			return fmt.Errorf("tls.local_ca: %w", err)
+		}
+	}
+	s.gateway, err = gateway.New(gateway.Config{Name: s.name(), Fleet: s.store.fleet, Tenants: s.store.tenants, CA: s.store.ca, Queue: s.queue,
+		TLS: tlsConfig(certificate), GatewayCA: gatewayCA, PublicAddress: s.gatewayAddress(), Logger: s.log.With("part", "gateway"), Metrics: s.metrics})
+	if err != nil {
+		return err
+	}
+	if s.cfg.Has(RoleGateway) {
+		// Beside sign-ins a gateway without broker is told and no reason to turn browsers away: cloud-only administrators and
+		// sessions need neither.
+		s.ready.add("gateway", !s.cfg.Has(RoleSignin), func(context.Context) error { return s.gateway.Ready() })
+	}
+	return nil
+}
+
+// gatewayAddress is where agents are told to connect; Config.Check demands a public address of processes that do not listen.
 func (s *Service) gatewayAddress() string {
 	if s.cfg.Gateway.PublicAddress != "" {
 		return s.cfg.Gateway.PublicAddress
 	}
-	_, port, _ := net.SplitHostPort(s.gatewayListener.Addr().String())
-	public, _ := url.Parse(s.cfg.PublicURL) // checked by Config.Check
-	return net.JoinHostPort(public.Hostname(), port)
+	return net.JoinHostPort(publicHost(s.cfg), port(s.gatewayListener))
 }
 
-func (s *Service) openSignin(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) error {
+func (s *Service) openSignin(certificate getCertificate) error {
 	if !s.cfg.Has(RoleSignin) {
 		return nil
-	}
-	var err error
-	if s.signinListener, err = listen("signin.listen", s.cfg.Signin.Listen); err != nil {
-		return err
 	}
 	st := s.store
 	checker := password.New(password.Config{Tenants: st.tenants, Users: st.users, Fleet: st.fleet, Lockout: st.lockout,
 		Queue: s.queue, Logger: s.log.With("part", "password"), Metrics: s.metrics})
-	s.signin = signin.New(signin.Config{DB: st.db, Tenants: st.tenants, Users: st.users, Apps: st.apps, Password: checker,
-		Audit: st.audit, Logger: s.log.With("part", "signin"), Metrics: s.metrics})
+	s.signin = signin.New(signin.Config{DB: st.db, Tenants: st.tenants, Users: st.users, Password: checker,
+		Audit: st.audit, Logger: s.log.With("part", "signin"), Metrics: s.metrics,
+		// What was issued for a session ends with it; the door is made after this.
+		SessionEnded: func(ctx context.Context, scope tenant.Scope, session string) error {
+			return s.oidc.SessionEnded(ctx, scope, session)
+		}})
 	s.oidc = oidc.New(oidc.Config{DB: st.db, PublicURL: s.cfg.PublicURL, Signin: s.signin, Tenants: st.tenants, Users: st.users,
 		Apps: st.apps, Keys: st.keys, Logger: s.log.With("part", "oidc"), Metrics: s.metrics})
 	s.loops = append(s.loops, s.signin.Run, s.oidc.Run)
 	routes, err := s.publicRoutes()
 	if err != nil {
-		return err
+		return fmt.Errorf("signin.trusted_proxies: %w", err)
 	}
 	s.servers = append(s.servers, s.httpServer("signin", s.signinListener, certificate, routes))
 	return nil
 }
 
-func (s *Service) openAdmin(certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)) error {
+func (s *Service) openAdmin(certificate getCertificate) error {
 	if !s.cfg.Has(RoleAdmin) {
 		return nil
 	}
-	var err error
-	if s.adminListener, err = listen("admin.listen", s.cfg.Admin.Listen); err != nil {
-		return err
-	}
 	st := s.store
 	cfg := admin.Config{DB: st.db, Tenants: st.tenants, Users: st.users, Apps: st.apps, Fleet: st.fleet, Keys: st.keys,
-		Lockout: st.lockout, Audit: st.audit, Queue: s.queue, PublicURL: s.cfg.PublicURL, Logger: s.log.With("part", "admin")}
-	if s.gateway != nil {
+		Lockout: st.lockout, Audit: st.audit, Queue: s.queue, PublicURL: s.cfg.PublicURL, Logger: s.log.With("part", "admin"),
+		// With a queue of its own this process has the only gateway; else others hold agents, too.
+		Elsewhere: s.cfg.Queue.URL != ""}
+	if s.cfg.Has(RoleGateway) {
 		cfg.Attached = s.gateway.Attached
 	}
 	s.servers = append(s.servers, s.httpServer("admin", s.adminListener, certificate,
@@ -309,8 +379,15 @@ func (s *Service) openAdmin(certificate func(*tls.ClientHelloInfo) (*tls.Certifi
 }
 
 // httpServer returns an HTTPS server with limits that leave slow phones alone and starve slow attacks.
-func (s *Service) httpServer(name string, on net.Listener, certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error), h http.Handler) server {
-	return server{name: name, on: tls.NewListener(on, tlsConfig(certificate, "h2", "http/1.1")), http: &http.Server{
+func (s *Service) httpServer(name string, on net.Listener, certificate getCertificate, h http.Handler) server {
+	plain := s.plainServer(name, on, h)
+	plain.on = tls.NewListener(on, tlsConfig(certificate, "h2", "http/1.1"))
+	return plain
+}
+
+// plainServer is the same without TLS.
+func (s *Service) plainServer(name string, on net.Listener, h http.Handler) server {
+	return server{name: name, on: on, http: &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
@@ -321,25 +398,11 @@ func (s *Service) httpServer(name string, on net.Listener, certificate func(*tls
 	}}
 }
 
-// listen binds an address; a failure names the setting, and a taken port says so.
-func listen(key, address string) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		if inUse(err) {
-			return nil, fmt.Errorf("%s: %s is taken by another program. Stop it, or choose another port", key, address)
-		}
-		if errors.Is(err, fs.ErrPermission) {
-			return nil, fmt.Errorf("%s: this user may not listen on %s. Ports below 1024 need CAP_NET_BIND_SERVICE", key, address)
-		}
-		return nil, fmt.Errorf("%s: %w", key, err)
-	}
-	return l, nil
-}
-
-// Run serves until ctx ends, then drains: new connections are refused, agents are told to go elsewhere, work in progress is
-// finished up to the drain time, and everything is closed. It returns nil after an orderly end.
+// Run serves until ctx ends, then drains: new connections are refused, sign-ins in progress are finished up to the drain time,
+// agents are told to go elsewhere, and everything is closed; the monitor answers to the last, saying "not ready". Run returns nil
+// after an orderly end, and an error when something ended by itself or the drain time was not enough.
 func (s *Service) Run(ctx context.Context) error {
-	defer s.Close()
+	defer func() { _ = s.Close() }() // listeners and stores that have served: nothing is lost with them
 	group, live := errgroup.WithContext(ctx)
 	// Loops and the gateway outlive the listeners, so that sign-ins in progress still find agents and are recorded.
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
@@ -348,34 +411,52 @@ func (s *Service) Run(ctx context.Context) error {
 		group.Go(func() error { return quiet(loop(work)) })
 	}
 	gatewayWork, stopGateway := context.WithCancel(work)
-	if s.gateway != nil {
-		group.Go(func() error { return quiet(s.gateway.Serve(gatewayWork, s.gatewayListener)) })
-	}
+	defer stopGateway()
+	gatewayEnded := make(chan struct{})
+	group.Go(func() error {
+		defer close(gatewayEnded)
+		if !s.cfg.Has(RoleGateway) {
+			return nil
+		}
+		return quiet(s.gateway.Serve(gatewayWork, s.gatewayListener))
+	})
 	for _, srv := range s.servers {
 		group.Go(func() error { return quiet(srv.http.Serve(srv.on)) })
+	}
+	if s.monitor != nil {
+		group.Go(func() error { return quiet(s.monitor.http.Serve(s.monitor.on)) })
 	}
 	s.ready.start()
 	s.log.Info("serving", "roles", s.cfg.Roles, "public_url", s.cfg.PublicURL)
 	<-live.Done()
 	s.ready.stop()
 	s.log.Info("draining", "at_most", s.cfg.Drain)
+	var draining errgroup.Group
 	deadline, cancel := context.WithTimeout(work, s.cfg.Drain)
 	defer cancel()
-	var draining errgroup.Group
 	for _, srv := range s.servers {
-		draining.Go(func() error {
-			if err := srv.http.Shutdown(deadline); err != nil {
-				return errors.Join(fmt.Errorf("%s listener: %w", srv.name, err), srv.http.Close())
-			}
-			return nil
-		})
+		draining.Go(func() error { return srv.end(deadline) })
 	}
 	drained := draining.Wait()
 	stopGateway()
+	<-gatewayEnded
 	stopWork()
+	if s.monitor != nil {
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), monitorClose)
+		defer cancel()
+		_ = s.monitor.end(last) // a probe that hangs is no failure of the end
+	}
 	err := group.Wait()
 	s.log.Info("stopped")
 	return errors.Join(err, drained)
+}
+
+// end lets requests in progress finish until ctx ends, and cuts off what is left.
+func (s server) end(ctx context.Context) error {
+	if err := s.http.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("%s listener: the drain time was not enough, requests in progress were cut off: %w", s.name, err), s.http.Close())
+	}
+	return nil
 }
 
 // quiet turns the errors of an orderly end into none.
@@ -420,6 +501,9 @@ func (s *Service) Addresses() Addresses {
 	}
 	return Addresses{at(s.signinListener), at(s.gatewayListener), at(s.adminListener), at(s.monitorListener)}
 }
+
+// PublicURL is where browsers reach the service: the setting, with the real port where 0 was asked for.
+func (s *Service) PublicURL() string { return s.cfg.PublicURL }
 
 // LocalCAFile is the PEM file of the evaluation CA, empty when certificates come from files.
 func (s *Service) LocalCAFile() string {

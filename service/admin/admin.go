@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sallyport-auth/sallyport/service/app"
@@ -38,6 +40,8 @@ type Config struct {
 	Queue *queue.Queue
 	// Attached lists the agents of a tenant that are connected to this process; nil: none is known to be.
 	Attached func(tenant.Scope) []string
+	// Elsewhere says that other processes hold agents, too: one that was seen a moment ago then counts as connected.
+	Elsewhere bool
 	// PublicURL is where browsers reach the service; issuers begin with it.
 	PublicURL string
 	Logger    *slog.Logger
@@ -66,14 +70,39 @@ type request struct {
 // handler answers a request with a status and a body (nil: none), or with a fault.
 type handler func(ctx context.Context, r *request) (status int, body any, err error)
 
-// Routes returns the handler of everything below /admin/v1/.
+// Routes returns the handler of everything below /admin/v1/. A request for anything else is answered like one for a resource
+// that does not exist, after the token was looked at: who has none learns nothing.
 func (a *API) Routes() http.Handler {
 	mux := http.NewServeMux()
-	const tenants, one = "/admin/v1/tenants", "/admin/v1/tenants/{tenant}"
-	for pattern, h := range map[string]handler{
+	for pattern, h := range a.routes() {
+		mux.Handle(pattern, a.serve(h))
+	}
+	stray := func(r *http.Request) http.Handler {
+		return a.serve(func(context.Context, *request) (int, any, error) {
+			if allowed := allowedMethods(mux, r); len(allowed) > 0 {
+				return 0, nil, &methodError{r.Method, allowed}
+			}
+			return 0, nil, fault.New(wire.NotFound, "no such resource in the admin API")
+		})
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern == "" {
+			stray(r).ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// routes are the handlers by method and path. Below /admin/v1/tenants/{tenant} a token of that tenant is enough.
+func (a *API) routes() map[string]handler {
+	const tenants, one, tokens = "/admin/v1/tenants", "/admin/v1/tenants/{tenant}", "/admin/v1/admin-tokens"
+	return map[string]handler{
 		"GET " + tenants: a.listTenants, "POST " + tenants: a.createTenant,
 		"GET " + one: a.showTenant, "PATCH " + one: a.changeTenant, "DELETE " + one: a.removeTenant,
 		"POST " + one + "/keys/{algorithm}/rotate": a.rotateKey,
+
+		"GET " + tokens: a.listAdminTokens, "POST " + tokens: a.createAdminToken, "DELETE " + tokens + "/{token}": a.removeAdminToken,
 
 		"GET " + one + "/directories": a.listDirectories, "POST " + one + "/directories": a.createDirectory,
 		"GET " + one + "/directories/{directory}": a.showDirectory, "PATCH " + one + "/directories/{directory}": a.renameDirectory,
@@ -99,13 +128,28 @@ func (a *API) Routes() http.Handler {
 		"DELETE " + one + "/agent-tokens/{token}": a.removeToken,
 
 		"GET " + one + "/signins": a.listSignIns,
-	} {
-		mux.Handle(pattern, a.serve(h))
 	}
-	mux.Handle("/", a.serve(func(context.Context, *request) (int, any, error) {
-		return 0, nil, fault.New(wire.NotFound, "no such resource or method in the admin API")
-	}))
-	return mux
+}
+
+// allowedMethods lists what else may be done at a request's path.
+func allowedMethods(mux *http.ServeMux, r *http.Request) (allowed []string) {
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		other := &http.Request{Method: method, URL: r.URL, Host: r.Host}
+		if _, pattern := mux.Handler(other); pattern != "" {
+			allowed = append(allowed, method)
+		}
+	}
+	return allowed
+}
+
+// methodError says that a resource exists and cannot be treated like this.
+type methodError struct {
+	method  string
+	allowed []string
+}
+
+func (e *methodError) Error() string {
+	return fmt.Sprintf("%s is not possible here, only %s", e.method, strings.Join(e.allowed, ", "))
 }
 
 // serve is the door: it authenticates, finds the tenant, calls h and translates its fault.
@@ -115,9 +159,8 @@ func (a *API) serve(h handler) http.Handler {
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		status, body, err := a.answer(r.Context(), req, h)
 		if err != nil {
-			web.Problem(w, r, err)
 			level := slog.LevelInfo
-			if fault.CodeOf(err) == wire.Internal {
+			if refuse(w, r, err) >= http.StatusInternalServerError {
 				level = slog.LevelError
 			}
 			a.cfg.Logger.Log(r.Context(), level, "admin request refused", "method", r.Method, "path", r.URL.Path,
@@ -137,6 +180,38 @@ func (a *API) serve(h handler) http.Handler {
 		w.WriteHeader(status)
 		_ = json.NewEncoder(w).Encode(body) // the caller has gone: nothing to tell
 	})
+}
+
+// refuse answers with the problem document of err, and returns the status.
+func refuse(w http.ResponseWriter, r *http.Request, err error) (status int) {
+	var method *methodError
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &method):
+		w.Header().Set("Allow", strings.Join(method.allowed, ", ")) // RFC 9110 §15.5.6
+		return problem(w, r, http.StatusMethodNotAllowed, method.Error())
+	case errors.As(err, &large):
+		return problem(w, r, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", large.Limit))
+	case fault.CodeOf(err) == wire.Unauthenticated:
+		challenge := `Bearer realm="sallyport admin"`
+		if r.Header.Get("Authorization") != "" {
+			challenge += `, error="invalid_token"` // RFC 6750 §3.1: only for who tried
+		}
+		w.Header().Set("WWW-Authenticate", challenge)
+	}
+	web.Problem(w, r, err)
+	return web.Status(fault.CodeOf(err))
+}
+
+// problem is web.Problem for the few refusals whose status says more than their number.
+func problem(w http.ResponseWriter, r *http.Request, status int, detail string) int {
+	entry := fault.Entry(fault.New(wire.BadRequest, ""))
+	w.Header().Set("Content-Type", wire.ProblemType)
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(wire.Problem{Title: entry.Public, Status: status, Code: entry.Code, Detail: detail, Remedy: entry.Remedy,
+		Trace: web.TraceID(r.Context())}) // the caller has gone: nothing to tell
+	return status
 }
 
 // answer runs h for an authenticated caller. A tenant that the caller may not see answers exactly as one that does not exist.
@@ -185,10 +260,19 @@ func missing(err error) bool {
 func decode[T any](r *request) (in T, err error) {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
-	if err := d.Decode(&in); err != nil {
-		return in, fault.Newf(wire.BadRequest, "the body is not the JSON expected: %v", err)
+	var large *http.MaxBytesError
+	switch err := d.Decode(&in); {
+	case err == nil:
+	case errors.As(err, &large):
+		return in, err
+	case errors.Is(err, io.EOF):
+		return in, fault.New(wire.BadRequest, "the body is empty: JSON is expected")
+	default:
+		return in, fault.Newf(wire.BadRequest, "the body is not the JSON expected: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+	if _, err := d.Token(); errors.As(err, &large) {
+		return in, err
+	} else if !errors.Is(err, io.EOF) {
 		return in, fault.New(wire.BadRequest, "the body holds more than one JSON value")
 	}
 	return in, nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/sallyport-auth/sallyport/service/audit"
@@ -16,14 +15,16 @@ import (
 )
 
 // agentJSON returns how an agent of this tenant is shown, knowing which are connected now.
-func (a *API) agentJSON(s tenant.Scope) func(fleet.Agent) Agent {
+func (a *API) agentJSON(s tenant.Scope, now time.Time) func(fleet.Agent) Agent {
 	var attached []string
 	if a.cfg.Attached != nil {
 		attached = a.cfg.Attached(s)
 	}
 	return func(x fleet.Agent) Agent {
+		connected := slices.Contains(attached, x.ID) ||
+			a.cfg.Elsewhere && x.State == fleet.Active && now.Sub(x.LastSeen) < seenAgo
 		return Agent{ID: x.ID, Name: x.Name, Directory: x.DirectoryID, Host: x.Host, OS: x.OS, Version: x.Version,
-			State: string(x.State), Connected: slices.Contains(attached, x.ID), KeyID: x.Key.ID(),
+			State: string(x.State), Connected: connected, KeyID: x.Key.ID(),
 			CertificateSerial: x.CertificateSerial, CertificateNotAfter: x.CertificateNotAfter.UTC(), Address: x.Address,
 			LastSeen: x.LastSeen, RevokedAt: x.RevokedAt, RevokedReason: x.RevokedReason, Created: x.Created.UTC()}
 	}
@@ -62,12 +63,12 @@ func (a *API) listAgents(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	return page(rows, limit, a.agentJSON(r.scope), func(x fleet.Agent) string { return x.ID })
+	return page(rows, limit, a.agentJSON(r.scope, r.now), func(x fleet.Agent) string { return x.ID })
 }
 
 func (a *API) showAgent(ctx context.Context, r *request) (int, any, error) {
 	x, err := a.findAgent(ctx, r)
-	return shown(http.StatusOK, x, err, a.agentJSON(r.scope))
+	return shown(http.StatusOK, x, err, a.agentJSON(r.scope, r.now))
 }
 
 func (a *API) renameAgent(ctx context.Context, r *request) (int, any, error) {
@@ -80,7 +81,7 @@ func (a *API) renameAgent(ctx context.Context, r *request) (int, any, error) {
 		return 0, nil, err
 	}
 	x, err = a.cfg.Fleet.Rename(ctx, r.scope, x.ID, in.Name, r.now)
-	return shown(http.StatusOK, x, err, a.agentJSON(r.scope))
+	return shown(http.StatusOK, x, err, a.agentJSON(r.scope, r.now))
 }
 
 func (a *API) revokeAgent(ctx context.Context, r *request) (int, any, error) {
@@ -97,7 +98,7 @@ func (a *API) revokeAgent(ctx context.Context, r *request) (int, any, error) {
 	}
 	a.announce(r, x.ID)
 	x, err = a.cfg.Fleet.ByID(ctx, r.scope, x.ID)
-	return shown(http.StatusOK, x, err, a.agentJSON(r.scope))
+	return shown(http.StatusOK, x, err, a.agentJSON(r.scope, r.now))
 }
 
 func (a *API) removeAgent(ctx context.Context, r *request) (int, any, error) {
@@ -129,18 +130,15 @@ func (a *API) createToken(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	life := time.Duration(in.LifeSeconds) * time.Second
-	if in.LifeSeconds == 0 {
-		life = enrolTokenLife
-	}
-	if life < 0 || life > maxEnrolTokenLife || in.LifeSeconds > int(maxEnrolTokenLife.Seconds()) {
-		return 0, nil, fault.Newf(wire.BadRequest, "an enrolment token lives at most %d days", int(maxEnrolTokenLife.Hours()/24))
+	life, err := seconds(in.LifeSeconds, enrolTokenLife, maxEnrolTokenLife)
+	if err != nil {
+		return 0, nil, err
 	}
 	d, err := a.findDirectory(ctx, r.scope, in.Directory)
 	if err != nil {
 		return 0, nil, err
 	}
-	t, secret, err := a.cfg.Fleet.CreateToken(ctx, r.scope, fleet.NewToken{DirectoryID: d.ID, Note: in.Note, Uses: max(in.Uses, 1), Life: life}, r.now)
+	t, secret, err := a.cfg.Fleet.CreateToken(ctx, r.scope, fleet.NewToken{DirectoryID: d.ID, Note: in.Note, Uses: in.Uses, Life: life}, r.now)
 	return shown(http.StatusCreated, t, err, func(t fleet.Token) AgentToken {
 		out := tokenJSON(t)
 		out.Secret = secret
@@ -164,20 +162,15 @@ func signInJSON(s audit.SignIn) SignIn {
 
 func (a *API) listSignIns(ctx context.Context, r *request) (int, any, error) {
 	q := r.URL.Query()
-	f := audit.Filter{Trace: q.Get("trace"), TypedName: q.Get("name"), Limit: pageSize}
-	if s := q.Get("limit"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 || n > maxPageSize {
-			return 0, nil, fault.Newf(wire.BadRequest, "limit must be a number from 1 to %d", maxPageSize)
-		}
-		f.Limit = n
+	_, limit, err := r.window()
+	if err != nil {
+		return 0, nil, err
 	}
+	f := audit.Filter{Trace: q.Get("trace"), TypedName: q.Get("name"), Limit: limit}
 	if s := q.Get("since"); s != "" {
-		since, err := time.Parse(time.RFC3339, s)
-		if err != nil {
+		if f.Since, err = time.Parse(time.RFC3339, s); err != nil {
 			return 0, nil, fault.New(wire.BadRequest, "since must be a time as in RFC 3339")
 		}
-		f.Since = since
 	}
 	if s := q.Get("user"); s != "" {
 		u, err := a.findUser(ctx, r.scope, s)
@@ -190,5 +183,20 @@ func (a *API) listSignIns(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	return whole(rows, signInJSON)
+	names := map[string]string{"": ""}
+	for _, s := range rows {
+		if _, known := names[s.Agent]; known {
+			continue
+		}
+		x, err := a.cfg.Fleet.ByID(ctx, r.scope, s.Agent)
+		if err != nil && !missing(err) {
+			return 0, nil, err
+		}
+		names[s.Agent] = x.Name
+	}
+	return whole(rows, func(s audit.SignIn) SignIn {
+		out := signInJSON(s)
+		out.AgentName = names[s.Agent]
+		return out
+	})
 }

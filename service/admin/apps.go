@@ -5,6 +5,8 @@ import (
 	"net/http"
 
 	"github.com/sallyport-auth/sallyport/service/app"
+	"github.com/sallyport-auth/sallyport/service/fault"
+	"github.com/sallyport-auth/sallyport/wire"
 )
 
 func appJSON(x app.App) App {
@@ -29,12 +31,14 @@ func (a *API) createApp(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	// Before the app exists: its secret is told once, so nothing may fail after it was made. The key is published before the
+	// first token is signed.
+	if err := a.cfg.Keys.Prepare(ctx, r.scope, value(in.Algorithm, app.ES256), r.now); err != nil {
+		return 0, nil, err
+	}
 	x, secret, err := a.cfg.Apps.Create(ctx, r.scope, app.New{Name: value(in.Name, ""), RedirectURIs: value(in.RedirectURIs, nil),
 		PostLogoutURIs: value(in.PostLogoutURIs, nil), Public: in.Public, Algorithm: value(in.Algorithm, ""),
 		GroupClaims: value(in.GroupClaims, false)}, r.now)
-	if err == nil {
-		err = a.cfg.Keys.Prepare(ctx, r.scope, x.Algorithm, r.now) // published before the first token is signed
-	}
 	return shown(http.StatusCreated, x, err, func(x app.App) App {
 		out := appJSON(x)
 		out.Secret = secret
@@ -52,11 +56,16 @@ func (a *API) changeApp(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	if in.Public {
+		return 0, nil, fault.New(wire.BadRequest, "whether an application has a secret cannot change; register it anew")
+	}
+	if in.Algorithm != nil {
+		if err := a.cfg.Keys.Prepare(ctx, r.scope, *in.Algorithm, r.now); err != nil {
+			return 0, nil, err
+		}
+	}
 	x, err := a.cfg.Apps.Change(ctx, r.scope, r.PathValue("app"), app.Change{Name: in.Name, RedirectURIs: in.RedirectURIs,
 		PostLogoutURIs: in.PostLogoutURIs, Algorithm: in.Algorithm, GroupClaims: in.GroupClaims, Disabled: in.Disabled}, r.now)
-	if err == nil {
-		err = a.cfg.Keys.Prepare(ctx, r.scope, x.Algorithm, r.now)
-	}
 	return shown(http.StatusOK, x, err, appJSON)
 }
 

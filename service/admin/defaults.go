@@ -10,10 +10,20 @@ const (
 	// pageSize is how many entries a list returns unless told, and maxPageSize the most.
 	pageSize    = 100
 	maxPageSize = 500
-	// tokenLife is how long an administrator's token lives by default: a year, since programs hold them; each can be removed.
+	// tokenLife is how long an administrator's token lives unless told: a year, since programs hold them; each can be removed.
 	tokenLife = 365 * 24 * time.Hour
+	// minTokenLife and maxTokenLife bound it: what lives longer than two years is forgotten by everyone but a thief.
+	minTokenLife = time.Minute
+	maxTokenLife = 2 * 365 * 24 * time.Hour
+	// maxTokenLength bounds what is hashed of a stranger's header: ours have 59 bytes.
+	maxTokenLength = 200
+	// maxNote bounds the words about a token.
+	maxNote = 200
 	// enrolTokenLife is how long an enrolment token lives unless told: an afternoon's work of installing agents.
 	enrolTokenLife = 24 * time.Hour
 	// maxEnrolTokenLife bounds it: a secret that adds agents must not lie about for months.
 	maxEnrolTokenLife = 30 * 24 * time.Hour
+	// seenAgo is how fresh the last sign of life must be for an agent that another process holds to count as connected: gateways
+	// write one a minute.
+	seenAgo = 150 * time.Second
 )

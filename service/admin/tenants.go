@@ -52,7 +52,14 @@ func (a *API) changeTenant(ctx context.Context, r *request) (int, any, error) {
 }
 
 func (a *API) removeTenant(ctx context.Context, r *request) (int, any, error) {
-	return done(a.cfg.Tenants.RemoveTenant(ctx, r.scope))
+	if r.caller.tenant != "" {
+		return 0, nil, fault.New(wire.Forbidden, "removing a tenant needs a token that is good for the whole installation")
+	}
+	if err := a.cfg.Tenants.RemoveTenant(ctx, r.scope); err != nil {
+		return 0, nil, err
+	}
+	a.announce(r, "") // all its agents
+	return done(a.endTokensOf(ctx, r.tenant.ID))
 }
 
 func (a *API) rotateKey(ctx context.Context, r *request) (int, any, error) {
@@ -106,6 +113,9 @@ func (a *API) renameDirectory(ctx context.Context, r *request) (int, any, error)
 	if err != nil {
 		return 0, nil, err
 	}
+	if in.Evaluation && !d.Evaluation {
+		return 0, nil, fault.New(wire.BadRequest, "whether a directory is for evaluation is fixed when it is made")
+	}
 	d, err = a.cfg.Tenants.RenameDirectory(ctx, r.scope, d.ID, in.Name, r.now)
 	return shown(http.StatusOK, d, err, directoryJSON)
 }
@@ -136,19 +146,14 @@ func (a *API) createDomain(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	d := tenant.Domain{Name: in.Name, Kind: tenant.PassThrough, AdmitUsers: value(in.AdmitUsers, true)}
-	if in.Kind != nil {
-		d.Kind = tenant.Kind(*in.Kind)
-	}
+	d := tenant.Domain{Name: in.Name, Kind: tenant.Kind(value(in.Kind, string(tenant.PassThrough)))}
+	d.AdmitUsers = value(in.AdmitUsers, d.Kind == tenant.PassThrough)
 	if in.Directory != nil && *in.Directory != "" {
 		dir, err := a.findDirectory(ctx, r.scope, *in.Directory)
 		if err != nil {
 			return 0, nil, err
 		}
 		d.DirectoryID = dir.ID
-	}
-	if d.Kind == tenant.Cloud && in.AdmitUsers == nil {
-		d.AdmitUsers = false
 	}
 	d, err = a.cfg.Tenants.CreateDomain(ctx, r.scope, d, r.now)
 	return shown(http.StatusCreated, d, err, domainJSON)
@@ -173,11 +178,15 @@ func (a *API) changeDomain(ctx context.Context, r *request) (int, any, error) {
 		change.Kind = &kind
 	}
 	if in.Directory != nil {
-		dir, err := a.findDirectory(ctx, r.scope, *in.Directory)
-		if err != nil {
-			return 0, nil, err
+		var id string
+		if *in.Directory != "" {
+			dir, err := a.findDirectory(ctx, r.scope, *in.Directory)
+			if err != nil {
+				return 0, nil, err
+			}
+			id = dir.ID
 		}
-		change.DirectoryID = &dir.ID
+		change.DirectoryID = &id
 	}
 	d, err := a.cfg.Tenants.ChangeDomain(ctx, r.scope, r.PathValue("domain"), change, r.now)
 	return shown(http.StatusOK, d, err, domainJSON)

@@ -77,7 +77,8 @@ type User struct {
 	Changed     time.Time `json:"changed"`
 }
 
-// UserInput creates or changes a user. Password is for cloud-only users, on creation; later PUT …/password.
+// UserInput creates or changes a user. Source and Directory are for creation alone; without them the domain of the name decides. A
+// cloud-only user's password is a request of its own: PUT …/password.
 type UserInput struct {
 	UPN         string    `json:"upn,omitempty"`
 	Source      string    `json:"source,omitempty"`
@@ -117,7 +118,8 @@ type AppInput struct {
 	Disabled       *bool     `json:"disabled,omitempty"`
 }
 
-// Agent is a member of the fleet. Connected tells whether a gateway of the answering process holds its stream.
+// Agent is a member of the fleet. Connected tells whether a gateway of the answering process holds its stream or, where several
+// processes share the work, whether any gateway has seen it in the last two and a half minutes.
 type Agent struct {
 	ID                  string    `json:"id"`
 	Name                string    `json:"name"`
@@ -166,7 +168,25 @@ type AgentTokenInput struct {
 	LifeSeconds int    `json:"life_seconds,omitempty"`
 }
 
-// SignIn is one record of the sign-in log.
+// AdminToken is a token for this API: of the whole installation, or of one tenant. Secret is set only in the answer that made it.
+type AdminToken struct {
+	ID      string    `json:"id"`
+	Tenant  string    `json:"tenant,omitempty"`
+	Note    string    `json:"note,omitempty"`
+	Expires time.Time `json:"expires"`
+	Secret  string    `json:"secret,omitempty"`
+	Created time.Time `json:"created"`
+}
+
+// AdminTokenInput makes a token for this API. Without a Tenant (name or id) it is good for the whole installation; LifeSeconds 0
+// means a year.
+type AdminTokenInput struct {
+	Tenant      string `json:"tenant,omitempty"`
+	Note        string `json:"note,omitempty"`
+	LifeSeconds int    `json:"life_seconds,omitempty"`
+}
+
+// SignIn is one record of the sign-in log. AgentName is the agent's name today, empty for one that is gone.
 type SignIn struct {
 	ID         string    `json:"id"`
 	At         time.Time `json:"at"`
@@ -182,6 +202,7 @@ type SignIn struct {
 	Diagnostic string    `json:"diagnostic,omitempty"`
 	Directory  string    `json:"directory,omitempty"`
 	Agent      string    `json:"agent,omitempty"`
+	AgentName  string    `json:"agent_name,omitempty"`
 	Gateway    string    `json:"gateway,omitempty"`
 	DC         string    `json:"dc,omitempty"`
 	Stops      []Stop    `json:"stops,omitempty"`

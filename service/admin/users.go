@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strings"
 
 	"github.com/sallyport-auth/sallyport/service/fault"
 	"github.com/sallyport-auth/sallyport/service/password"
@@ -57,14 +58,52 @@ func (a *API) createUser(ctx context.Context, r *request) (int, any, error) {
 		}
 		u.DirectoryID = d.ID
 	}
+	d, err := a.domainOf(ctx, r, u.UPN)
+	if err != nil {
+		return 0, nil, err
+	}
 	if u.Source == "" {
-		u.Source = user.CloudOnly
-		if u.DirectoryID != "" {
+		switch {
+		case u.DirectoryID != "":
 			u.Source = user.Synced
+		case d.Kind == tenant.PassThrough:
+			u.Source, u.DirectoryID = user.Synced, d.DirectoryID
+		default:
+			u.Source = user.CloudOnly
 		}
+	}
+	if err := fits(u.Source, u.DirectoryID, d); err != nil {
+		return 0, nil, err
 	}
 	u, err = a.cfg.Users.Create(ctx, r.scope, u, r.now)
 	return shown(http.StatusCreated, u, err, userJSON)
+}
+
+// domainOf finds the tenant's domain that a sign-in name belongs to. The rest of the name is judged by package user.
+func (a *API) domainOf(ctx context.Context, r *request, upn string) (tenant.Domain, error) {
+	_, name, ok := strings.Cut(strings.TrimSpace(upn), "@")
+	if !ok {
+		return tenant.Domain{}, fault.New(wire.BadRequest, "the sign-in name must have the form name@domain")
+	}
+	d, err := a.cfg.Tenants.Domain(ctx, r.scope, name)
+	if missing(err) {
+		return d, fault.Newf(wire.BadRequest, "%.80q is not a domain of this tenant, so nobody could check the password. Add the domain first (domain create)", name)
+	}
+	return d, err
+}
+
+// fits holds users and domains together: whoever checks the passwords of a name's domain must be able to check this user's.
+func fits(source user.Source, directoryID string, d tenant.Domain) error {
+	switch {
+	case source == user.CloudOnly && d.Kind == tenant.PassThrough:
+		return fault.Newf(wire.BadRequest, "%s is a pass-through domain: its users' passwords are checked by a directory. "+
+			"Make cloud-only users in a cloud domain", d.Name)
+	case source == user.Synced && d.Kind == tenant.Cloud:
+		return fault.Newf(wire.BadRequest, "%s is a cloud domain: no directory checks its users' passwords. Make synced users in a pass-through domain", d.Name)
+	case source == user.Synced && directoryID != "" && directoryID != d.DirectoryID:
+		return fault.Newf(wire.BadRequest, "the passwords of %s are checked by another directory than the one given", d.Name)
+	}
+	return nil
 }
 
 func (a *API) showUser(ctx context.Context, r *request) (int, any, error) {
@@ -87,6 +126,13 @@ func (a *API) changeUser(ctx context.Context, r *request) (int, any, error) {
 	change := user.Change{DisplayName: in.DisplayName, GivenName: in.GivenName, FamilyName: in.FamilyName,
 		Email: in.Email, Groups: in.Groups, Disabled: in.Disabled}
 	if in.UPN != "" {
+		d, err := a.domainOf(ctx, r, in.UPN)
+		if err != nil {
+			return 0, nil, err
+		}
+		if err := fits(u.Source, u.DirectoryID, d); err != nil {
+			return 0, nil, err
+		}
 		change.UPN = &in.UPN
 	}
 	if in.Role != nil {
@@ -105,7 +151,7 @@ func (a *API) removeUser(ctx context.Context, r *request) (int, any, error) {
 	return done(a.cfg.Users.Remove(ctx, r.scope, u.ID))
 }
 
-// secretInput is a JSON string that becomes a wire.Secret without passing through a string.
+// secretInput is a JSON string that becomes a wire.Secret as soon as it is decoded.
 type secretInput struct{ wire.Secret }
 
 // UnmarshalJSON takes a JSON string.
@@ -130,8 +176,8 @@ func (a *API) setPassword(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	if u.Source != user.CloudOnly {
-		return 0, nil, fault.New(wire.BadRequest, "only cloud-only users have a password here; this one's is in the directory")
+	if u.Source != user.CloudOnly { // also refused by the store; said before the hash is computed
+		return 0, nil, fault.Newf(wire.BadRequest, "%s is a synced user: the password lives in the directory alone", u.UPN)
 	}
 	if err := password.ValidateNew(in.Password.Secret); err != nil {
 		return 0, nil, err
