@@ -2,162 +2,153 @@ package evaluation
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+
+	ber "github.com/go-asn1-ber/asn1-ber"
 )
 
 // errMessage is wrapped by every refusal of bytes that are no LDAP message. The connection ends after it.
 var errMessage = errors.New("evaluation: not an LDAP message")
 
-// readMessage reads the bytes of one message into buffer, which grows as needed and is returned. io.EOF means that the client
-// left between messages.
+// readMessage reads the bytes of one message into buffer, which grows as needed and is returned. The library would read from the
+// connection itself, but knows only one limit of sizes for the whole process. io.EOF means that the client left between
+// messages.
 func readMessage(r *bufio.Reader, buffer []byte) ([]byte, error) {
-	tag, err := r.ReadByte()
+	head, err := r.Peek(1)
 	if err != nil {
 		return buffer, err
 	}
-	if tag != tagSequence {
-		return buffer, fmt.Errorf("%w: begins with %#x", errMessage, tag)
+	if head[0] != tagSequence {
+		return buffer, fmt.Errorf("%w: begins with %#x", errMessage, head[0])
 	}
-	buffer = append(buffer[:0], tag)
-	first, err := r.ReadByte()
-	if err != nil {
-		return buffer, cut(err)
+	if head, err = r.Peek(2); err == nil && head[1] > 0x80 {
+		head, err = r.Peek(min(2+int(head[1]&0x7f), maxHeader))
 	}
-	buffer = append(buffer, first)
-	length := int(first)
-	if first >= 0x80 {
-		more := int(first & 0x7f)
-		if more == 0 || more > 4 { // RFC 4511 §5.1: definite lengths only
-			return buffer, fmt.Errorf("%w: length of length %d", errMessage, more)
-		}
-		length = 0
-		for range more {
-			b, err := r.ReadByte()
-			if err != nil {
-				return buffer, cut(err)
-			}
-			buffer = append(buffer, b)
-			length = length<<8 | int(b)
-		}
-	}
-	if length > maxMessage {
-		return buffer, fmt.Errorf("%w: %d bytes", errMessage, length)
-	}
-	start := len(buffer)
-	if need := start + length; cap(buffer) < need {
-		buffer = append(make([]byte, 0, need), buffer...)
-	}
-	buffer = buffer[:start+length]
-	if _, err := io.ReadFull(r, buffer[start:]); err != nil {
-		return buffer, cut(err)
-	}
-	return buffer, nil
-}
-
-func cut(err error) error {
 	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
+		err = io.ErrUnexpectedEOF
 	}
-	return err
+	if err != nil {
+		return buffer, err
+	}
+	start, length, ok := header(head)
+	if !ok {
+		return buffer, fmt.Errorf("%w: header %x", errMessage, head)
+	}
+	buffer = slices.Grow(buffer[:0], start+length)[:start+length]
+	_, err = io.ReadFull(r, buffer)
+	return buffer, err
 }
 
-// element is one BER element within the bytes of a message, which must outlive it.
-type element struct {
-	tag     byte // class, constructed bit and number in one, as on the wire; the number is below 31
-	content []byte
-}
-
-// next takes the first element off data (X.690 §8.1). Lengths must be definite and numbers of tags low (RFC 4511 §5.1).
-func next(data []byte) (e element, rest []byte, ok bool) {
+// header reads where the content of the element at the beginning of data starts and how long it says it is. Lengths must be definite
+// (RFC 4511 §5.1) and within maxMessage; numbers of tags are low.
+func header(data []byte) (start, length int, ok bool) {
 	if len(data) < 2 || data[0]&0x1f == 0x1f {
-		return element{}, nil, false
+		return 0, 0, false
 	}
-	e.tag = data[0]
-	length := int(data[1])
-	data = data[2:]
-	if length >= 0x80 {
-		more := length & 0x7f
-		if more == 0 || more > 4 || len(data) < more {
-			return element{}, nil, false
-		}
-		length = 0
-		for _, b := range data[:more] {
-			length = length<<8 | int(b)
-		}
-		data = data[more:]
+	if data[1] < 0x80 {
+		return 2, int(data[1]), true
 	}
-	if length > len(data) {
-		return element{}, nil, false
+	start = 2 + int(data[1]&0x7f)
+	if start == 2 || start > min(len(data), maxHeader) {
+		return 0, 0, false
 	}
-	e.content = data[:length]
-	return e, data[length:], true
+	long := uint32(0)
+	for _, b := range data[2:start] {
+		long = long<<8 | uint32(b)
+	}
+	return start, int(long), long <= maxMessage
 }
 
-// take reads the next element of a sequence, which must have the tag; ok stays false once it was.
-func take(rest *[]byte, tag byte, ok *bool) []byte {
-	if !*ok {
-		return nil
+// affordable looks at the headers of the elements in data, before the library makes packets of them: a packet may take hundreds of
+// times its element, and holds its content once more for each level above it. Of the universal types only those that
+// LDAP is made of may occur, since the library judges the content of others.
+func affordable(data []byte, depth int, budget *int) bool {
+	for len(data) > 0 {
+		start, length, ok := header(data)
+		if !ok || length > len(data)-start {
+			return false
+		}
+		if *budget -= packetCost + length; *budget < 0 {
+			return false
+		}
+		tag, content := data[0], data[start:start+length]
+		if tag < 0x40 && !slices.Contains(universal, tag) {
+			return false
+		}
+		if tag&byte(ber.TypeConstructed) != 0 && (depth == 0 || !affordable(content, depth-1, budget)) {
+			return false
+		}
+		data = data[start+length:]
 	}
-	var e element
-	if e, *rest, *ok = next(*rest); !*ok || e.tag != tag {
-		*ok = false
-		return nil
-	}
-	return e.content
+	return true
 }
 
-// number reads an integer that is not negative and below 2^31, as all of LDAP's are.
-func number(rest *[]byte, tag byte, ok *bool) int64 {
-	content := take(rest, tag, ok)
-	if !*ok || len(content) < 1 || len(content) > 8 || content[0] >= 0x80 {
-		*ok = false
-		return 0
+// tagOf is the first byte of a packet on the wire: class, constructed bit and number in one.
+func tagOf(p *ber.Packet) byte { return byte(p.ClassType) | byte(p.TagType) | byte(p.Tag) }
+
+// take takes the next packet of a sequence, which must have the tag; ok stays false, and the packet empty, once it was not there.
+func take(rest *[]*ber.Packet, tag byte, ok *bool) *ber.Packet {
+	if *ok = *ok && len(*rest) > 0 && tagOf((*rest)[0]) == tag; !*ok {
+		return &ber.Packet{Data: new(bytes.Buffer)}
 	}
-	n := int64(0)
-	for _, b := range content {
-		n = n<<8 | int64(b)
-	}
-	if n > 1<<31-1 {
-		*ok = false
-	}
+	p := (*rest)[0]
+	*rest = (*rest)[1:]
+	return p
+}
+
+// text takes a string.
+func text(rest *[]*ber.Packet, tag byte, ok *bool) string { return take(rest, tag, ok).Data.String() }
+
+// number takes an integer that is not negative and below 2^31, as all of LDAP's are.
+func number(rest *[]*ber.Packet, tag byte, ok *bool) int64 {
+	p := take(rest, tag, ok)
+	n, _ := p.Value.(int64)
+	*ok = *ok && p.Data.Len() >= 1 && p.Data.Len() <= 8 && n >= 0 && n <= 1<<31-1
 	return n
 }
 
-// boolean reads a truth value; anything but zero is true.
-func boolean(rest *[]byte, ok *bool) bool {
-	content := take(rest, tagBoolean, ok)
-	if !*ok || len(content) != 1 {
-		*ok = false
-		return false
-	}
-	return content[0] != 0
+// boolean takes a truth value; anything but zero is true.
+func boolean(rest *[]*ber.Packet, ok *bool) bool {
+	p := take(rest, tagBoolean, ok)
+	*ok = *ok && p.Data.Len() == 1
+	b, _ := p.Value.(bool)
+	return b
 }
 
 // message is an LDAP request.
 type message struct {
 	id       int64
-	op       element
+	op       *ber.Packet
 	critical bool // it has a critical control; none is known here
+	whole    *ber.Packet
 }
 
-// decode reads the bytes of one message (RFC 4511 §4.1.1). The result refers to data.
+// decode reads the bytes of one message (RFC 4511 §4.1.1), as readMessage returns them. The result does not refer to data.
 func decode(data []byte) (message, error) {
-	outer, rest, ok := next(data)
-	if !ok || outer.tag != tagSequence || len(rest) != 0 {
-		return message{}, fmt.Errorf("%w: malformed", errMessage)
+	budget := maxParsed
+	if !affordable(data, maxDepth, &budget) {
+		return message{}, fmt.Errorf("%w: malformed, too deep or too many parts", errMessage)
 	}
-	var m message
-	rest = outer.content
+	whole, err := ber.DecodePacketErr(data)
+	if err != nil {
+		return message{}, fmt.Errorf("%w: %w", errMessage, err)
+	}
+	m := message{whole: whole}
+	rest, ok := whole.Children, true
 	if m.id = number(&rest, tagInteger, &ok); !ok || m.id == 0 {
 		return message{}, fmt.Errorf("%w: message id", errMessage)
 	}
-	if m.op, rest, ok = next(rest); !ok {
+	if len(rest) == 0 {
 		return message{}, fmt.Errorf("%w: operation", errMessage)
 	}
+	m.op, rest = rest[0], rest[1:]
 	if len(rest) > 0 {
-		if m.critical, ok = criticalControl(rest); !ok {
+		controls := take(&rest, tagControls, &ok)
+		if m.critical = criticalControl(controls, &ok); !ok || len(rest) != 0 {
 			return message{}, fmt.Errorf("%w: controls", errMessage)
 		}
 	}
@@ -165,25 +156,31 @@ func decode(data []byte) (message, error) {
 }
 
 // criticalControl reports whether one of the controls must be understood (RFC 4511 §4.1.11).
-func criticalControl(data []byte) (critical, ok bool) {
-	controls, rest, ok := next(data)
-	if !ok || controls.tag != tagControls || len(rest) != 0 {
-		return false, false
+func criticalControl(controls *ber.Packet, ok *bool) (critical bool) {
+	for list := controls.Children; *ok && len(list) > 0; {
+		control := take(&list, tagSequence, ok).Children
+		_ = take(&control, tagOctetString, ok)
+		if len(control) > 0 && tagOf(control[0]) == tagBoolean {
+			critical = boolean(&control, ok) || critical
+		}
+		if len(control) > 0 {
+			_ = take(&control, tagOctetString, ok)
+		}
+		*ok = *ok && len(control) == 0
 	}
-	for rest = controls.content; len(rest) > 0; {
-		control := take(&rest, tagSequence, &ok)
-		_ = take(&control, tagOctetString, &ok)
-		if ok && len(control) > 0 && control[0] == tagBoolean {
-			critical = boolean(&control, &ok) || critical
-		}
-		if ok && len(control) > 0 {
-			_ = take(&control, tagOctetString, &ok)
-		}
-		if !ok || len(control) != 0 {
-			return false, false
-		}
+	return critical
+}
+
+// wipe overwrites what a message holds, for one with a password. It cannot reach all of it: while decoding, the library makes a copy of
+// a password as it reads it and one more for each level above, and forgets them; the readers of the connection, ours and
+// TLS's, keep bytes until the next ones come. Those stay in memory until it is used again. The passwords of an evaluation are
+// made up; this is no example for handling others.
+func wipe(p *ber.Packet) {
+	clear(p.Data.Bytes())
+	clear(p.ByteValue)
+	for _, child := range p.Children {
+		wipe(child)
 	}
-	return critical, true
 }
 
 // bindRequest is RFC 4511 §4.2. Any version is taken, as Samba does. The password refers to the message.
@@ -193,18 +190,15 @@ type bindRequest struct {
 	sasl     bool
 }
 
-func parseBind(op []byte) (bindRequest, bool) {
-	ok := true
-	version := number(&op, tagInteger, &ok)
-	name := take(&op, tagOctetString, &ok)
-	if !ok || version < 1 || version > 127 {
+func parseBind(op *ber.Packet) (bindRequest, bool) {
+	rest, ok := op.Children, true
+	version := number(&rest, tagInteger, &ok)
+	name := text(&rest, tagOctetString, &ok)
+	if !ok || version < 1 || version > 127 || len(rest) != 1 {
 		return bindRequest{}, false
 	}
-	how, rest, ok := next(op)
-	if !ok || len(rest) != 0 || how.tag != tagSimple && how.tag != tagSASL {
-		return bindRequest{}, false
-	}
-	return bindRequest{name: string(name), password: how.content, sasl: how.tag == tagSASL}, true
+	how := tagOf(rest[0])
+	return bindRequest{name: name, password: rest[0].Data.Bytes(), sasl: how == tagSASL}, how == tagSimple || how == tagSASL
 }
 
 // searchRequest is RFC 4511 §4.5.1.
@@ -223,38 +217,35 @@ const (
 	scopeSub  = 2
 )
 
-func parseSearch(op []byte) (searchRequest, bool) {
+func parseSearch(op *ber.Packet) (searchRequest, bool) {
 	var s searchRequest
-	ok := true
-	s.base = string(take(&op, tagOctetString, &ok))
-	s.scope = number(&op, tagEnumerated, &ok)
-	_ = number(&op, tagEnumerated, &ok) // there are no aliases to follow
-	s.limit = number(&op, tagInteger, &ok)
-	_ = number(&op, tagInteger, &ok) // no search takes a second
-	s.typesOnly = boolean(&op, &ok)
-	if !ok {
-		return searchRequest{}, false
-	}
-	f, op, ok := next(op)
-	if !ok {
+	rest, ok := op.Children, true
+	s.base = text(&rest, tagOctetString, &ok)
+	s.scope = number(&rest, tagEnumerated, &ok)
+	_ = number(&rest, tagEnumerated, &ok) // there are no aliases to follow
+	s.limit = number(&rest, tagInteger, &ok)
+	_ = number(&rest, tagInteger, &ok) // no search takes a second
+	s.typesOnly = boolean(&rest, &ok)
+	if !ok || len(rest) != 2 {
 		return searchRequest{}, false
 	}
 	parts := 0
-	if s.filter, ok = parseFilter(f, &parts, 0); !ok {
+	if s.filter, ok = parseFilter(rest[0], &parts); !ok {
 		return searchRequest{}, false
 	}
-	for list := take(&op, tagSequence, &ok); ok && len(list) > 0; {
-		s.attributes = append(s.attributes, fold(string(take(&list, tagOctetString, &ok))))
+	rest = rest[1:]
+	for list := take(&rest, tagSequence, &ok).Children; ok && len(list) > 0; {
+		s.attributes = append(s.attributes, fold(text(&list, tagOctetString, &ok)))
 	}
-	return s, ok && len(op) == 0
+	return s, ok
 }
 
 // parseExtended reads the name of an extended request (RFC 4511 §4.12).
-func parseExtended(op []byte) (oid string, ok bool) {
-	ok = true
-	oid = string(take(&op, tagSimple, &ok))
-	if ok && len(op) > 0 {
-		_ = take(&op, tagExtendedValue, &ok)
+func parseExtended(op *ber.Packet) (oid string, ok bool) {
+	rest, ok := op.Children, true
+	oid = text(&rest, tagSimple, &ok)
+	if len(rest) > 0 {
+		_ = take(&rest, tagExtendedValue, &ok)
 	}
-	return oid, ok && len(op) == 0
+	return oid, ok && len(rest) == 0
 }

@@ -11,19 +11,19 @@ import (
 	"testing"
 	"time"
 
+	ber "github.com/go-asn1-ber/asn1-ber"
 	"github.com/go-ldap/ldap/v3"
 
 	"github.com/sallyport-auth/sallyport/lab/people"
 )
 
-// written builds messages with this package's own encoder.
-func written(id int64, tag byte, op string) []byte { return appendMessage(nil, id, tag, []byte(op)) }
+// written builds a message.
+func written(id int64, tag byte, parts ...*ber.Packet) []byte {
+	return appendMessage(nil, id, constructed(tag, parts...))
+}
 
 func bindBytes(name, password string) []byte {
-	op := appendInteger(nil, tagInteger, 3)
-	op = appendString(op, tagOctetString, name)
-	op = appendString(op, 0x80, password)
-	return written(1, 0x60, string(op))
+	return written(1, opBind, integer(tagInteger, 3), octets(tagOctetString, name), octets(tagSimple, password))
 }
 
 func searchBytes(t testing.TB, base, text string) []byte {
@@ -32,15 +32,8 @@ func searchBytes(t testing.TB, base, text string) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	op := appendString(nil, tagOctetString, base)
-	op = appendInteger(op, tagEnumerated, scopeSub)
-	op = appendInteger(op, tagEnumerated, 0)
-	op = appendInteger(op, tagInteger, 0)
-	op = appendInteger(op, tagInteger, 0)
-	op = appendString(op, tagBoolean, "\x00")
-	op = append(op, f.Bytes()...)
-	op = appendTLV(op, tagSequence, appendString(nil, tagOctetString, "cn"))
-	return written(2, 0x63, string(op))
+	return written(2, opSearch, octets(tagOctetString, base), integer(tagEnumerated, scopeSub), integer(tagEnumerated, 0), integer(tagInteger, 0),
+		integer(tagInteger, 0), octets(tagBoolean, "\x00"), f, constructed(tagSequence, octets(tagOctetString, "cn")))
 }
 
 // sink is a connection whose other end never speaks and always reads.
@@ -69,8 +62,8 @@ func FuzzSession(f *testing.F) {
 	f.Add(bindBytes("alice@corp.example.com", people.RightPassword))
 	f.Add(append(bindBytes("alice@corp.example.com", people.RightPassword), searchBytes(f, "DC=corp,DC=example,DC=com", "(&(cn=a*b*c)(!(mail=*))(|(x>=1)(y<=2)(z~=3)(u:1.2.840.113556.1.4.803:=2)))")...))
 	f.Add(searchBytes(f, "", "(objectClass=*)"))
-	f.Add(written(3, 0x77, string(appendString(nil, 0x80, "1.2.3"))))
-	f.Add(written(4, 0x66, ""))
+	f.Add(written(3, opExtended, octets(tagSimple, "1.2.3")))
+	f.Add(written(4, opModify))
 	f.Add([]byte("\x30\x0c\x02\x01\x01\x60\x07\x02\x01\x03\x04\x00\x80\x00"))
 	f.Add([]byte("\x30\x84\x00\x00\x00\x05\x02\x01\x01\x42\x00"))
 	f.Add([]byte("\x30\x80\x00\x00"))
@@ -126,9 +119,62 @@ func TestReadMessage(t *testing.T) {
 	if err != nil || m.id != 7 {
 		t.Fatal(m, err)
 	}
-	b, ok := parseBind(m.op.content)
+	b, ok := parseBind(m.op)
 	if !ok || b.name != "a" || string(b.password) != "b" {
 		t.Errorf("%+v", b)
+	}
+}
+
+// TestDecodeRefuses shows what is refused before the library sees it, since it would take memory out of proportion.
+func TestDecodeRefuses(t *testing.T) {
+	nested := func(levels, size int) *ber.Packet {
+		p := octets(tagOctetString, strings.Repeat("x", size))
+		for range levels {
+			p = constructed(tagSequence, p)
+		}
+		return p
+	}
+	many := func(n int) *ber.Packet {
+		p := element(tagSequence)
+		p.Data.WriteString(strings.Repeat("\x04\x00", n))
+		return p
+	}
+	raw := func(s string) *ber.Packet {
+		p := element(opModify)
+		p.Data.WriteString(s)
+		return p
+	}
+	for name, c := range map[string]struct {
+		op *ber.Packet
+		ok bool
+	}{
+		"deep": {constructed(opModify, nested(maxDepth-2, 1)), true}, "deeper": {constructed(opModify, nested(maxDepth-1, 1)), false},
+		"large": {constructed(opModify, nested(2, 250_000)), true}, "large and deep": {constructed(opModify, nested(10, 250_000)), false},
+		"many": {constructed(opModify, many(2500)), true}, "too many": {constructed(opModify, many(3000)), false},
+		"indefinite": {raw("\x30\x80\x00\x00"), false}, "end of content": {raw("\x00\x00"), false}, "high tag": {raw("\x9f\x81\x01\x00"), false},
+		"beyond the end": {raw("\x04\x05abc"), false}, "cut": {raw("\x04"), false}, "a real number": {raw("\x09\x01\x03"), false}, "a string in parts": {raw("\x24\x03\x04\x01a"), false},
+	} {
+		if m, err := decode(appendMessage(nil, 1, c.op)); (err == nil) != c.ok || err != nil && !errors.Is(err, errMessage) {
+			t.Errorf("%s: %+v, %v", name, m, err)
+		}
+	}
+}
+
+// TestWipe checks that nothing that a message still refers to holds the password of its bind.
+func TestWipe(t *testing.T) {
+	s := session{server: newTestServer(t), conn: sink{}, secure: true}
+	m, err := decode(bindBytes("alice@corp.example.com", people.RightPassword))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(m.whole.Bytes(), []byte(people.RightPassword)) {
+		t.Fatal("the message does not hold its password")
+	}
+	if _, err := s.answer(t.Context(), m); err != nil || s.bound == nil {
+		t.Fatal("not bound", err)
+	}
+	if strings.Trim(m.whole.Data.String()+m.op.Data.String()+m.op.Children[2].Data.String(), "\x00") != "" {
+		t.Errorf("after the bind: %x", m.whole.Bytes())
 	}
 }
 

@@ -33,6 +33,17 @@ const (
 	// maxMessage is Samba's limit for requests of somebody who is not bound; ours for all.
 	maxMessage = 256_000
 
+	// maxHeader is a tag and a length of which four bytes tell more than maxMessage.
+	maxHeader = 6
+
+	// packetCost is about what the library's packet of a short element takes: its struct and the 512 bytes that it reads into.
+	packetCost = 800
+
+	// maxParsed bounds what the packets of one message cost: packetCost each, and their contents. The largest bind costs three
+	// times its password; the largest filter costs half, which leaves room for a thousand attributes to be asked for. While decoding,
+	// about twice as much is taken.
+	maxParsed = 2 << 20
+
 	// maxDepth is how deep a message may be nested; real filters need a handful.
 	maxDepth = 64
 

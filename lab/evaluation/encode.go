@@ -1,8 +1,8 @@
 package evaluation
 
-// BER for answers (X.690): definite lengths, written from the front. Responses are built by appending, children first into a
-// buffer of their own where their length is not known before.
+import ber "github.com/go-asn1-ber/asn1-ber"
 
+// Tags as they are on the wire: class, constructed bit and number in one byte.
 const (
 	tagBoolean     = 0x01
 	tagInteger     = 0x02
@@ -19,59 +19,43 @@ const (
 	tagControls      = 0xa0
 )
 
-// appendTLV appends one element.
-func appendTLV(b []byte, tag byte, content []byte) []byte {
-	return append(appendHeader(b, tag, len(content)), content...)
+// universal are the universal types that LDAP is made of (RFC 4511 §5.1 and appendix B).
+var universal = []byte{tagBoolean, tagInteger, tagOctetString, tagEnumerated, tagSequence, tagSet}
+
+// element makes an empty packet.
+func element(tag byte) *ber.Packet {
+	return ber.Encode(ber.Class(tag)&ber.ClassBitmask, ber.Type(tag)&ber.TypeBitmask, ber.Tag(tag)&ber.TagBitmask, nil, "")
 }
 
-// appendString appends one element whose content is a string.
-func appendString(b []byte, tag byte, content string) []byte {
-	return append(appendHeader(b, tag, len(content)), content...)
+// constructed makes a packet of others. They are copied, so they must be complete.
+func constructed(tag byte, children ...*ber.Packet) *ber.Packet {
+	p := element(tag)
+	for _, child := range children {
+		p.AppendChild(child)
+	}
+	return p
 }
 
-func appendHeader(b []byte, tag byte, length int) []byte {
-	switch {
-	case length < 0x80:
-		return append(b, tag, byte(length))
-	case length < 0x100:
-		return append(b, tag, 0x81, byte(length))
-	case length < 0x10000:
-		return append(b, tag, 0x82, byte(length>>8), byte(length))
-	}
-	return append(b, tag, 0x84, byte(length>>24), byte(length>>16), byte(length>>8), byte(length))
+func octets(tag byte, s string) *ber.Packet {
+	p := element(tag)
+	p.Data.WriteString(s)
+	return p
 }
 
-// appendInteger appends a number that is not negative.
-func appendInteger(b []byte, tag byte, n int64) []byte {
-	size := 1
-	for v := n; v > 0x7f; v >>= 8 {
-		size++
-	}
-	b = append(b, tag, byte(size))
-	for i := size - 1; i >= 0; i-- {
-		b = append(b, byte(n>>(8*i)))
-	}
-	return b
+func integer(tag byte, n int64) *ber.Packet {
+	return ber.NewInteger(ber.ClassUniversal, ber.TypePrimitive, ber.Tag(tag), n, "")
 }
 
 // appendMessage appends an LDAPMessage with one protocol operation (RFC 4511 §4.1.1).
-func appendMessage(b []byte, id int64, tag byte, op []byte) []byte {
-	var head [8]byte
-	number := appendInteger(head[:0], tagInteger, id)
-	length := len(number) + len(appendHeader(make([]byte, 0, 8), tag, len(op))) + len(op)
-	b = appendHeader(b, tagSequence, length)
-	b = append(b, number...)
-	return appendTLV(b, tag, op)
+func appendMessage(b []byte, id int64, op *ber.Packet) []byte {
+	return append(b, constructed(tagSequence, integer(tagInteger, id), op).Bytes()...)
 }
 
-// appendResult appends an LDAPResult in a message (RFC 4511 §4.1.9); tag says of which operation.
-func appendResult(b []byte, id int64, tag byte, r result) []byte {
-	op := make([]byte, 0, 16+len(r.matched)+len(r.text))
-	op = appendInteger(op, tagEnumerated, int64(r.code))
-	op = appendString(op, tagOctetString, r.matched)
-	op = appendString(op, tagOctetString, r.text)
+// packet makes the response that ends an operation, an LDAPResult (RFC 4511 §4.1.9); tag says of which operation.
+func (r result) packet(tag byte) *ber.Packet {
+	p := constructed(tag, integer(tagEnumerated, int64(r.code)), octets(tagOctetString, r.matched), octets(tagOctetString, r.text))
 	if r.oid != "" {
-		op = appendString(op, tagExtendedName, r.oid)
+		p.AppendChild(octets(tagExtendedName, r.oid))
 	}
-	return appendMessage(b, id, tag, op)
+	return p
 }

@@ -3,6 +3,8 @@ package evaluation
 import (
 	"strconv"
 	"strings"
+
+	ber "github.com/go-asn1-ber/asn1-ber"
 )
 
 // The choices of a filter (RFC 4511 §4.5.1.7), by their tags on the wire.
@@ -35,21 +37,18 @@ type filter struct {
 	rule      string
 }
 
-// parseFilter reads a filter; parts counts towards maxFilter and depth towards maxDepth. Malformed ones are refused whole.
-func parseFilter(e element, parts *int, depth int) (*filter, bool) {
-	if *parts++; *parts > maxFilter || depth > maxDepth {
+// parseFilter reads a filter; parts counts towards maxFilter. Malformed ones are refused whole. The depth is that of the message, which
+// was bounded before.
+func parseFilter(p *ber.Packet, parts *int) (*filter, bool) {
+	if *parts++; *parts > maxFilter {
 		return nil, false
 	}
-	f := &filter{kind: e.tag}
-	rest, ok := e.content, true
+	f := &filter{kind: tagOf(p)}
+	rest, ok := p.Children, true
 	switch f.kind {
 	case filterAnd, filterOr, filterNot:
-		for len(rest) > 0 {
-			var part element
-			if part, rest, ok = next(rest); !ok {
-				return nil, false
-			}
-			child, ok := parseFilter(part, parts, depth+1)
+		for _, part := range rest {
+			child, ok := parseFilter(part, parts)
 			if !ok {
 				return nil, false
 			}
@@ -57,11 +56,11 @@ func parseFilter(e element, parts *int, depth int) (*filter, bool) {
 		}
 		return f, f.kind != filterNot || len(f.children) == 1
 	case filterEqual, filterGreater, filterLess, filterApprox:
-		f.attribute = fold(string(take(&rest, tagOctetString, &ok)))
-		f.value = string(take(&rest, tagOctetString, &ok))
+		f.attribute = fold(text(&rest, tagOctetString, &ok))
+		f.value = text(&rest, tagOctetString, &ok)
 		return f, ok && len(rest) == 0
 	case filterPresent:
-		f.attribute = fold(string(rest))
+		f.attribute = fold(p.Data.String())
 		return f, true
 	case filterSubstrings:
 		return f, f.parseSubstrings(rest, parts)
@@ -72,31 +71,27 @@ func parseFilter(e element, parts *int, depth int) (*filter, bool) {
 }
 
 // parseSubstrings reads pieces: an initial one first, a final one last, any others between.
-func (f *filter) parseSubstrings(rest []byte, parts *int) bool {
+func (f *filter) parseSubstrings(rest []*ber.Packet, parts *int) bool {
 	const initialPiece, anyPiece, finalPiece = 0x80, 0x81, 0x82
 	ok := true
-	f.attribute = fold(string(take(&rest, tagOctetString, &ok)))
-	pieces := take(&rest, tagSequence, &ok)
+	f.attribute = fold(text(&rest, tagOctetString, &ok))
+	pieces := take(&rest, tagSequence, &ok).Children
 	if !ok || len(rest) != 0 || len(pieces) == 0 {
 		return false
 	}
 	f.parts = []string{""}
 	final := ""
-	for first := true; len(pieces) > 0; first = false {
-		var piece element
-		if piece, pieces, ok = next(pieces); !ok {
-			return false
-		}
+	for i, piece := range pieces {
 		if *parts++; *parts > maxFilter {
 			return false
 		}
-		value := strings.ToLower(string(piece.content))
+		tag, value := tagOf(piece), strings.ToLower(piece.Data.String())
 		switch {
-		case piece.tag == initialPiece && first:
+		case tag == initialPiece && i == 0:
 			f.parts[0] = value
-		case piece.tag == anyPiece:
+		case tag == anyPiece:
 			f.parts = append(f.parts, value)
-		case piece.tag == finalPiece && len(pieces) == 0:
+		case tag == finalPiece && i == len(pieces)-1:
 			final = value
 		default:
 			return false
@@ -107,21 +102,16 @@ func (f *filter) parseSubstrings(rest []byte, parts *int) bool {
 }
 
 // parseExtensible reads rule, attribute and value, each optional and in any order.
-func (f *filter) parseExtensible(rest []byte) bool {
+func (f *filter) parseExtensible(rest []*ber.Packet) bool {
 	const rule, attribute, value, dnAttributes = 0x81, 0x82, 0x83, 0x84
-	for len(rest) > 0 {
-		var part element
-		var ok bool
-		if part, rest, ok = next(rest); !ok {
-			return false
-		}
-		switch part.tag {
+	for _, part := range rest {
+		switch tagOf(part) {
 		case rule:
-			f.rule = string(part.content)
+			f.rule = part.Data.String()
 		case attribute:
-			f.attribute = fold(string(part.content))
+			f.attribute = fold(part.Data.String())
 		case value:
-			f.value = string(part.content)
+			f.value = part.Data.String()
 		case dnAttributes: // changes nothing here
 		default:
 			return false

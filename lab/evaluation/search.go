@@ -3,6 +3,8 @@ package evaluation
 import (
 	"slices"
 	"strings"
+
+	ber "github.com/go-asn1-ber/asn1-ber"
 )
 
 // result is the outcome of one request (RFC 4511 §4.1.9).
@@ -28,7 +30,7 @@ const (
 
 // search answers a search request by handing each message's operation to send. The directory's read lock is held meanwhile, so
 // send must not block on the network.
-func (d *directory) search(s searchRequest, ldaps bool, send func(tag byte, op []byte)) result {
+func (d *directory) search(s searchRequest, ldaps bool, send func(op *ber.Packet)) result {
 	if s.scope < scopeBase || s.scope > scopeSub {
 		return result{code: codeProtocol, text: "00002021: Protocol error. Invalid scope"}
 	}
@@ -36,7 +38,7 @@ func (d *directory) search(s searchRequest, ldaps bool, send func(tag byte, op [
 		if s.scope != scopeBase {
 			return result{code: codeNoSuchObject, text: `empty base DN at ../../source4/dsdb/samdb/ldb_modules/partition.c:821`}
 		}
-		send(tagSearchEntry, appendEntry(nil, d.rootDSE(), s))
+		send(d.rootDSE().packet(s))
 		return result{}
 	}
 	d.mu.RLock()
@@ -57,11 +59,11 @@ func (d *directory) search(s searchRequest, ldaps bool, send func(tag byte, op [
 			return result{code: codeSizeLimit}
 		}
 		sent++
-		send(tagSearchEntry, appendEntry(nil, e, s))
+		send(e.packet(s))
 	}
 	if base.key == d.baseKey && s.scope != scopeBase {
 		for _, r := range d.references(s.scope, ldaps) {
-			send(tagSearchReference, appendString(nil, tagOctetString, r))
+			send(constructed(tagSearchReference, octets(tagOctetString, r)))
 		}
 	}
 	return result{}
@@ -170,10 +172,10 @@ func (d *directory) rootDSE() *entry {
 	return e
 }
 
-// appendEntry appends a SearchResultEntry with the attributes that were asked for.
-func appendEntry(b []byte, e *entry, s searchRequest) []byte {
+// packet makes a SearchResultEntry with the attributes that were asked for.
+func (e *entry) packet(s searchRequest) *ber.Packet {
 	all := len(s.attributes) == 0 || slices.Contains(s.attributes, "*")
-	var list []byte
+	list := element(tagSequence)
 	for i := range e.attributes {
 		a := &e.attributes[i]
 		if named := slices.Contains(s.attributes, a.folded); !named && (!all || a.asked) {
@@ -183,16 +185,13 @@ func appendEntry(b []byte, e *entry, s searchRequest) []byte {
 		if len(values) == 0 {
 			continue
 		}
-		var set []byte
+		set := element(tagSet)
 		if !s.typesOnly {
 			for _, v := range values {
-				set = appendString(set, tagOctetString, v)
+				set.AppendChild(octets(tagOctetString, v))
 			}
 		}
-		one := appendString(nil, tagOctetString, a.name)
-		one = appendTLV(one, tagSet, set)
-		list = appendTLV(list, tagSequence, one)
+		list.AppendChild(constructed(tagSequence, octets(tagOctetString, a.name), set))
 	}
-	b = appendString(b, tagOctetString, e.dn)
-	return appendTLV(b, tagSequence, list)
+	return constructed(tagSearchEntry, octets(tagOctetString, e.dn), list)
 }

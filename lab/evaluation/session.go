@@ -9,6 +9,8 @@ import (
 	"net"
 	"time"
 
+	ber "github.com/go-asn1-ber/asn1-ber"
+
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -76,6 +78,7 @@ func (s *session) serve(ctx context.Context) error {
 		}
 		wait = s.server.idle
 		m, err := decode(s.buffer)
+		clear(s.buffer) // it may hold a password
 		if err != nil {
 			s.disconnect()
 			return err
@@ -109,29 +112,33 @@ func (s *session) handshake(ctx context.Context) error {
 // answer serves one request; leave is true after an unbind.
 func (s *session) answer(ctx context.Context, m message) (leave bool, err error) {
 	s.out = s.out[:0]
-	if m.critical && m.op.tag != opUnbind && m.op.tag != opAbandon {
-		// RFC 4511 §4.1.11: not performed at all.
-		return false, s.finish(m.id, responseTag(m.op.tag), result{code: codeUnavailableCritical, text: "critical control is not known"})
+	op := tagOf(m.op)
+	if op == opBind {
+		defer wipe(m.whole)
 	}
-	switch m.op.tag {
+	if m.critical && op != opUnbind && op != opAbandon {
+		// RFC 4511 §4.1.11: not performed at all.
+		return false, s.finish(m.id, responseTag(op), result{code: codeUnavailableCritical, text: "critical control is not known"})
+	}
+	switch op {
 	case opUnbind:
 		return true, nil
 	case opAbandon:
 		return false, nil
 	case opBind:
-		request, ok := parseBind(m.op.content)
+		request, ok := parseBind(m.op)
 		if !ok {
 			return false, s.malformed()
 		}
 		return false, s.bind(ctx, m.id, request)
 	case opSearch:
-		request, ok := parseSearch(m.op.content)
+		request, ok := parseSearch(m.op)
 		if !ok {
 			return false, s.malformed()
 		}
 		return false, s.search(m.id, request)
 	case opExtended:
-		oid, ok := parseExtended(m.op.content)
+		oid, ok := parseExtended(m.op)
 		if !ok {
 			return false, s.malformed()
 		}
@@ -141,7 +148,7 @@ func (s *session) answer(ctx context.Context, m message) (leave bool, err error)
 		if s.bound == nil {
 			r = result{code: codeOperations, text: textUnauthenticated}
 		}
-		return false, s.finish(m.id, responseTag(m.op.tag), r)
+		return false, s.finish(m.id, responseTag(op), r)
 	}
 	return false, s.malformed()
 }
@@ -208,8 +215,8 @@ func (s *session) search(id int64, request searchRequest) error {
 	if s.bound == nil && (request.base != "" || request.scope != scopeBase) {
 		r = result{code: codeOperations, text: textUnauthenticated}
 	} else {
-		r = s.server.directory.search(request, s.direct, func(tag byte, op []byte) {
-			s.out = appendMessage(s.out, id, tag, op)
+		r = s.server.directory.search(request, s.direct, func(op *ber.Packet) {
+			s.out = appendMessage(s.out, id, op)
 		})
 	}
 	return s.finish(id, tagSearchDone, r)
@@ -244,7 +251,7 @@ func (s *session) disconnect() {
 
 // finish appends the end of an answer and writes all of it.
 func (s *session) finish(id int64, tag byte, r result) error {
-	s.out = appendResult(s.out, id, tag, r)
+	s.out = appendMessage(s.out, id, r.packet(tag))
 	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTime)); err != nil {
 		return err
 	}
