@@ -59,12 +59,12 @@ func TestCertificateFilesRefuse(t *testing.T) {
 		setting string
 		remedy  string
 	}{
-		{"key readable by others", func(t *testing.T, p pair) { must[struct{}](t)(struct{}{}, os.Chmod(p.key, 0o640)) }, "tls.key_file", "Run: chmod 600 "},
-		{"no key", func(t *testing.T, p pair) { must[struct{}](t)(struct{}{}, os.Remove(p.key)) }, "tls.key_file", "Give a file that this user"},
-		{"no certificate", func(t *testing.T, p pair) { must[struct{}](t)(struct{}{}, os.Remove(p.certificate)) }, "tls.certificate_file", "Give a file that this user"},
+		{"key readable by others", func(t *testing.T, p pair) { noError(t, os.Chmod(p.key, 0o640)) }, "tls.key_file", "Run: chmod 600 "},
+		{"no key", func(t *testing.T, p pair) { noError(t, os.Remove(p.key)) }, "tls.key_file", "Give a file that this user"},
+		{"no certificate", func(t *testing.T, p pair) { noError(t, os.Remove(p.certificate)) }, "tls.certificate_file", "Give a file that this user"},
 		{"mismatch", func(t *testing.T, p pair) {
 			other := good(t)
-			must[struct{}](t)(struct{}{}, os.Rename(other.key, p.key))
+			noError(t, os.Rename(other.key, p.key))
 		}, "tls.certificate_file", "the key that belongs to it"},
 		{"not PEM", func(t *testing.T, p pair) { p.put(t, p.certificate, []byte("hello"), now) }, "tls.certificate_file", "both as PEM"},
 		{"expired", func(t *testing.T, p pair) { p.write(t, 2, now.Add(-2*time.Hour), now.Add(-time.Hour), now) }, "tls.certificate_file", "Renew it"},
@@ -78,6 +78,7 @@ func TestCertificateFilesRefuse(t *testing.T) {
 
 			cfg := trial(t)
 			cfg.TLS = TLSConfig{CertificateFile: p.certificate, KeyFile: p.key}
+			cfg.PublicURL, cfg.Signin.Listen = "https://login.example.com", "127.0.0.1:"+freePort(t)
 			_, err = New(t.Context(), cfg, nil)
 			wantError(t, err, c.setting, c.remedy)
 		})

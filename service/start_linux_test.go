@@ -15,7 +15,7 @@ func TestUnwritableData(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(outer) })
-	must[struct{}](t)(struct{}{}, os.Chmod(outer, 0o555))
+	noError(t, os.Chmod(outer, 0o555))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -41,7 +41,7 @@ func TestUnwritableData(t *testing.T) {
 	<-done
 	// A folder that is there and cannot be written: the key file is the first that is missed.
 	locked := filepath.Join(t.TempDir(), "locked")
-	must[struct{}](t)(struct{}{}, os.Mkdir(locked, 0o500))
+	noError(t, os.Mkdir(locked, 0o500))
 	if os.Getuid() != 0 { // root writes everywhere
 		cfg := Defaults()
 		cfg.TLS.LocalCA, cfg.Data = true, locked

@@ -36,24 +36,26 @@ func TestStartRefuses(t *testing.T) {
 			[]string{"database.url", "does not exist: create it"}},
 		{"wide data folder", func(t *testing.T, c *Config) {
 			c.Data = t.TempDir()
-			must[struct{}](t)(struct{}{}, os.Chmod(c.Data, 0o755))
+			noError(t, os.Chmod(c.Data, 0o755))
 		}, []string{"data:", "mode 0755", "Run: chmod 700"}},
 		{"data folder is a file", func(t *testing.T, c *Config) {
 			c.Data = filepath.Join(t.TempDir(), "file")
-			must[struct{}](t)(struct{}{}, os.WriteFile(c.Data, nil, 0o600))
+			noError(t, os.WriteFile(c.Data, nil, 0o600))
 		}, []string{"data:", "name another"}},
 		{"wide key file", func(t *testing.T, c *Config) {
-			must[struct{}](t)(struct{}{}, os.MkdirAll(c.Data, 0o700))
-			must[struct{}](t)(struct{}{}, os.WriteFile(filepath.Join(c.Data, "at-rest.key"), make([]byte, 32), 0o644))
-			must[struct{}](t)(struct{}{}, os.Chmod(filepath.Join(c.Data, "at-rest.key"), 0o644))
+			noError(t, os.MkdirAll(c.Data, 0o700))
+			noError(t, os.WriteFile(filepath.Join(c.Data, "at-rest.key"), make([]byte, 32), 0o644))
+			noError(t, os.Chmod(filepath.Join(c.Data, "at-rest.key"), 0o644))
 		}, []string{"data:", "at-rest.key", "chmod 600"}},
 		{"odd local host", func(_ *testing.T, c *Config) { c.TLS.LocalHosts = []string{"not a host"} }, []string{"tls.local_hosts", "not a host"}},
 		{"odd trust domain", func(_ *testing.T, c *Config) { c.Agents.TrustDomain = "Corp Example" }, []string{"agents.trust_domain", "lower-case"}},
-		{"no CA of the queue", func(_ *testing.T, c *Config) { c.Queue = QueueConfig{URL: "tls://127.0.0.1:4222", CAFile: "/does/not/exist"} },
+		{"no CA of the queue", func(_ *testing.T, c *Config) {
+			c.Queue = QueueConfig{URL: "tls://127.0.0.1:4222", CAFile: "/does/not/exist"}
+		},
 			[]string{"queue.ca_file", "/does/not/exist"}},
 		{"empty CA of the queue", func(t *testing.T, c *Config) {
 			c.Queue = QueueConfig{URL: "tls://127.0.0.1:4222", CAFile: filepath.Join(t.TempDir(), "ca.pem")}
-			must[struct{}](t)(struct{}{}, os.WriteFile(c.Queue.CAFile, []byte("hello"), 0o600))
+			noError(t, os.WriteFile(c.Queue.CAFile, []byte("hello"), 0o600))
 		}, []string{"queue.ca_file", "holds no certificate"}},
 		{"findings", func(_ *testing.T, c *Config) { c.Drain, c.Log.Level = -1, "loud" }, []string{"drain:", "log.level:"}},
 	} {

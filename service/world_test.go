@@ -170,6 +170,14 @@ func must[T any](t *testing.T) func(T, error) T {
 	}
 }
 
+// noError ends the test on an error.
+func noError(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // wantError wants an error that holds all the words.
 func wantError(t *testing.T, err error, words ...string) {
 	t.Helper()
