@@ -1,0 +1,123 @@
+// The envelope as testdata/README.md describes it, over @hpke/core with its X-Wing KEM and Node's AES-GCM: nothing here comes from
+// Go. It is a program for interop_test.go: one JSON command a line on standard input, one JSON answer a line on standard output.
+//
+//   {"do":"open", private_key, tenant, directory, agent, request, sealed, now_ms}     → {id, name, password, want_attributes, go_token}
+//   {"do":"seal", public_key, tenant, …, expires_ms, name, password, want_attributes} → {id, sealed, go_token}
+//   {"do":"open answer", id, sealed}                                                  → {answer}
+//   {"do":"seal answer", id, answer}                                                  → {sealed}
+//
+// Byte strings are hexadecimal, answers are text. A refusal is {"error": word}, with the words of testdata/README.md.
+import { createCipheriv, createDecipheriv, createHash, randomBytes } from "node:crypto";
+import { createInterface } from "node:readline";
+import { Aes256Gcm, CipherSuite, HkdfSha256 } from "@hpke/core";
+import { XWing } from "@hpke/hybridkem-x-wing";
+
+const suite = new CipherSuite({ kem: new XWing(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
+const headerSize = 31, encSize = 1120, step = 512, longest = 1024, maxAnswer = 131072, maxLife = 120_000n;
+
+class Refusal extends Error {}
+const refuse = (word) => { throw new Refusal(word); };
+
+const bytes = (hex) => Buffer.from(hex, "hex");
+const hex = (b) => Buffer.from(b).toString("hex");
+const ascii = (s) => Buffer.from(s, "ascii");
+const len16 = (b) => { const n = Buffer.alloc(2); n.writeUInt16BE(b.length); return Buffer.concat([n, b]); };
+const padded = (b, fill) => Buffer.concat([b, Buffer.alloc((step - (b.length % step)) % step, fill)]);
+
+const bound = (label, header, c) =>
+  Buffer.concat([ascii(label), header, ...[c.tenant, c.directory, c.agent, c.request].map(ascii)].map(len16));
+
+const keyID = (publicKey) => createHash("sha256").update(Buffer.from([0, 1])).update(publicKey).digest().subarray(0, 16);
+
+// What both ends keep of a context.
+const sessions = [];
+async function session(context, header, c) {
+  const goToken = await context.export(ascii("sallyport envelope 1 go"), 32);
+  const answerKey = await context.export(ascii("sallyport envelope 1 answer"), 32);
+  const id = sessions.push({ key: Buffer.from(answerKey), aad: bound("sallyport envelope 1 answer", header, c) }) - 1;
+  return { id, go_token: hex(goToken) };
+}
+
+function decode(plain) {
+  if (plain.length % step !== 0 || plain[0] > 1) refuse("format");
+  let at = 1;
+  const cut = () => {
+    if (at + 2 > plain.length) refuse("format");
+    const size = plain.readUInt16BE(at);
+    if (size > longest || at + 2 + size > plain.length) refuse("format");
+    at += 2 + size;
+    return plain.subarray(at - size, at);
+  };
+  const name = cut(), password = cut(), padding = plain.subarray(at);
+  if (padding.length >= step || padding.some((b) => b !== 0)) refuse("format");
+  return { name: hex(name), password: hex(password), want_attributes: plain[0] === 1 };
+}
+
+async function open(c) {
+  const sealed = bytes(c.sealed), header = sealed.subarray(0, headerSize);
+  if (sealed.length < headerSize || hex(header.subarray(0, 5)) !== hex(ascii("SPEV")) + "01") refuse("format");
+  if (header.readUInt16BE(5) !== 1) refuse("suite");
+  if (sealed.length < headerSize + encSize + step + 16) refuse("format");
+  const recipient = await suite.kem.importKey("raw", new Uint8Array(bytes(c.private_key)), false);
+  const publicKey = (await suite.kem.generateKeyPairDerand(new Uint8Array(bytes(c.private_key)))).publicKey;
+  const raw = Buffer.from(await suite.kem.serializePublicKey(publicKey));
+  if (!keyID(raw).equals(header.subarray(7, 23))) refuse("key id");
+  const left = header.readBigInt64BE(23) - BigInt(c.now_ms);
+  if (left <= 0n || left > maxLife) refuse("stale");
+  let context, plain;
+  try {
+    const enc = new Uint8Array(sealed.subarray(headerSize, headerSize + encSize)).buffer;
+    context = await suite.createRecipientContext({ recipientKey: recipient, enc, info: bound("sallyport envelope 1 info", header, c) });
+    plain = await context.open(sealed.subarray(headerSize + encSize), bound("sallyport envelope 1 check", header, c));
+  } catch {
+    refuse("unreadable");
+  }
+  return { public_key: hex(raw), ...decode(Buffer.from(plain)), ...(await session(context, header, c)) };
+}
+
+async function seal(c) {
+  const raw = bytes(c.public_key), expires = Buffer.alloc(8);
+  expires.writeBigInt64BE(BigInt(c.expires_ms));
+  const header = Buffer.concat([ascii("SPEV"), Buffer.from([1, 0, 1]), keyID(raw), expires]);
+  const recipient = await suite.kem.deserializePublicKey(new Uint8Array(raw).buffer);
+  const context = await suite.createSenderContext({ recipientPublicKey: recipient, info: bound("sallyport envelope 1 info", header, c) });
+  const flags = Buffer.from([c.want_attributes ? 1 : 0]);
+  const plain = padded(Buffer.concat([flags, len16(bytes(c.name)), len16(bytes(c.password))]), 0);
+  const ciphertext = await context.seal(plain, bound("sallyport envelope 1 check", header, c));
+  const sealed = Buffer.concat([header, Buffer.from(context.enc), Buffer.from(ciphertext)]);
+  return { sealed: hex(sealed), ...(await session(context, header, c)) };
+}
+
+function openAnswer(c) {
+  const sealed = bytes(c.sealed), { key, aad } = sessions[c.id];
+  if (sealed.length < 28 || sealed.length > maxAnswer) refuse("answer");
+  const d = createDecipheriv("aes-256-gcm", key, sealed.subarray(0, 12));
+  d.setAAD(aad);
+  d.setAuthTag(sealed.subarray(-16));
+  try {
+    return { answer: Buffer.concat([d.update(sealed.subarray(12, -16)), d.final()]).toString("utf8") };
+  } catch {
+    refuse("answer");
+  }
+}
+
+function sealAnswer(c) {
+  const { key, aad } = sessions[c.id], nonce = randomBytes(12);
+  const e = createCipheriv("aes-256-gcm", key, nonce);
+  e.setAAD(aad);
+  const text = padded(Buffer.from(c.answer, "utf8"), " ");
+  return { sealed: hex(Buffer.concat([nonce, e.update(text), e.final(), e.getAuthTag()])) };
+}
+
+const commands = { open, seal, "open answer": openAnswer, "seal answer": sealAnswer };
+for await (const line of createInterface({ input: process.stdin })) {
+  const c = JSON.parse(line);
+  let answer;
+  try {
+    answer = await commands[c.do](c);
+  } catch (e) {
+    if (!(e instanceof Refusal)) throw e;
+    answer = { error: e.message };
+  }
+  process.stdout.write(JSON.stringify(answer) + "\n");
+}

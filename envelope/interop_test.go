@@ -1,0 +1,254 @@
+package envelope_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/envelope"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+// other is interop/envelope.mjs at work: the envelope over another HPKE implementation (@hpke/core with @hpke/hybridkem-x-wing, and
+// Node's own AES), which shares no line with Go's.
+type other struct {
+	t   *testing.T
+	in  io.Writer
+	out *bufio.Reader
+}
+
+// said is a command to it or its answer; only the members that the command knows are set.
+type said struct {
+	Do             string   `json:"do,omitempty"`
+	ID             int      `json:"id"`
+	PrivateKey     hexBytes `json:"private_key,omitempty"`
+	PublicKey      hexBytes `json:"public_key,omitempty"`
+	Tenant         string   `json:"tenant,omitempty"`
+	Directory      string   `json:"directory,omitempty"`
+	Agent          string   `json:"agent,omitempty"`
+	Request        string   `json:"request,omitempty"`
+	ExpiresMS      int64    `json:"expires_ms,omitempty"`
+	NowMS          int64    `json:"now_ms,omitempty"`
+	Name           hexBytes `json:"name"`
+	Password       hexBytes `json:"password"`
+	WantAttributes bool     `json:"want_attributes"`
+	Sealed         hexBytes `json:"sealed,omitempty"`
+	GoToken        hexBytes `json:"go_token,omitempty"`
+	Answer         string   `json:"answer,omitempty"`
+	Error          string   `json:"error,omitempty"`
+}
+
+// newOther installs and starts it. Nothing is written into the checkout.
+func newOther(t *testing.T) *other {
+	t.Helper()
+	missing := func(why string) {
+		t.Helper()
+		if os.Getenv("SALLYPORT_CI") != "" {
+			t.Fatal(why)
+		}
+		t.Skip(why)
+	}
+	node, err := exec.LookPath("node")
+	if err != nil {
+		missing("node is not installed: the envelope is not checked against a second implementation")
+	}
+	npm, err := exec.LookPath("npm")
+	if err != nil {
+		missing("npm is not installed: the envelope is not checked against a second implementation")
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"envelope.mjs", "package.json", "package-lock.json", ".npmrc"} {
+		b, err := os.ReadFile(filepath.Join("interop", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	install := exec.CommandContext(ctx, npm, "ci", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund")
+	install.Dir = dir
+	if said, err := install.CombinedOutput(); err != nil {
+		missing("the packages of envelope/interop could not be installed: " + err.Error() + "\n" + string(said))
+	}
+	program := exec.Command(node, "envelope.mjs") // it ends with its input
+	program.Dir = dir
+	stderr := &bytes.Buffer{}
+	program.Stderr = stderr
+	in, err := program.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := program.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := program.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		if err := program.Wait(); err != nil || stderr.Len() > 0 {
+			t.Errorf("%v: %s", err, stderr)
+		}
+	})
+	return &other{t: t, in: in, out: bufio.NewReader(out)}
+}
+
+func (o *other) do(c said) said {
+	o.t.Helper()
+	line, err := json.Marshal(c)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	if _, err := o.in.Write(append(line, '\n')); err != nil {
+		o.t.Fatal(err)
+	}
+	if line, err = o.out.ReadBytes('\n'); err != nil {
+		o.t.Fatalf("%s: %v", c.Do, err)
+	}
+	var answer said
+	if err := json.Unmarshal(line, &answer); err != nil {
+		o.t.Fatal(err)
+	}
+	return answer
+}
+
+// must is do where nothing may be refused.
+func (o *other) must(c said) said {
+	o.t.Helper()
+	answer := o.do(c)
+	if answer.Error != "" {
+		o.t.Fatalf("%s: refused: %s", c.Do, answer.Error)
+	}
+	return answer
+}
+
+// TestSecondImplementation holds package and format page to one another through an implementation that was written from the page
+// and runs on other people's HPKE: it reads the stored vectors, and lives through whole checks as either side.
+func TestSecondImplementation(t *testing.T) {
+	o := newOther(t)
+	text, err := os.ReadFile(vectorFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var vectors []vector
+	if err := json.Unmarshal(text, &vectors); err != nil {
+		t.Fatal(err)
+	}
+	refusals := 0
+	for _, v := range vectors {
+		to := said{Do: "open", PrivateKey: v.PrivateKey, Tenant: v.Tenant, Directory: v.Directory, Agent: v.Agent, Request: v.Request,
+			Sealed: v.Sealed, NowMS: v.ExpiresMS - 1000}
+		opened := o.must(to)
+		if !bytes.Equal(opened.Name, v.Name) || !bytes.Equal(opened.Password, v.Password) || opened.WantAttributes != v.WantAttributes {
+			t.Errorf("%s: the content differs", v.Comment)
+		}
+		if !bytes.Equal(opened.PublicKey, v.PublicKey) || !bytes.Equal(opened.GoToken, v.GoToken) {
+			t.Errorf("%s: public key or go token differ", v.Comment)
+		}
+		if a := o.must(said{Do: "open answer", ID: opened.ID, Sealed: v.SealedAnswer}); a.Answer != v.Answer {
+			t.Errorf("%s: the answer is %q", v.Comment, a.Answer)
+		}
+		for _, r := range v.Refused {
+			refusals++
+			again := to
+			again.Tenant, again.Sealed, again.NowMS = r.Tenant, r.Sealed, r.NowMS
+			if got := o.do(again); got.Error != r.Error {
+				t.Errorf("%s: %q, want %q", r.Comment, got.Error, r.Error)
+			}
+		}
+	}
+	if refusals < 10 {
+		t.Errorf("%d refusals in the vectors", refusals)
+	}
+	for _, c := range []struct{ name, password string }{
+		{"sam@corp.example", "correct horse battery"},
+		{"", ""},
+		{"J\u00fcrgen\xff", "\x00\x01\xfe\xff"},
+		{strings.Repeat("n", envelope.MaxName), strings.Repeat("p", envelope.MaxPassword)},
+	} {
+		k := key(t)
+		o.seals(t, k, c.name, c.password)
+		o.opens(t, k, c.name, c.password)
+	}
+}
+
+// seals has the other side seal, and this package be the agent.
+func (o *other) seals(t *testing.T, k envelope.PrivateKey, name, password string) {
+	t.Helper()
+	b := binding()
+	theirs := o.must(said{Do: "seal", PublicKey: k.Public().Bytes(), Tenant: b.Tenant, Directory: b.Directory, Agent: b.Agent, Request: b.Request,
+		ExpiresMS: b.Expires.UnixMilli(), Name: hexBytes(name), Password: hexBytes(password), WantAttributes: true})
+	c, r, err := envelope.Open(k, b, theirs.Sealed, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Name != name || string(c.Password.Reveal()) != password || !c.WantAttributes {
+		t.Error("the content differs")
+	}
+	if !bytes.Equal(r.GoToken(), theirs.GoToken) {
+		t.Error("the go tokens differ")
+	}
+	answer, err := r.SealAnswer(accepted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read wire.Answer
+	if err := json.Unmarshal([]byte(o.must(said{Do: "open answer", ID: theirs.ID, Sealed: answer}).Answer), &read); err != nil {
+		t.Fatal(err)
+	}
+	if read.Verdict == nil || read.Verdict.Reason != wire.Accepted || read.DC != accepted.DC {
+		t.Errorf("the answer reads %+v", read)
+	}
+	answer[len(answer)/2] ^= 1
+	if got := o.do(said{Do: "open answer", ID: theirs.ID, Sealed: answer}); got.Error != "answer" {
+		t.Errorf("a changed answer: %q", got.Error)
+	}
+	b.Request += "x"
+	if _, _, err := envelope.Open(k, b, theirs.Sealed, now); err == nil {
+		t.Error("opened for another request")
+	}
+}
+
+// opens has this package seal, and the other side be the agent.
+func (o *other) opens(t *testing.T, k envelope.PrivateKey, name, password string) {
+	t.Helper()
+	raw, err := k.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if binary.BigEndian.Uint16(raw) != uint16(envelope.SuiteMLKEM768X25519) {
+		t.Fatalf("suite %s", hex.EncodeToString(raw[:2]))
+	}
+	b := binding()
+	sealed, s := seal(t, k, b, check(name, password))
+	theirs := o.must(said{Do: "open", PrivateKey: raw[2:], Tenant: b.Tenant, Directory: b.Directory, Agent: b.Agent, Request: b.Request, Sealed: sealed,
+		NowMS: now.UnixMilli()})
+	if string(theirs.Name) != name || string(theirs.Password) != password {
+		t.Error("the content differs")
+	}
+	if !bytes.Equal(theirs.GoToken, s.GoToken()) {
+		t.Error("the go tokens differ")
+	}
+	answer := o.must(said{Do: "seal answer", ID: theirs.ID, Answer: `{"verdict":{"reason":"` + string(wire.BadPassword) + `","win32":1326}}`})
+	a, err := s.OpenAnswer(answer.Sealed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Verdict == nil || a.Verdict.Reason != wire.BadPassword || a.Verdict.Win32 != 1326 {
+		t.Errorf("the answer reads %+v", a)
+	}
+}
