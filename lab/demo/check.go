@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sallyport-auth/sallyport/lab/people"
+	"github.com/sallyport-auth/sallyport/lab/visitor"
 	"github.com/sallyport-auth/sallyport/service/admin"
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -132,28 +133,28 @@ func (w *World) playOne(ctx context.Context, p play, transport http.RoundTripper
 			return p.account + "\t\t\t\t\t\t", err.Error()
 		}
 	}
-	v := newVisitor(w.Issuer(), w.kept.ClientID, w.kept.ClientSecret, w.SampleURL()+"/callback", transport)
-	saw, err := v.signIn(ctx, p.name, p.password)
+	v := visitor.New(w.app(), transport)
+	saw, err := v.SignIn(ctx, p.name, p.password)
 	if err != nil {
 		return p.account + "\t\t\t\t\t\t", err.Error()
 	}
-	record, err := w.record(ctx, saw.trace, p.name)
+	record, err := w.record(ctx, saw.Trace, p.name)
 	if err != nil {
-		return p.account + "\t" + saw.sentence + "\t\t\t\t\t", err.Error()
+		return p.account + "\t" + saw.Sentence + "\t\t\t\t\t", err.Error()
 	}
-	page := "signed in as " + saw.signedIn
-	if saw.signedIn == "" {
-		page = shorten(saw.sentence, 44)
+	page := "signed in as " + saw.SignedIn
+	if saw.SignedIn == "" {
+		page = shorten(saw.Sentence, 44)
 	}
-	row = strings.Join([]string{p.account, page, number(saw.code), strings.TrimSpace(number(int(record.Code)) + " " + record.Reason),
+	row = strings.Join([]string{p.account, page, number(saw.Code), strings.TrimSpace(number(int(record.Code)) + " " + record.Reason),
 		agents[record.Agent], stops(record.Stops)}, "\t") + "\t"
 	switch {
-	case p.want.shown == 0 && !strings.EqualFold(saw.signedIn, p.upn):
-		complaint = fmt.Sprintf("the page says %q (%d), but %s must be signed in", saw.sentence, saw.code, p.upn)
-	case p.want.shown != 0 && saw.signedIn != "":
-		complaint = fmt.Sprintf("%s was signed in, but must not be", saw.signedIn)
-	case wire.Code(saw.code) != p.want.shown:
-		complaint = fmt.Sprintf("the page shows %d, not %d", saw.code, p.want.shown)
+	case p.want.shown == 0 && !strings.EqualFold(saw.SignedIn, p.upn):
+		complaint = fmt.Sprintf("the page says %q (%d), but %s must be signed in", saw.Sentence, saw.Code, p.upn)
+	case p.want.shown != 0 && saw.SignedIn != "":
+		complaint = fmt.Sprintf("%s was signed in, but must not be", saw.SignedIn)
+	case wire.Code(saw.Code) != p.want.shown:
+		complaint = fmt.Sprintf("the page shows %d, not %d", saw.Code, p.want.shown)
 	case record.Code != p.want.logged:
 		complaint = fmt.Sprintf("the log says %d, not %d", record.Code, p.want.logged)
 	case p.reason != "" && record.Reason != string(p.reason):
@@ -162,7 +163,7 @@ func (w *World) playOne(ctx context.Context, p play, transport http.RoundTripper
 		complaint = fmt.Sprintf("an agent (%s) was involved, but none must be", record.Agent)
 	case !p.nobody && record.Agent == "":
 		complaint = "the log names no agent"
-	case saw.signedIn == "" && saw.trace == "":
+	case saw.SignedIn == "" && saw.Trace == "":
 		complaint = "the page shows no trace id"
 	}
 	return row, complaint
@@ -245,10 +246,10 @@ func (w *World) Explain() {
 	}
 	fmt.Fprintf(table, "  %s\t%s\tsigns in even when every agent is down (break-glass)\n", breakGlass, w.kept.BreakGlassPassword)
 	_ = table.Flush() // a terminal that has gone away reads nothing
-	fmt.Fprintf(o, "\nTo try:\n  kill an agent      kill -9 %d     the next sign-in does not notice\n", w.agents[0].cmd.Process.Pid)
+	fmt.Fprintf(o, "\nTo try:\n  kill an agent      kill -9 %d     the next sign-in does not notice\n", w.agents[0].PID())
 	pids := make([]string, len(w.agents))
 	for i, p := range w.agents {
-		pids[i] = fmt.Sprint(p.cmd.Process.Pid)
+		pids[i] = fmt.Sprint(p.PID())
 	}
 	fmt.Fprintf(o, "  stop them all      kill %s     80001 at once; break-glass still signs in\n", strings.Join(pids, " "))
 	fmt.Fprintf(o, "  the sign-in log    go run ./cmd/sallyport signin list --tenant %s --server https://%s --token-file %s/service/admin-token --ca-file %s\n",

@@ -18,6 +18,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sallyport-auth/sallyport/lab/process"
+	"github.com/sallyport-auth/sallyport/lab/visitor"
 	"github.com/sallyport-auth/sallyport/service"
 	"github.com/sallyport-auth/sallyport/service/admin"
 )
@@ -67,8 +69,8 @@ type World struct {
 	served    chan error
 	stopServe context.CancelFunc
 	api       *admin.Client
-	agents    []*process
-	sample    *process
+	agents    []*process.Process
+	sample    *process.Process
 	closers   []func()
 
 	agentProgram, sampleProgram string
@@ -76,6 +78,11 @@ type World struct {
 
 // Issuer is the tenant's issuer.
 func (w *World) Issuer() string { return "https://" + localName(w.kept.Signin) + "/t/" + tenantName }
+
+// app is how visitors know the sample application.
+func (w *World) app() visitor.App {
+	return visitor.App{Issuer: w.Issuer(), ClientID: w.kept.ClientID, ClientSecret: w.kept.ClientSecret, Redirect: w.SampleURL() + "/callback"}
+}
 
 // SampleURL is where the sample application is.
 func (w *World) SampleURL() string { return "http://" + w.kept.Sample }
@@ -111,9 +118,11 @@ func Start(ctx context.Context, o Options) (_ *World, err error) {
 	if err := os.MkdirAll(filepath.Join(w.data, "bin"), 0o700); err != nil {
 		return nil, err
 	}
-	if w.agentProgram, w.sampleProgram, err = findPrograms(ctx, filepath.Join(w.data, "bin"), w.say); err != nil {
+	programs, err := process.Find(ctx, filepath.Join(w.data, "bin"), w.say, "sallyport-agent", "sallyport-sample-app")
+	if err != nil {
 		return nil, err
 	}
+	w.agentProgram, w.sampleProgram = programs[0], programs[1]
 	if w.directory, err = openDirectory(ctx, o, w.data, w.say); err != nil {
 		return nil, err
 	}
@@ -147,14 +156,14 @@ func (w *World) openData() error {
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		w.fresh = true
-		p := ports{progress: w.say}
+		p := process.Ports{Progress: w.say}
 		for _, want := range []struct {
 			what string
 			port int
 			to   *string
 		}{{"the sign-in page", 8443, &w.kept.Signin}, {"the agents' gateway", 8444, &w.kept.Gateway}, {"the admin API", 8445, &w.kept.Admin},
 			{"health and metrics", 8446, &w.kept.Monitor}, {"the sample application", 8080, &w.kept.Sample}} {
-			if *want.to, err = p.take(want.what, want.port); err != nil {
+			if *want.to, err = p.Take(want.what, want.port); err != nil {
 				return err
 			}
 		}
@@ -171,7 +180,7 @@ func (w *World) openData() error {
 	}
 	for _, address := range []string{w.kept.Signin, w.kept.Gateway, w.kept.Admin, w.kept.Monitor, w.kept.Sample} {
 		_, port, _ := net.SplitHostPort(address)
-		if n, err := strconv.Atoi(port); err != nil || !free(n) {
+		if n, err := strconv.Atoi(port); err != nil || !process.Free(n) {
 			return fmt.Errorf("port %s, which the demonstration in %s uses, is taken. Is it running already? Stop that, or use another folder", port, w.data)
 		}
 	}
@@ -275,7 +284,7 @@ func (w *World) agentState(i int) string { return filepath.Join(w.data, fmt.Spri
 // startAgents registers the agents that have no identity yet, each with a token of its own, and runs all of them.
 func (w *World) startAgents(ctx context.Context) error {
 	w.say("starting %d agents, each a process of its own", agentCount)
-	w.agents = make([]*process, agentCount)
+	w.agents = make([]*process.Process, agentCount)
 	for i := range agentCount {
 		if err := w.registerAgent(ctx, i); err != nil {
 			return fmt.Errorf("agent %d: %w", i+1, err)
@@ -301,7 +310,7 @@ func (w *World) registerAgent(ctx context.Context, i int) error {
 		return err
 	}
 	defer os.Remove(file)
-	return runToEnd(ctx, w.agentProgram, "register", "--service", "https://"+localName(w.kept.Signin), "--token-file", file,
+	return process.RunToEnd(ctx, w.agentProgram, "register", "--service", "https://"+localName(w.kept.Signin), "--token-file", file,
 		"--ca-file", w.CAFile(), "--state", w.agentState(i), "--name", fmt.Sprintf("agent-%d", i+1))
 }
 
@@ -315,7 +324,7 @@ func (w *World) startAgent(i int) error {
 		args = append(args, "--dc-ca-file", w.directory.caFile)
 	}
 	var err error
-	w.agents[i], err = start(fmt.Sprintf("agent-%d", i+1), w.agentState(i)+".log", nil, w.agentProgram, args...)
+	w.agents[i], err = process.Start(fmt.Sprintf("agent-%d", i+1), w.agentState(i)+".log", nil, w.agentProgram, args...)
 	return err
 }
 
@@ -338,8 +347,8 @@ func (w *World) awaitAgents(ctx context.Context, n int) error {
 			return nil
 		}
 		for _, p := range w.agents {
-			if p != nil && !p.alive() && n == agentCount {
-				return p.failure()
+			if p != nil && !p.Alive() && n == agentCount {
+				return p.Failure()
 			}
 		}
 		if err := pause(ctx, 50*time.Millisecond); err != nil {
@@ -366,7 +375,7 @@ func (w *World) startSample(ctx context.Context) error {
 	ready := make(chan struct{})
 	var once sync.Once
 	var err error
-	w.sample, err = start("the sample application", filepath.Join(w.data, "sample-app.log"), func(line string) {
+	w.sample, err = process.Start("the sample application", filepath.Join(w.data, "sample-app.log"), func(line string) {
 		if strings.HasPrefix(line, "sample app ready on ") {
 			once.Do(func() { close(ready) })
 		}
@@ -378,17 +387,17 @@ func (w *World) startSample(ctx context.Context) error {
 	select {
 	case <-ready:
 		return nil
-	case <-w.sample.done:
-		return w.sample.failure()
+	case <-w.sample.Done():
+		return w.sample.Failure()
 	case <-time.After(startTimeout):
-		return fmt.Errorf("the sample application does not start:\n%s", tail(w.sample.log.Name(), 12))
+		return fmt.Errorf("the sample application does not start:\n%s", process.Tail(w.sample.LogFile(), 12))
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
 // KillAgent ends an agent (counted from 0) as a crash would.
-func (w *World) KillAgent(i int) { w.agents[i].kill() }
+func (w *World) KillAgent(i int) { w.agents[i].Kill() }
 
 // StartAgent runs an agent that was killed or stopped, with the identity it has.
 func (w *World) StartAgent(i int) error { return w.startAgent(i) }
@@ -397,7 +406,7 @@ func (w *World) StartAgent(i int) error { return w.startAgent(i) }
 func (w *World) StopAgents() {
 	var all sync.WaitGroup
 	for _, p := range w.agents {
-		all.Go(func() { p.stop(stopGrace) })
+		all.Go(func() { p.Stop(stopGrace) })
 	}
 	all.Wait()
 }
@@ -412,13 +421,13 @@ func (w *World) Wait(ctx context.Context) error {
 		return nil
 	case err := <-w.served:
 		w.served <- err // for Close
-		return fmt.Errorf("the service ended by itself (%v):\n%s", err, tail(filepath.Join(w.data, "service.log"), 12))
+		return fmt.Errorf("the service ended by itself (%v):\n%s", err, process.Tail(filepath.Join(w.data, "service.log"), 12))
 	}
 }
 
 // Close ends everything that runs, in the order in which nothing complains, and removes a temporary folder.
 func (w *World) Close() {
-	w.sample.stop(stopGrace)
+	w.sample.Stop(stopGrace)
 	w.StopAgents()
 	if w.stopServe != nil {
 		w.stopServe()

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/sallyport-auth/sallyport/lab/people"
+	"github.com/sallyport-auth/sallyport/lab/process"
+	"github.com/sallyport-auth/sallyport/lab/visitor"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -74,9 +76,9 @@ func TestDataIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := w.directory.people[0]
-		saw, err := newVisitor(w.Issuer(), w.kept.ClientID, w.kept.ClientSecret, w.SampleURL()+"/callback", transport).
-			signIn(t.Context(), p.UPN, string(p.Password.Reveal()))
-		if err != nil || saw.signedIn != p.UPN {
+		saw, err := visitor.New(w.app(), transport).
+			SignIn(t.Context(), p.UPN, string(p.Password.Reveal()))
+		if err != nil || saw.SignedIn != p.UPN {
 			t.Fatalf("%s: %+v, %v", p.UPN, saw, err)
 		}
 		if agents, err = w.agentNames(t.Context()); err != nil {
@@ -103,11 +105,11 @@ func TestNothingIsLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, children := w.data, append([]*process{w.sample}, w.agents...)
+	dir, children := w.data, append([]*process.Process{w.sample}, w.agents...)
 	w.Close()
 	for _, p := range children {
-		if p.alive() {
-			t.Errorf("%s lives on", p.name)
+		if p.Alive() {
+			t.Errorf("%s lives on", p.Name())
 		}
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sallyport-auth/sallyport/lab/people"
 	"github.com/sallyport-auth/sallyport/lab/samba"
+	"github.com/sallyport-auth/sallyport/lab/visitor"
 )
 
 // judge runs independent programs against a domain controller.
@@ -148,15 +149,15 @@ func TestSambaAgrees(t *testing.T) {
 			if got := j.kinit(upn, c.password); got != c.kerberos {
 				t.Fatalf("kinit says %q; the table expects %q", got, c.kerberos)
 			}
-			saw, err := newVisitor(w.Issuer(), w.kept.ClientID, w.kept.ClientSecret, w.SampleURL()+"/callback", transport).signIn(t.Context(), upn, c.password)
+			saw, err := visitor.New(w.app(), transport).SignIn(t.Context(), upn, c.password)
 			if err != nil {
 				t.Fatal(err)
 			}
-			record, err := w.record(t.Context(), saw.trace, upn)
+			record, err := w.record(t.Context(), saw.Trace, upn)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if saw.code != c.shown || (saw.signedIn != "") != (c.data == "") {
+			if saw.Code != c.shown || (saw.SignedIn != "") != (c.data == "") {
 				t.Errorf("the page ends with %+v, not with %d", saw, c.shown)
 			}
 			if int(record.Code) != c.logged {
@@ -199,8 +200,8 @@ func TestOwnDirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 		alice := "alice@" + dc.UPNSuffix
-		saw, err := newVisitor(w.Issuer(), w.kept.ClientID, w.kept.ClientSecret, w.SampleURL()+"/callback", transport).signIn(t.Context(), alice, people.RightPassword)
-		if err != nil || saw.signedIn != alice {
+		saw, err := visitor.New(w.app(), transport).SignIn(t.Context(), alice, people.RightPassword)
+		if err != nil || saw.SignedIn != alice {
 			t.Errorf("%s: %+v, %v", address, saw, err)
 		}
 		if _, failed, err := w.Check(t.Context()); err != nil || failed != 0 {

@@ -1,4 +1,4 @@
-package demo
+package process
 
 import (
 	"os"
@@ -19,3 +19,9 @@ func pinThread() (release func()) {
 }
 
 func askToEnd(p *os.Process) { _ = p.Signal(syscall.SIGTERM) }
+
+// Pause makes the child stand still, as on a machine that has frozen: its connections stay open and nothing is answered.
+func (p *Process) Pause() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume lets a paused child go on.
+func (p *Process) Resume() error { return p.cmd.Process.Signal(syscall.SIGCONT) }

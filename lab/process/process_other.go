@@ -1,8 +1,9 @@
 //go:build !linux
 
-package demo
+package process
 
 import (
+	"errors"
 	"os"
 	"syscall"
 )
@@ -19,3 +20,9 @@ func askToEnd(p *os.Process) {
 		_ = p.Kill()
 	}
 }
+
+// Pause makes the child stand still; only Linux can.
+func (p *Process) Pause() error { return errors.ErrUnsupported }
+
+// Resume lets a paused child go on.
+func (p *Process) Resume() error { return errors.ErrUnsupported }

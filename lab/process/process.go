@@ -1,4 +1,4 @@
-package demo
+package process
 
 import (
 	"bufio"
@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// process is a child whose output goes to a log file and which never outlives its parent (where the system can promise that).
-type process struct {
+// Process is a child whose output goes to a log file and which never outlives its parent (where the system can promise that).
+type Process struct {
 	name string
 	cmd  *exec.Cmd
 	log  *os.File
@@ -22,13 +22,13 @@ type process struct {
 	err  error
 }
 
-// start runs a program. Each line of its standard output is also handed to line (nil: none).
-func start(name, logFile string, line func(string), program string, args ...string) (*process, error) {
+// Start runs a program. Each line of its standard output is also handed to line (nil: none).
+func Start(name, logFile string, line func(string), program string, args ...string) (*Process, error) {
 	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	p := &process{name: name, log: log, done: make(chan struct{}), cmd: exec.Command(program, args...)}
+	p := &Process{name: name, log: log, done: make(chan struct{}), cmd: exec.Command(program, args...)}
 	p.cmd.Stderr = log
 	p.cmd.SysProcAttr = childAttributes()
 	out, err := p.cmd.StdoutPipe()
@@ -75,8 +75,8 @@ func readLines(from io.Reader, log io.Writer, line func(string)) {
 	_, _ = io.Copy(log, from) // whatever a line too long left behind
 }
 
-// alive reports whether the child runs.
-func (p *process) alive() bool {
+// Alive reports whether the child runs.
+func (p *Process) Alive() bool {
 	select {
 	case <-p.done:
 		return false
@@ -85,34 +85,46 @@ func (p *process) alive() bool {
 	}
 }
 
-// stop asks the child to end, waits, and kills it when it does not.
-func (p *process) stop(grace time.Duration) {
-	if p == nil || !p.alive() {
+// Stop, which a nil Process ignores, asks the child to end, waits, and kills it when it does not.
+func (p *Process) Stop(grace time.Duration) {
+	if p == nil || !p.Alive() {
 		return
 	}
 	askToEnd(p.cmd.Process)
 	select {
 	case <-p.done:
 	case <-time.After(grace):
-		p.kill()
+		p.Kill()
 	}
 }
 
-// kill ends the child at once, as a crash would.
-func (p *process) kill() {
+// Done is closed when the child has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Name is what the child was called when it was started.
+func (p *Process) Name() string { return p.name }
+
+// PID is the child's number.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// LogFile is where its output goes.
+func (p *Process) LogFile() string { return p.log.Name() }
+
+// Kill ends the child at once, as a crash would.
+func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill() // it may have ended by itself meanwhile
 	<-p.done
 }
 
-// failure explains why a child ended, with the last lines of its log.
-func (p *process) failure() error {
+// Failure explains why a child ended, with the last lines of its log.
+func (p *Process) Failure() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return fmt.Errorf("%s ended by itself (%v):\n%s", p.name, p.err, tail(p.log.Name(), 12))
+	return fmt.Errorf("%s ended by itself (%v):\n%s", p.name, p.err, Tail(p.log.Name(), 12))
 }
 
-// runToEnd runs a program that ends by itself and returns its output in the error when it fails.
-func runToEnd(ctx context.Context, program string, args ...string) error {
+// RunToEnd runs a program that ends by itself and returns its output in the error when it fails.
+func RunToEnd(ctx context.Context, program string, args ...string) error {
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.SysProcAttr = childAttributes()
 	release := pinThread()
@@ -124,8 +136,8 @@ func runToEnd(ctx context.Context, program string, args ...string) error {
 	return nil
 }
 
-// tail returns the last lines of a file.
-func tail(file string, n int) string {
+// Tail returns the last lines of a file.
+func Tail(file string, n int) string {
 	raw, err := os.ReadFile(file)
 	if err != nil {
 		return err.Error()

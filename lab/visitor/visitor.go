@@ -1,4 +1,4 @@
-package demo
+package visitor
 
 import (
 	"context"
@@ -24,13 +24,19 @@ const (
 	maxPage = 1 << 20
 	// maxSteps bounds the redirects and pages of one sign-in.
 	maxSteps = 20
+	// timeout bounds one request: a password check may take 15 s.
+	timeout = 30 * time.Second
 )
 
-// visitor signs in as a person with a browser without script would: it follows redirects, fills the forms that it finds and
-// keeps cookies. It knows the issuer's discovery address, an application's registration, and nothing else of the service.
-type visitor struct {
-	issuer, clientID, clientSecret, redirect string
-	http                                     *http.Client
+// App is the application for which a visitor signs in: its registration, and the issuer whose discovery address it knows.
+type App struct {
+	Issuer, ClientID, ClientSecret, Redirect string
+}
+
+// Visitor is one browser. It is used by one goroutine at a time.
+type Visitor struct {
+	app  App
+	http *http.Client
 }
 
 // discovery is what the visitor reads of OpenID Connect Discovery §3.
@@ -41,14 +47,17 @@ type discovery struct {
 	UserInfo      string `json:"userinfo_endpoint"`
 }
 
-// outcome is what a person saw at the end of one sign-in.
-type outcome struct {
-	// signedIn is the upn of the ID token, empty when no token came.
-	signedIn string
-	// status, code, sentence and trace are of the page that stopped the sign-in.
-	status          int
-	code            int
-	sentence, trace string
+// Outcome is what a person saw at the end of one sign-in.
+type Outcome struct {
+	// SignedIn is the upn of the ID token, empty when no token came.
+	SignedIn string
+	// Status, Code, Sentence and Trace are of the page that stopped the sign-in.
+	Status          int
+	Code            int
+	Sentence, Trace string
+	// Posted says that the password has left the browser, which is told beside an error, too: whoever then tries again types it
+	// a second time.
+	Posted bool
 }
 
 var (
@@ -88,16 +97,15 @@ func sentenceOf(page string) string {
 	return strings.Join(strings.Fields(html.UnescapeString(tagPattern.ReplaceAllString(m[1], ""))), " ")
 }
 
-// newVisitor returns a visitor with an empty cookie jar.
-func newVisitor(issuer, clientID, clientSecret, redirect string, transport http.RoundTripper) *visitor {
+// New returns a visitor with an empty cookie jar, whose requests transport carries.
+func New(app App, transport http.RoundTripper) *Visitor {
 	jar, _ := cookiejar.New(nil) // never fails with nil options
-	return &visitor{issuer: issuer, clientID: clientID, clientSecret: clientSecret, redirect: redirect, http: &http.Client{
-		Jar: jar, Transport: transport, Timeout: 30 * time.Second,
+	return &Visitor{app: app, http: &http.Client{Jar: jar, Transport: transport, Timeout: timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
 // get fetches JSON.
-func (v *visitor) get(ctx context.Context, address string, out any) error {
+func (v *Visitor) get(ctx context.Context, address string, out any) error {
 	resp, body, err := v.do(ctx, http.MethodGet, address, nil, "")
 	if err != nil {
 		return err
@@ -109,7 +117,7 @@ func (v *visitor) get(ctx context.Context, address string, out any) error {
 }
 
 // do sends one request and reads the answer.
-func (v *visitor) do(ctx context.Context, method, address string, form url.Values, origin string) (*http.Response, []byte, error) {
+func (v *Visitor) do(ctx context.Context, method, address string, form url.Values, origin string) (*http.Response, []byte, error) {
 	var body io.Reader
 	if form != nil {
 		body = strings.NewReader(form.Encode())
@@ -134,30 +142,32 @@ func (v *visitor) do(ctx context.Context, method, address string, form url.Value
 	return resp, page, err
 }
 
-// signIn plays one person: name, password, and what comes of it.
-func (v *visitor) signIn(ctx context.Context, name, password string) (outcome, error) {
+// SignIn plays one person: name, password, and what comes of it. An error means that the way broke off, without a page.
+func (v *Visitor) SignIn(ctx context.Context, name, password string) (saw Outcome, err error) {
+	posted := false
+	defer func() { saw.Posted = posted }()
 	var d discovery
-	if err := v.get(ctx, v.issuer+"/.well-known/openid-configuration", &d); err != nil {
-		return outcome{}, err
+	if err := v.get(ctx, v.app.Issuer+"/.well-known/openid-configuration", &d); err != nil {
+		return Outcome{}, err
 	}
 	verifier, state, nonce := rand.Text()+rand.Text(), rand.Text(), rand.Text()
 	challenge := sha256.Sum256([]byte(verifier))
-	at := d.Authorization + "?" + url.Values{"response_type": {"code"}, "client_id": {v.clientID}, "redirect_uri": {v.redirect},
+	at := d.Authorization + "?" + url.Values{"response_type": {"code"}, "client_id": {v.app.ClientID}, "redirect_uri": {v.app.Redirect},
 		"scope": {"openid profile email groups"}, "state": {state}, "nonce": {nonce}, "code_challenge_method": {"S256"},
 		"code_challenge": {base64.RawURLEncoding.EncodeToString(challenge[:])}}.Encode()
-	method, form, origin, typed := http.MethodGet, url.Values(nil), "", false
+	method, form, origin := http.MethodGet, url.Values(nil), ""
 	for range maxSteps {
-		if strings.HasPrefix(at, v.redirect+"?") {
+		if strings.HasPrefix(at, v.app.Redirect+"?") {
 			return v.redeem(ctx, d, at, state, nonce, verifier)
 		}
 		resp, body, err := v.do(ctx, method, at, form, origin)
 		if err != nil {
-			return outcome{}, err
+			return Outcome{}, err
 		}
 		if location := resp.Header.Get("Location"); location != "" {
 			next, err := resp.Request.URL.Parse(location)
 			if err != nil {
-				return outcome{}, err
+				return Outcome{}, err
 			}
 			at, method, form, origin = next.String(), http.MethodGet, nil, ""
 			continue
@@ -167,18 +177,18 @@ func (v *visitor) signIn(ctx context.Context, name, password string) (outcome, e
 			continue
 		}
 		page := string(body)
-		if textOf(page, "error") != "" || textOf(page, "error-code") != "" || typed && resp.StatusCode >= 400 {
+		if textOf(page, "error") != "" || textOf(page, "error-code") != "" || posted && resp.StatusCode >= 400 {
 			code, _ := strconv.Atoi(digits.FindString(textOf(page, "error-code"))) // 0 when the page shows none
-			return outcome{status: resp.StatusCode, code: code, sentence: sentenceOf(page), trace: lastWord(textOf(page, "trace"))}, nil
+			return Outcome{Status: resp.StatusCode, Code: code, Sentence: sentenceOf(page), Trace: lastWord(textOf(page, "trace"))}, nil
 		}
 		next, values, err := v.fill(resp.Request.URL, page, name, password)
 		if err != nil {
-			return outcome{}, fmt.Errorf("%s (%s): %w", at, resp.Status, err)
+			return Outcome{}, fmt.Errorf("%s (%s): %w", at, resp.Status, err)
 		}
-		typed = typed || values.Get("password") != ""
+		posted = posted || values.Get("password") != ""
 		at, method, form, origin = next, http.MethodPost, values, resp.Request.URL.Scheme+"://"+resp.Request.URL.Host
 	}
-	return outcome{}, errors.New("the sign-in goes round in circles")
+	return Outcome{}, errors.New("the sign-in goes round in circles")
 }
 
 // refreshTo returns where the Refresh header of an answer leads: a page that sends the browser on.
@@ -195,7 +205,7 @@ func refreshTo(resp *http.Response) (string, bool) {
 }
 
 // fill completes the first form of a page: hidden fields as they are, the name and the password where they are asked for.
-func (v *visitor) fill(base *url.URL, page, name, password string) (address string, values url.Values, err error) {
+func (v *Visitor) fill(base *url.URL, page, name, password string) (address string, values url.Values, err error) {
 	m := formPattern.FindStringSubmatch(page)
 	if m == nil {
 		return "", nil, errors.New("the page has neither a form nor an error")
@@ -222,42 +232,42 @@ func (v *visitor) fill(base *url.URL, page, name, password string) (address stri
 
 // redeem exchanges the code and reads the ID token's name. The token came over TLS straight from the issuer, which OIDC Core
 // §3.1.3.7 accepts in place of checking its signature; the sample application checks the signature too.
-func (v *visitor) redeem(ctx context.Context, d discovery, at, state, nonce, verifier string) (outcome, error) {
+func (v *Visitor) redeem(ctx context.Context, d discovery, at, state, nonce, verifier string) (Outcome, error) {
 	u, err := url.Parse(at)
 	if err != nil {
-		return outcome{}, err
+		return Outcome{}, err
 	}
 	q := u.Query()
 	switch {
 	case q.Get("state") != state:
-		return outcome{}, errors.New("the state did not come back")
+		return Outcome{}, errors.New("the state did not come back")
 	case q.Get("iss") != d.Issuer:
-		return outcome{}, fmt.Errorf("iss is %q, not %q (RFC 9207)", q.Get("iss"), d.Issuer)
+		return Outcome{}, fmt.Errorf("iss is %q, not %q (RFC 9207)", q.Get("iss"), d.Issuer)
 	case q.Get("error") != "":
 		code, _ := strconv.Atoi(digits.FindString(q.Get("error_description"))) // 0 when there is none
-		return outcome{code: code, sentence: q.Get("error") + ": " + q.Get("error_description")}, nil
+		return Outcome{Code: code, Sentence: q.Get("error") + ": " + q.Get("error_description")}, nil
 	}
 	resp, body, err := v.do(ctx, http.MethodPost, d.Token, url.Values{"grant_type": {"authorization_code"}, "code": {q.Get("code")},
-		"redirect_uri": {v.redirect}, "client_id": {v.clientID}, "client_secret": {v.clientSecret}, "code_verifier": {verifier}}, "")
+		"redirect_uri": {v.app.Redirect}, "client_id": {v.app.ClientID}, "client_secret": {v.app.ClientSecret}, "code_verifier": {verifier}}, "")
 	if err != nil {
-		return outcome{}, err
+		return Outcome{}, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return outcome{}, fmt.Errorf("the token endpoint answers %s: %s", resp.Status, body)
+		return Outcome{}, fmt.Errorf("the token endpoint answers %s: %s", resp.Status, body)
 	}
 	var tokens struct {
 		IDToken string `json:"id_token"`
 	}
 	if err := json.Unmarshal(body, &tokens); err != nil {
-		return outcome{}, err
+		return Outcome{}, err
 	}
 	parts := strings.Split(tokens.IDToken, ".")
 	if len(parts) != 3 {
-		return outcome{}, errors.New("the ID token is no JWS")
+		return Outcome{}, errors.New("the ID token is no JWS")
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil {
-		return outcome{}, err
+		return Outcome{}, err
 	}
 	var claims struct {
 		Issuer string `json:"iss"`
@@ -265,12 +275,12 @@ func (v *visitor) redeem(ctx context.Context, d discovery, at, state, nonce, ver
 		UPN    string `json:"upn"`
 	}
 	if err := json.Unmarshal(raw, &claims); err != nil {
-		return outcome{}, err
+		return Outcome{}, err
 	}
 	if claims.Issuer != d.Issuer || claims.Nonce != nonce || claims.UPN == "" {
-		return outcome{}, fmt.Errorf("the ID token does not fit: %s", raw)
+		return Outcome{}, fmt.Errorf("the ID token does not fit: %s", raw)
 	}
-	return outcome{status: http.StatusOK, signedIn: claims.UPN}, nil
+	return Outcome{Status: http.StatusOK, SignedIn: claims.UPN}, nil
 }
 
 // lastWord returns the last word of a text such as "Trace 4bf9…".
