@@ -35,6 +35,7 @@ type Answerer struct {
 	limits    *limiter
 	log       *slog.Logger
 	counts    tallies
+	started   time.Time
 }
 
 // tallies count checks by their outcome since the start.
@@ -54,7 +55,8 @@ func NewAnswerer(id *identity.Identity, v directory.Validator, l Limits, log *sl
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Answerer{id: id, validator: v, seen: newMemory(maxRemembered), limits: newLimiter(l, maxNames), log: log}
+	return &Answerer{id: id, validator: v, seen: newMemory(maxRemembered), limits: newLimiter(l, maxNames), log: log,
+		started: time.Now()}
 }
 
 // Tally returns how checks ended so far.
@@ -125,6 +127,9 @@ func (w *work) open(c *linkpb.Check, now time.Time) *refusal {
 	if !usable(check.Password) {
 		return &refusal{wire.PasswordUnusable, "the password is empty or holds a NUL character"}
 	}
+	if madeBefore(w.a.started, receiver.Expires()) {
+		return &refusal{wire.EnvelopeStale, "sealed before this agent started: repeated, or this host's clock is ahead of the service's"}
+	}
 	switch w.a.seen.see(b.Request, receiver.Expires(), now) {
 	case replayed:
 		return &refusal{wire.EnvelopeReplayed, "this request was worked on before"}
@@ -142,16 +147,28 @@ func (w *work) open(c *linkpb.Check, now time.Time) *refusal {
 	return nil
 }
 
+// madeBefore reports whether an envelope was sealed before started, which an agent that has just started must refuse: its memory
+// of requests is younger than the envelope, and a gateway that has kept an envelope with its go token could otherwise have the
+// directory asked once more by each restart. Services seal for envelope.Life, so the expiry, which is bound, tells when.
+func madeBefore(started, expires time.Time) bool {
+	return expires.UnixMilli() < started.Add(envelope.Life).UnixMilli()
+}
+
 // refusalOf names why an envelope did not open. One that was sealed to this key and does not open, although TLS has kept it
 // from damage all the way, was bound to something else: that is why it counts as foreign.
 func refusalOf(err error) *refusal {
 	switch {
-	case errors.Is(err, envelope.ErrStale):
-		return &refusal{wire.EnvelopeStale, "expired, or its expiry lies too far ahead: compare the clocks"}
+	case errors.Is(err, envelope.ErrExpired):
+		return &refusal{wire.EnvelopeStale, "expired: delayed, or this host's clock is ahead"}
+	case errors.Is(err, envelope.ErrAhead):
+		return &refusal{wire.EnvelopeStale, "its expiry lies too far ahead: not of our service's making, or this host's clock is behind"}
 	case errors.Is(err, envelope.ErrUnreadable):
 		return &refusal{wire.EnvelopeForeign, "bound to another tenant, directory, agent or request, or changed on the way"}
 	case errors.Is(err, envelope.ErrKeyID):
 		return &refusal{wire.EnvelopeUnreadable, "sealed to a key that this agent does not have"}
+	}
+	if errors.Is(err, envelope.ErrSuite) {
+		return &refusal{wire.EnvelopeUnreadable, "sealed with a suite that this agent does not know"}
 	}
 	return &refusal{wire.EnvelopeUnreadable, "not an envelope of a form this agent knows"}
 }

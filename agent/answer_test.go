@@ -52,6 +52,36 @@ func TestRightAndWrong(t *testing.T) {
 	}
 }
 
+// An agent takes nothing that was sealed before it started: it cannot know whether that was worked on already.
+func TestRestart(t *testing.T) {
+	b := newBench(t, slog.LevelInfo, Limits{})
+	s := b.seal(b.binding("r1"), "anna@corp.example", rightPassword, false)
+	b.answer(s, b.answerer.Check(t.Context(), s.Check, s.goes))
+	before := b.binding("r2")
+	before.Expires = before.Expires.Add(-10 * time.Second) // as sealed ten seconds ago, and still within its time
+	old := b.seal(before, "anna@corp.example", rightPassword, false)
+	reply := b.answerer.Check(t.Context(), old.Check, b.noFence)
+	if reply.Refused != wire.EnvelopeStale || !strings.Contains(reply.Detail, "before this agent started") {
+		t.Errorf("an envelope older than the agent: %v %q", reply.Refused, reply.Detail)
+	}
+	if b.corp.bindsSoFar() != 1 {
+		t.Errorf("%d binds", b.corp.bindsSoFar())
+	}
+	started := time.UnixMilli(1_790_000_000_000)
+	for _, c := range []struct {
+		sealed time.Time
+		want   bool
+	}{
+		{started.Add(-time.Millisecond), true},
+		{started, false},
+		{started.Add(time.Hour), false},
+	} {
+		if got := madeBefore(started.Add(300*time.Microsecond), c.sealed.Add(envelope.Life)); got != c.want {
+			t.Errorf("sealed %v after the start: before it: %v", c.sealed.Sub(started), got)
+		}
+	}
+}
+
 // Each refusal has its own number, sends no fence, and leaves the directory alone.
 func TestRefusals(t *testing.T) {
 	flip := func(b []byte, i int) []byte {

@@ -169,7 +169,7 @@ type sealed struct {
 }
 
 func (b *bench) binding(request string) envelope.Binding {
-	return envelope.Binding{Tenant: tenantID, Directory: directoryID, Agent: agentID, Request: request, Expires: time.Now().Add(15 * time.Second)}
+	return envelope.Binding{Tenant: tenantID, Directory: directoryID, Agent: agentID, Request: request, Expires: time.Now().Add(envelope.Life)}
 }
 
 func (b *bench) seal(binding envelope.Binding, name, password string, attributes bool) sealed {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
 	"github.com/sallyport-auth/sallyport/agent/link"
+	"github.com/sallyport-auth/sallyport/envelope"
 	"github.com/sallyport-auth/sallyport/wire"
 	"github.com/sallyport-auth/sallyport/wire/linkpb"
 )
@@ -39,6 +40,9 @@ func (w *work) report(ctx context.Context, c *linkpb.Check, reply link.Reply) {
 		facts = append(facts, slog.String("outcome", "refused"))
 		facts = append(facts, codeFacts(reply.Refused)...)
 		facts = append(facts, slog.String("detail", reply.Detail))
+		if key, err := envelope.KeyIDOf(c.GetEnvelope()); err == nil && w.receiver == nil {
+			facts = append(facts, slog.String("envelope_key", key)) // tells a wrong agent from an old key
+		}
 	case w.result.Trouble != nil:
 		level = slog.LevelWarn
 		a.counts.trouble.Add(1)

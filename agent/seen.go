@@ -20,7 +20,7 @@ const (
 // worked on twice. It never forgets one that is still alive to make room: when it is full, new work is refused, because a
 // forgotten id is a replay that succeeds. Safe for concurrent use.
 //
-// It does not survive a restart; what holds then is the fence: an envelope that is replayed gets no go from its sealer.
+// It does not survive a restart; what holds then is madeBefore: an agent takes no envelope that is older than its memory.
 type memory struct {
 	limit int
 

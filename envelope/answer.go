@@ -63,6 +63,9 @@ func (s *Sender) OpenAnswer(sealed []byte) (wire.Answer, error) {
 	}
 	plaintext, err := s.answer.Open(nil, nil, sealed, s.aad)
 	if err != nil {
+		if (len(sealed)-s.answer.Overhead())%padStep != 0 {
+			return wire.Answer{}, fmt.Errorf("%w: not authentic, and of a length that no agent makes: %d bytes", ErrAnswer, len(sealed))
+		}
 		return wire.Answer{}, fmt.Errorf("%w: not authentic", ErrAnswer)
 	}
 	return decodeAnswer(plaintext)

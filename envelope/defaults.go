@@ -4,9 +4,12 @@ import "time"
 
 // Sizes and times. They are part of the format: a change of one is a new format version.
 const (
-	// MaxLife is how far ahead of the opener's clock an expiry may lie. A check lives 15 seconds; the rest is for clocks that
+	// MaxLife is how far ahead of the opener's clock an expiry may lie. A check lives for Life; the rest is for clocks that
 	// differ. It bounds how long an agent has to remember requests that it has seen.
 	MaxLife = 2 * time.Minute
+	// Life is how long services seal for: an expiry lies so far after the sealing, which tells an agent when that was. A
+	// delivery lasts seconds; a minute is half of MaxLife, so that an agent's clock may be wrong by a minute in either direction.
+	Life = time.Minute
 	// MaxName and MaxPassword are the longest name and password in bytes. Active Directory knows passwords of up to 256
 	// characters, of at most four bytes each in UTF-8; a user principal name may have 1024 bytes.
 	MaxName, MaxPassword = 1024, 1024

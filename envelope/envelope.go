@@ -17,7 +17,9 @@ var (
 	ErrSuite      = errors.New("envelope: unknown suite")
 	ErrKey        = errors.New("envelope: unusable key")
 	ErrKeyID      = errors.New("envelope: sealed to another key")
-	ErrStale      = errors.New("envelope: expired, or its expiry lies too far ahead")
+	ErrStale      = errors.New("envelope: not within its time")
+	ErrExpired    = fmt.Errorf("%w: expired", ErrStale)
+	ErrAhead      = fmt.Errorf("%w: its expiry lies too far ahead", ErrStale)
 	ErrUnreadable = errors.New("envelope: cannot be opened: damaged, or bound to something else")
 	ErrBinding    = errors.New("envelope: incomplete binding")
 	ErrTooLong    = errors.New("envelope: name or password too long")
@@ -114,8 +116,8 @@ func Seal(to PublicKey, b Binding, c Check) (sealed []byte, s *Sender, err error
 const encSize = 1088 + 32
 
 // Open opens an envelope as the agent that b names. b.Expires is not used: the expiry in the header is bound like all the
-// rest. It fails with [ErrFormat], [ErrSuite], [ErrKeyID] (not sealed to k), [ErrStale] (now is not before the expiry, or the
-// expiry lies more than [MaxLife] ahead), [ErrBinding] or [ErrUnreadable]. The check's password is the caller's, to be wiped.
+// rest. It fails with [ErrFormat], [ErrSuite], [ErrKeyID] (not sealed to k), [ErrStale] (as [ErrExpired]: now is not before the
+// expiry, or [ErrAhead]: that lies more than [MaxLife] ahead), [ErrBinding] or [ErrUnreadable]. The check's password is the caller's, to be wiped.
 func Open(k PrivateKey, b Binding, sealed []byte, now time.Time) (Check, *Receiver, error) {
 	if err := b.check(); err != nil {
 		return Check{}, nil, err
@@ -135,8 +137,11 @@ func Open(k PrivateKey, b Binding, sealed []byte, now time.Time) (Check, *Receiv
 	if k.key == nil || h.suite != k.public.suite || h.keyID != k.public.id {
 		return Check{}, nil, ErrKeyID
 	}
-	if left := h.expires - now.UnixMilli(); left <= 0 || left > MaxLife.Milliseconds() {
-		return Check{}, nil, ErrStale
+	switch at := now.UnixMilli(); {
+	case h.expires <= at:
+		return Check{}, nil, ErrExpired
+	case h.expires-at > MaxLife.Milliseconds():
+		return Check{}, nil, ErrAhead
 	}
 	ctx, err := hpke.NewRecipient(body[:encSize], k.key, kdf, aead, bind(labelInfo, h, b))
 	if err != nil {

@@ -199,9 +199,9 @@ func TestOpenRefuses(t *testing.T) {
 		{"empty", k, b, nil, now, envelope.ErrFormat},
 		{"header alone", k, b, sealed[:31], now, envelope.ErrFormat},
 		{"huge", k, b, append(bytes.Clone(sealed), make([]byte, 1<<20)...), now, envelope.ErrFormat},
-		{"at its expiry", k, b, sealed, b.Expires, envelope.ErrStale},
-		{"after its expiry", k, b, sealed, b.Expires.Add(time.Hour), envelope.ErrStale},
-		{"too far ahead", k, b, sealed, b.Expires.Add(-envelope.MaxLife - time.Millisecond), envelope.ErrStale},
+		{"at its expiry", k, b, sealed, b.Expires, envelope.ErrExpired},
+		{"after its expiry", k, b, sealed, b.Expires.Add(time.Hour), envelope.ErrExpired},
+		{"too far ahead", k, b, sealed, b.Expires.Add(-envelope.MaxLife - time.Millisecond), envelope.ErrAhead},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, r, err := envelope.Open(c.key, c.b, c.sealed, c.now)

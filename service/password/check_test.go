@@ -487,7 +487,7 @@ sallyport_password_checks_total{code="90034",outcome="refused"} 2
 `), "sallyport_password_checks_total"); err != nil {
 		t.Error(err)
 	}
-	if n, err := testutil.GatherAndCount(reg, "sallyport_password_check_seconds"); err != nil || n != 4 {
+	if n, err := testutil.GatherAndCount(reg, "sallyport_password_check_duration_seconds"); err != nil || n != 4 {
 		t.Errorf("%d histograms, %v", n, err)
 	}
 }

@@ -17,10 +17,6 @@ const (
 	// settleWithin bounds the writing of the result, which is done even if the caller has gone away.
 	settleWithin = 5 * time.Second
 
-	// envelopeLife is how long an agent accepts an envelope, by its own clock. A delivery lasts seconds; a minute is half of
-	// envelope.MaxLife, so that an agent's clock may be wrong by a minute in either direction.
-	envelopeLife = time.Minute
-
 	// attributesLife is how old a user's attributes may be before the directory is asked again.
 	attributesLife = 24 * time.Hour
 )

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport-auth/sallyport/wire"
 )
 
 // metrics count checks. The zero value counts nothing.
@@ -18,16 +20,34 @@ func newMetrics(r prometheus.Registerer) metrics {
 	if r == nil {
 		return metrics{}
 	}
-	return metrics{
+	m := metrics{
 		checks: register(r, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sallyport_password_checks_total",
 			Help: "Password checks by outcome (right, wrong, refused, trouble) and number of the catalogue (0: right).",
 		}, []string{"outcome", "code"})),
 		seconds: register(r, prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name:    "sallyport_password_check_seconds",
+			Name:    "sallyport_password_check_duration_seconds",
 			Help:    "How long password checks took, by outcome.",
 			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 15},
 		}, []string{"outcome"})),
+	}
+	m.begin()
+	return m
+}
+
+// begin shows what an alert may wait for as 0 from the start: the increase of a counter that appears with its first event, such
+// as the first forged answer, is not seen.
+func (m metrics) begin() {
+	m.checks.WithLabelValues("right", "0")
+	m.checks.WithLabelValues("wrong", wire.InvalidPassword.String())
+	m.checks.WithLabelValues("refused", wire.AccountLockedOut.String())
+	for _, e := range wire.Catalogue() {
+		if e.Code == wire.Internal || troubleCode(e.Code, 0) == e.Code {
+			m.checks.WithLabelValues("trouble", e.Code.String())
+		}
+	}
+	for _, outcome := range []string{"right", "wrong", "refused", "trouble"} {
+		m.seconds.WithLabelValues(outcome)
 	}
 }
 

@@ -103,7 +103,7 @@ func (k *check) tryOne(ctx context.Context, request string, offer queue.Offer, w
 	}
 	k.ans.AgentName = agent.Name
 	sealed, sender, err := envelope.Seal(agent.Key, envelope.Binding{Tenant: k.tenantID, Directory: k.domain.DirectoryID, Agent: agent.ID, Request: request,
-		Expires: now.Add(envelopeLife)}, envelope.Check{Name: k.name, Password: k.attempt.Password, WantAttributes: want})
+		Expires: now.Add(envelope.Life)}, envelope.Check{Name: k.name, Password: k.attempt.Password, WantAttributes: want})
 	if err != nil {
 		return release(wire.AgentRefused, "sealing: "+err.Error())
 	}
