@@ -34,6 +34,10 @@ func TestOpenIDClient(t *testing.T) {
 			missing(t, "%s is not installed (Debian packages nodejs, npm)", program)
 		}
 	}
+	// What openid-client is written for; Debian 12's own Node.js is older.
+	if err := exec.CommandContext(t.Context(), "node", "-e", `process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)`).Run(); err != nil {
+		missing(t, "openid-client needs Node.js 20 or later: %v", err)
+	}
 	dir := t.TempDir()
 	for _, name := range []string{"package.json", "package-lock.json", ".npmrc", "party.mjs"} {
 		raw, err := os.ReadFile(filepath.Join("node", name))
@@ -81,6 +85,15 @@ func judge(t *testing.T, l library) {
 			(&trial{t: t, w: &w, l: l, app: a, p: p, b: w.browser()}).play()
 		})
 	}
+	t.Run("another CA", func(t *testing.T) {
+		w := *w
+		w.t, w.caFile = t, foreignCA(t)
+		out := l.run(t, &w).try("open", map[string]string{"issuer": w.issuer, "id": "x", "secret": "x", "auth": "client_secret_basic",
+			"algorithm": "ES256", "redirect": redirect, "postLogout": postLogout, "scope": scope})
+		if !strings.Contains(strings.ToLower(out.Refused), "certificate") {
+			t.Errorf("the provider's certificate is not refused for its CA: %+v", out)
+		}
+	})
 }
 
 // trial is one library with one registration and one browser.

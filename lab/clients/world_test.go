@@ -8,8 +8,8 @@
 //	     │  └─ callback ─▶ client┘ discovery, token, keys, userinfo
 //	     └──── address ───┘
 //
-//	apache_test.go   mod_auth_openidc in a real Apache: cjose, OpenSSL
-//	clients_test.go  openid-client on Node.js: WebCrypto; Authlib on Python: its own JOSE
+//	apache_linux_test.go  mod_auth_openidc in a real Apache: cjose, OpenSSL
+//	clients_test.go       openid-client on Node.js: WebCrypto; Authlib on Python: its own JOSE
 //
 // The package has tests only. A test whose program is missing is skipped with a sentence, and fails under SALLYPORT_CI.
 package clients
@@ -217,6 +217,16 @@ func readRoots(t *testing.T, file string) *x509.CertPool {
 		t.Fatalf("%s holds no certificate", file)
 	}
 	return roots
+}
+
+// foreignCA is the file of a CA that has issued nothing here.
+func foreignCA(t *testing.T) string {
+	t.Helper()
+	_, file, err := evaluation.SelfSigned(t.TempDir(), "localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // registration is an application as its developer is told of it.
