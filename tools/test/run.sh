@@ -23,11 +23,14 @@ step() { # step NAME COMMAND…
 }
 
 missing() {
-    for program in /usr/sbin/samba /usr/bin/ldapwhoami /usr/bin/ldbmodify /usr/bin/kinit /usr/bin/chromium; do
-        [ -x "$program" ] || printf '%s ' "$program"
+    for program in /usr/sbin/samba /usr/bin/ldapwhoami /usr/bin/ldbmodify /usr/bin/kinit /usr/bin/chromium /usr/sbin/apache2 \
+        /usr/lib/apache2/modules/mod_auth_openidc.so; do
+        [ -e "$program" ] || printf '%s ' "$program"
     done
     [ -n "$(ls /usr/lib/postgresql/*/bin/initdb 2> /dev/null)" ] || printf 'postgresql '
     /usr/bin/python3 -c 'import samba' 2> /dev/null || printf 'python3-samba '
+    /usr/bin/python3 -c 'import authlib, requests' 2> /dev/null || printf 'python3-authlib '
+    command -v node > /dev/null && command -v npm > /dev/null || printf 'node '
 }
 
 install() {
@@ -35,7 +38,7 @@ install() {
     if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
         echo "missing: $(missing)"
         echo "not installed: needs root and apt-get. Debian packages: samba samba-dsdb-modules samba-ad-provision ldap-utils" \
-            "ldb-tools krb5-user postgresql chromium"
+            "ldb-tools krb5-user postgresql chromium apache2 libapache2-mod-auth-openidc python3-authlib python3-requests nodejs npm"
         [ -z "${SALLYPORT_CI:-}" ]
         return
     fi
@@ -45,9 +48,14 @@ install() {
         printf '#!/bin/sh\nexit 101\n' > "$policy" && chmod 755 "$policy"
         trap 'rm -rf "$results"; rm -f /usr/sbin/policy-rc.d' EXIT
     fi
+    # Node.js from elsewhere brings npm along, and Debian's would not go with it.
+    node=
+    command -v node > /dev/null && command -v npm > /dev/null || node='nodejs npm'
+    # shellcheck disable=SC2086 # $node is a list
     apt-get update -q > "$results/apt.log" 2>&1 &&
         DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends samba samba-dsdb-modules \
-            samba-ad-provision ldap-utils ldb-tools krb5-user postgresql chromium >> "$results/apt.log" 2>&1 ||
+            samba-ad-provision ldap-utils ldb-tools krb5-user postgresql chromium apache2 libapache2-mod-auth-openidc \
+            python3-authlib python3-requests $node >> "$results/apt.log" 2>&1 ||
         { tail -20 "$results/apt.log"; return 1; }
     [ -z "$(missing)" ] || { echo "still missing: $(missing)"; return 1; }
 }
