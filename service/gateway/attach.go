@@ -100,7 +100,7 @@ func (g *Gateway) attach(stream grpc.ServerStream) error {
 	}
 	a := &attached{
 		id: agent.ID, ref: fleet.AgentRef{Scope: scope, Agent: agent.ID, Serial: ca.SerialOf(certificate)}, scope: scope,
-		slots: min(max(int(hello.GetSlots()), 1), MaxSlots), hello: hello, address: address,
+		slots: min(max(int(hello.GetSlots()), 1), MaxSlots), hello: hello, address: address, expires: certificate.NotAfter,
 		over: make(chan struct{}), cut: func() { _ = auth.conn.Close() }, deliveries: map[string]*delivery{},
 	}
 	// Room for a Check, a Go and a Cancel of every slot, and a few words more: a reading agent can never overflow it.

@@ -20,6 +20,7 @@ type attached struct {
 	slots   int
 	hello   *linkpb.Hello
 	address string
+	expires time.Time // of its certificate
 
 	// out is written by deliveries and read by the stream's goroutine, the only sender.
 	out chan *linkpb.ToAgent

@@ -66,6 +66,12 @@ sallyport_gateway_attached_agents 1
 # HELP sallyport_gateway_deliveries_total Checks handled, by outcome: answered, refused, lost, fence_denied, given_up, no_slot, repeated.
 # TYPE sallyport_gateway_deliveries_total counter
 sallyport_gateway_deliveries_total{outcome="answered"} 1
+sallyport_gateway_deliveries_total{outcome="fence_denied"} 0
+sallyport_gateway_deliveries_total{outcome="given_up"} 0
+sallyport_gateway_deliveries_total{outcome="lost"} 0
+sallyport_gateway_deliveries_total{outcome="no_slot"} 0
+sallyport_gateway_deliveries_total{outcome="refused"} 0
+sallyport_gateway_deliveries_total{outcome="repeated"} 0
 # HELP sallyport_gateway_slots_in_use Slots of agents that are reserved or have a check in flight.
 # TYPE sallyport_gateway_slots_in_use gauge
 sallyport_gateway_slots_in_use 0

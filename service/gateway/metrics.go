@@ -2,8 +2,11 @@ package gateway
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sallyport-auth/sallyport/wire"
 )
 
 // metrics are the gateway's numbers. Labels are from small fixed sets, never ids.
@@ -26,6 +29,7 @@ func newMetrics(r prometheus.Registerer, g *Gateway) (*metrics, error) {
 		refused:       counter("refused_agents_total", "Streams refused at attach, by the number in the catalogue.", "code"),
 		registrations: counter("registrations_total", "Registrations, by the number in the catalogue; 0 is success.", "code"),
 	}
+	m.begin()
 	if r == nil {
 		return m, nil
 	}
@@ -36,6 +40,8 @@ func newMetrics(r prometheus.Registerer, g *Gateway) (*metrics, error) {
 			return len(g.agents)
 		}),
 		gauge("slots_in_use", "Slots of agents that are reserved or have a check in flight.", func() int { used, _ := g.load(); return used }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "sallyport", Subsystem: "gateway", Name: "agent_certificate_expiry_timestamp_seconds",
+			Help: "When the first certificate of an attached agent ends, in Unix time; 0 when no agent is attached."}, g.firstExpiry),
 		gauge("line_length", "Asks that wait for a free slot.", func() int { _, line := g.load(); return line }),
 	} {
 		if err := r.Register(c); err != nil {
@@ -43,6 +49,41 @@ func newMetrics(r prometheus.Registerer, g *Gateway) (*metrics, error) {
 		}
 	}
 	return m, nil
+}
+
+// begin shows what an alert may wait for as 0 from the start: the increase of a counter that appears with its first event is
+// not seen.
+func (m *metrics) begin() {
+	for _, outcome := range []string{"offered", "no_agent", "line_full", "waited_in_vain"} {
+		m.asks.WithLabelValues(outcome)
+	}
+	for _, outcome := range []string{"answered", "refused", "lost", "fence_denied", "given_up", "no_slot", "repeated"} {
+		m.deliveries.WithLabelValues(outcome)
+	}
+	for _, e := range wire.Catalogue() {
+		if permanent(e.Code) {
+			m.refused.WithLabelValues(e.Code.String())
+		}
+	}
+	for _, code := range []wire.Code{0, wire.EnrolTokenInvalid, wire.EnrolRequestInvalid, wire.TooManyRequests} {
+		m.registrations.WithLabelValues(code.String())
+	}
+}
+
+// firstExpiry is the Unix time at which the first certificate of an attached agent ends, 0 without agents.
+func (g *Gateway) firstExpiry() float64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var first time.Time
+	for _, a := range g.agents {
+		if first.IsZero() || a.expires.Before(first) {
+			first = a.expires
+		}
+	}
+	if first.IsZero() {
+		return 0
+	}
+	return float64(first.Unix())
 }
 
 // load sums the rooms.

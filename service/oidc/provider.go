@@ -76,6 +76,11 @@ func New(c Config) *Provider {
 	}
 	p.requests = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_oidc_requests_total",
 		Help: "OpenID Connect requests by endpoint and outcome (ok, or the protocol's error code)."}, []string{"endpoint", "outcome"})
+	// What is not there yet cannot be seen to grow.
+	for _, endpoint := range []string{"discovery", "keys", "authorize", "resume", "token", "userinfo", "revoke", "logout"} {
+		p.requests.WithLabelValues(endpoint, "ok")
+		p.requests.WithLabelValues(endpoint, "server_error")
+	}
 	if c.Metrics != nil {
 		c.Metrics.MustRegister(p.requests)
 	}

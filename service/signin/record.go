@@ -51,12 +51,19 @@ func newMetrics(r prometheus.Registerer) metrics {
 	m := metrics{
 		signIns: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "sallyport_signins_total",
 			Help: "Sign-ins by outcome (right, wrong, unknown, session) and number of the error catalogue (0 for none)."}, []string{"outcome", "code"}),
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "sallyport_signin_seconds",
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "sallyport_signin_duration_seconds",
 			Help:    "Seconds from the post of a password to its result.",
 			Buckets: []float64{.005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 15}}, []string{"outcome"}),
 	}
 	if r != nil {
 		r.MustRegister(m.signIns, m.seconds)
+	}
+	// What is not there yet cannot be seen to grow.
+	for _, outcome := range []string{outcomeRight, outcomeSession} {
+		m.signIns.WithLabelValues(outcome, "0")
+	}
+	for _, outcome := range []string{outcomeRight, outcomeWrong, outcomeUnknown} {
+		m.seconds.WithLabelValues(outcome)
 	}
 	return m
 }
