@@ -130,8 +130,8 @@ func (p *Provider) silent(w http.ResponseWriter, r *http.Request, c *call, q aut
 		return loginRequired("Another user is signed in.")
 	case !freshEnough(session.At, now, q.MaxAge):
 		return loginRequired("The sign-in is older than max_age allows.")
-	case session.User.Disabled:
-		return loginRequired("The user is disabled.")
+	case !session.User.Admits(session.At):
+		return loginRequired("The user is disabled or was signed out everywhere.")
 	}
 	var location string
 	err := p.db.Write(r.Context(), func(tx db.Querier) error {

@@ -198,6 +198,18 @@ func TestGrantEnds(t *testing.T) {
 			yes := true
 			must(w.users.Change(ctx, w.acme.Scope(), w.ann.ID, user.Change{Disabled: &yes}, w.clock.now()))
 		}, true, "invalid_grant"},
+		{"user disabled and enabled again", func(w *world) {
+			for _, disabled := range []bool{true, false} {
+				w.clock.advance(time.Second)
+				must(w.users.Change(ctx, w.acme.Scope(), w.ann.ID, user.Change{Disabled: &disabled}, w.clock.now()))
+			}
+		}, true, "invalid_grant"},
+		{"user signed out everywhere", func(w *world) {
+			w.clock.advance(time.Second)
+			if err := w.users.SignOut(ctx, w.acme.Scope(), w.ann.ID, w.clock.now()); err != nil {
+				w.t.Fatal(err)
+			}
+		}, true, "invalid_grant"},
 		{"user removed", func(w *world) {
 			if err := w.users.Remove(ctx, w.acme.Scope(), w.ann.ID); err != nil {
 				w.t.Fatal(err)

@@ -130,7 +130,7 @@ func (p *Provider) exchange(ctx context.Context, t tenant.Tenant, a app.App, par
 	default:
 		return tokenAnswer{}, refused
 	}
-	who, err := p.liveUser(ctx, scope, g.PersonID)
+	who, err := p.liveUser(ctx, scope, g)
 	if err != nil {
 		return tokenAnswer{}, badCodeOr(err)
 	}
@@ -189,10 +189,10 @@ func (p *Provider) fall(ctx context.Context, s tenant.Scope, grantID string, now
 	return refused
 }
 
-// liveUser returns the user of a grant, or [errUserGone].
-func (p *Provider) liveUser(ctx context.Context, s tenant.Scope, id string) (user.User, error) {
-	u, err := p.users.ByID(ctx, s, id)
-	if fault.Has(err, wire.NotFound) || fault.Has(err, wire.UserNotFound) || err == nil && u.Disabled {
+// liveUser returns the user of a grant, or [errUserGone] when there is none whose sign-in still counts.
+func (p *Provider) liveUser(ctx context.Context, s tenant.Scope, g grant) (user.User, error) {
+	u, err := p.users.ByID(ctx, s, g.PersonID)
+	if fault.Has(err, wire.NotFound) || fault.Has(err, wire.UserNotFound) || err == nil && !u.Admits(g.SignedIn) {
 		return user.User{}, errUserGone
 	}
 	return u, err
@@ -271,7 +271,7 @@ func (p *Provider) refresh(ctx context.Context, t tenant.Tenant, a app.App, para
 	if refused != nil {
 		return tokenAnswer{}, refused
 	}
-	who, err := p.liveUser(ctx, scope, g.PersonID)
+	who, err := p.liveUser(ctx, scope, g)
 	if err != nil {
 		return tokenAnswer{}, badRefreshOr(err)
 	}

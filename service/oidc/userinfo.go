@@ -64,7 +64,7 @@ func (p *Provider) claimsOf(r *http.Request, c *call, token string) (map[string]
 	if err != nil {
 		return nil, tokenGoneOr(err)
 	}
-	u, err := p.liveUser(ctx, scope, g.PersonID)
+	u, err := p.liveUser(ctx, scope, g)
 	if err != nil {
 		return nil, tokenGoneOr(err)
 	}

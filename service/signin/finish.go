@@ -74,8 +74,8 @@ func (s *Service) Finish(r *http.Request, t tenant.Tenant, journeyID string) (Re
 	if err != nil {
 		return Result{}, err
 	}
-	if u.Disabled {
-		return Result{}, fault.New(wire.AccountIsDisabled, "the user was disabled after the password")
+	if !u.Admits(found.authenticated) {
+		return Result{}, fault.New(wire.AccountIsDisabled, "the user was disabled or signed out everywhere after the password")
 	}
 	return Result{User: u, Session: found.id, At: found.authenticated, Methods: found.methods}, nil
 }

@@ -224,6 +224,24 @@ func TestSessionReuse(t *testing.T) {
 	b.get("/door/current/acme").expectBody(t, "false  <nil>")
 }
 
+// TestSignedOutEverywhere: setting a new password or signing a user out ends every browser's session; a new sign-in works.
+func TestSignedOutEverywhere(t *testing.T) {
+	w := newWorld(t)
+	one, two := w.browser(), w.browser()
+	one.signIn("anna@acme.example", canary).expect(t, "anna@acme.example")
+	two.signIn("anna@acme.example", canary).expect(t, "anna@acme.example")
+	w.clock.add(time.Second)
+	if err := w.users.SignOut(context.Background(), w.acme.Scope(), w.anna.ID, w.clock.now()); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range []*browser{one, two} {
+		b.get("/door/current/acme").expectBody(t, "false  <nil>")
+		b.get("/door/begin/acme").expect(t, "name")
+	}
+	one.signIn("anna@acme.example", canary).expect(t, "anna@acme.example")
+	one.get("/door/current/acme").expectBody(t, "true anna@acme.example <nil>")
+}
+
 func TestSessionEnds(t *testing.T) {
 	w := newWorld(t)
 	b := w.browser()

@@ -41,7 +41,7 @@ func (s session) alive(now time.Time) bool {
 // suffices reports whether the session answers what an application asks for, without a page.
 func suffices(s session, u user.User, a Ask, now time.Time) bool {
 	switch {
-	case !s.alive(now) || u.Disabled || a.Fresh || a.SelectAccount:
+	case !s.alive(now) || !u.Admits(s.authenticated) || a.Fresh || a.SelectAccount:
 		return false
 	case a.MaxAge >= 0 && now.Sub(s.authenticated) > a.MaxAge:
 		return false
@@ -147,7 +147,7 @@ func (s *Service) currentSession(r *http.Request, t tenant.Tenant, now time.Time
 		return session{}, user.User{}, false, nil
 	case err != nil:
 		return session{}, user.User{}, false, err
-	case u.Disabled:
+	case !u.Admits(found.authenticated):
 		return session{}, user.User{}, false, nil
 	}
 	return found, u, true, nil

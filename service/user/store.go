@@ -24,7 +24,7 @@ type Store struct {
 func NewStore(d *db.DB) *Store { return &Store{db: d, tenants: tenant.NewStore(d)} }
 
 const columns = `id, upn, source, directory_id, anchor, display_name, given_name, family_name, email, group_names, role, disabled,
-	attributes_at, created_at, changed_at`
+	attributes_at, valid_from, created_at, changed_at`
 
 // Create adds a user; u's ID and times are ignored, except AttributesAt. Faults: BadRequest, NotFound for a directory that
 // the tenant does not have, Conflict for a name or an anchor that another user has.
@@ -122,7 +122,7 @@ func (s *Store) Change(ctx context.Context, scope tenant.Scope, id string, c Cha
 		if err != nil {
 			return err
 		}
-		if u, err = c.apply(before).clean(); err != nil {
+		if u, err = c.apply(before, db.Time(db.Millis(now))).clean(); err != nil {
 			return err
 		}
 		u.Changed = db.Time(db.Millis(now))
@@ -140,7 +140,7 @@ func (s *Store) Remove(ctx context.Context, scope tenant.Scope, id string) error
 	return s.exec(ctx, `DELETE FROM person WHERE tenant_id = $1 AND id = $2`, tenantID, id)
 }
 
-// SetPasswordHash stores the hash of a cloud-only user's new password. Faults: NotFound; BadRequest for a synced user, whose
+// SetPasswordHash stores the hash of a cloud-only user's new password, and ends what was signed in with the old one. Faults: NotFound; BadRequest for a synced user, whose
 // password is the directory's affair alone.
 func (s *Store) SetPasswordHash(ctx context.Context, scope tenant.Scope, id, hash string, now time.Time) error {
 	tenantID, err := scope.ID()
@@ -155,7 +155,17 @@ func (s *Store) SetPasswordHash(ctx context.Context, scope tenant.Scope, id, has
 		return fault.Newf(wire.BadRequest, "%s is a synced user: the password lives in the directory alone", u.UPN)
 	}
 	// The source of a user never changes, so it still holds.
-	return s.exec(ctx, `UPDATE person SET password_hash = $1, changed_at = $2 WHERE tenant_id = $3 AND id = $4`, hash, db.Millis(now), tenantID, id)
+	return s.exec(ctx, `UPDATE person SET password_hash = $1, valid_from = $2, changed_at = $3 WHERE tenant_id = $4 AND id = $5`,
+		hash, db.Millis(now), db.Millis(now), tenantID, id)
+}
+
+// SignOut ends every session and token of a user. Fault: NotFound.
+func (s *Store) SignOut(ctx context.Context, scope tenant.Scope, id string, now time.Time) error {
+	tenantID, err := scope.ID()
+	if err != nil {
+		return err
+	}
+	return s.exec(ctx, `UPDATE person SET valid_from = $1, changed_at = $2 WHERE tenant_id = $3 AND id = $4`, db.Millis(now), db.Millis(now), tenantID, id)
 }
 
 // PasswordHash returns the hash of a user's password, "" when there is none. Fault: NotFound.
@@ -206,9 +216,9 @@ func insert(ctx context.Context, tx db.Querier, tenantID string, u User) error {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO person (tenant_id, upn_key, `+columns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)`,
 		tenantID, Key(u.UPN), u.ID, u.UPN, string(u.Source), optional(u.DirectoryID), optional(u.Anchor), u.DisplayName, u.GivenName,
-		u.FamilyName, u.Email, groups, string(u.Role), u.Disabled, db.Millis(u.AttributesAt), db.Millis(u.Created), db.Millis(u.Changed))
+		u.FamilyName, u.Email, groups, string(u.Role), u.Disabled, db.Millis(u.AttributesAt), db.Millis(u.ValidFrom), db.Millis(u.Created), db.Millis(u.Changed))
 	return err
 }
 
@@ -219,9 +229,10 @@ func update(ctx context.Context, tx db.Querier, tenantID string, u User) error {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE person SET upn_key = $1, upn = $2, anchor = $3, display_name = $4, given_name = $5, family_name = $6,
-		email = $7, group_names = $8, role = $9, disabled = $10, attributes_at = $11, changed_at = $12 WHERE tenant_id = $13 AND id = $14`,
+		email = $7, group_names = $8, role = $9, disabled = $10, attributes_at = $11, valid_from = $12, changed_at = $13
+		WHERE tenant_id = $14 AND id = $15`,
 		Key(u.UPN), u.UPN, optional(u.Anchor), u.DisplayName, u.GivenName, u.FamilyName, u.Email, groups, string(u.Role), u.Disabled,
-		db.Millis(u.AttributesAt), db.Millis(u.Changed), tenantID, u.ID)
+		db.Millis(u.AttributesAt), db.Millis(u.ValidFrom), db.Millis(u.Changed), tenantID, u.ID)
 	return err
 }
 
@@ -235,13 +246,13 @@ func find(ctx context.Context, q db.Querier, tenantID, condition string, args ..
 func scan(row interface{ Scan(dest ...any) error }) (u User, err error) {
 	var directory, anchor sql.NullString
 	var groups string
-	var attributesAt, created, changed int64
+	var attributesAt, validFrom, created, changed int64
 	if err := row.Scan(&u.ID, &u.UPN, &u.Source, &directory, &anchor, &u.DisplayName, &u.GivenName, &u.FamilyName, &u.Email, &groups,
-		&u.Role, &u.Disabled, &attributesAt, &created, &changed); err != nil {
+		&u.Role, &u.Disabled, &attributesAt, &validFrom, &created, &changed); err != nil {
 		return User{}, err
 	}
 	u.DirectoryID, u.Anchor = directory.String, anchor.String
-	u.AttributesAt, u.Created, u.Changed = db.Time(attributesAt), db.Time(created), db.Time(changed)
+	u.AttributesAt, u.ValidFrom, u.Created, u.Changed = db.Time(attributesAt), db.Time(validFrom), db.Time(created), db.Time(changed)
 	if groups != noGroups {
 		if err := json.Unmarshal([]byte(groups), &u.Groups); err != nil {
 			return User{}, fmt.Errorf("groups of user %s: %w", u.ID, err)

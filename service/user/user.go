@@ -45,9 +45,15 @@ type User struct {
 	Role     Role
 	Disabled bool
 	// AttributesAt is when the directory last told names and groups, to within an hour; zero if it never did.
-	AttributesAt     time.Time
+	AttributesAt time.Time
+	// ValidFrom ends what was signed in before it: sessions, refresh and access tokens. It moves when a password is set here,
+	// when the user is disabled, and when somebody signs the user out everywhere; zero if none of that ever happened.
+	ValidFrom        time.Time
 	Created, Changed time.Time
 }
+
+// Admits reports whether a sign-in made at that time still counts: the user is enabled, and nothing has ended it since.
+func (u User) Admits(signedIn time.Time) bool { return !u.Disabled && !signedIn.Before(u.ValidFrom) }
 
 // Change is what may change of a user; nil fields stay as they are. What a directory tells at the next sign-in replaces
 // the names and groups of a synced user again.
@@ -59,7 +65,7 @@ type Change struct {
 }
 
 // apply is the pure part of Store.Change.
-func (c Change) apply(u User) User {
+func (c Change) apply(u User, now time.Time) User {
 	set := func(to *string, from *string) {
 		if from != nil {
 			*to = *from
@@ -77,6 +83,9 @@ func (c Change) apply(u User) User {
 		u.Role = *c.Role
 	}
 	if c.Disabled != nil {
+		if *c.Disabled && !u.Disabled {
+			u.ValidFrom = now // enabling the user again must not bring old sessions back
+		}
 		u.Disabled = *c.Disabled
 	}
 	return u

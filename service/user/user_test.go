@@ -106,6 +106,7 @@ func TestStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	expected.UPN, expected.Groups, expected.Role, expected.Disabled, expected.Changed = "al@corp.example", nil, "", true, later
+	expected.ValidFrom = later
 	if diff := cmp.Diff(expected, changed); diff != "" {
 		t.Error(diff)
 	}
@@ -155,6 +156,11 @@ func TestPasswordHash(t *testing.T) {
 	if hash, err := h.users.PasswordHash(ctx, h.scope, cloud.ID); err != nil || hash != "$argon2id$…" {
 		t.Errorf("after: %q, %v", hash, err)
 	}
+	// What was signed in before the new password no longer counts.
+	if u, err := h.users.ByID(ctx, h.scope, cloud.ID); err != nil || u.Admits(now) || !u.Admits(later) {
+		t.Errorf("valid from %v: admits before %v, after %v (%v)", u.ValidFrom, u.Admits(now), u.Admits(later), err)
+	}
+	want(t, "sign out, unknown", h.users.SignOut(ctx, h.scope, "gone", later), wire.NotFound, "")
 	want(t, "synced", h.users.SetPasswordHash(ctx, h.scope, synced.ID, "x", later), wire.BadRequest, "directory alone")
 	want(t, "unknown", h.users.SetPasswordHash(ctx, h.scope, "gone", "x", later), wire.NotFound, "")
 	_, err = h.users.PasswordHash(ctx, h.scope, "gone")

@@ -49,6 +49,7 @@ CREATE TABLE person (
     disabled boolean NOT NULL,
     password_hash text,
     attributes_at bigint NOT NULL,
+    valid_from bigint NOT NULL,
     created_at bigint NOT NULL,
     changed_at bigint NOT NULL,
     UNIQUE (tenant_id, upn_key),
