@@ -21,6 +21,9 @@ func (s *Server) Hang(on bool) {
 	}
 }
 
+// Held returns how many binds Hang keeps waiting: they have arrived, whatever becomes of who sent them.
+func (s *Server) Held() int { return int(s.held.Load()) }
+
 // DropAfterBind makes the server judge (and count) later binds and close their connection in place of an answer: the worst moment
 // to lose a domain controller.
 func (s *Server) DropAfterBind(on bool) { s.dropAfterBind.Store(on) }
@@ -28,6 +31,8 @@ func (s *Server) DropAfterBind(on bool) { s.dropAfterBind.Store(on) }
 // misbehave waits as tests have ordered. Its error ends the connection.
 func (s *Server) misbehave(ctx context.Context) error {
 	if gate := s.gate.Load(); gate != nil {
+		s.held.Add(1)
+		defer s.held.Add(-1)
 		select {
 		case <-*gate:
 		case <-ctx.Done():

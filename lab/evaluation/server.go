@@ -64,6 +64,7 @@ type Server struct {
 	dropAfterBind atomic.Bool
 	delay         atomic.Int64                  // nanoseconds
 	gate          atomic.Pointer[chan struct{}] // binds wait until it is closed; nil: they do not wait
+	held          atomic.Int64                  // binds that wait at the gate
 }
 
 // ErrClosed is returned when a closed server is asked to serve.

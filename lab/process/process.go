@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -30,7 +31,7 @@ func Start(name, logFile string, line func(string), program string, args ...stri
 	}
 	p := &Process{name: name, log: log, done: make(chan struct{}), cmd: exec.Command(program, args...)}
 	p.cmd.Stderr = log
-	p.cmd.SysProcAttr = childAttributes()
+	p.cmd.SysProcAttr, p.cmd.Env = childAttributes(), environment()
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		_ = log.Close()
@@ -60,6 +61,12 @@ func Start(name, logFile string, line func(string), program string, args ...stri
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return p, nil
+}
+
+// environment is this process's without the product's own variables: what is set for tests, or for an installation on this
+// machine, is no setting of a lab's children.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "SALLYPORT_") })
 }
 
 // readLines copies a child's output to the log and hands its lines on.
@@ -116,6 +123,13 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
+// Err says how the child ended: nil while it runs, and when it ended by itself with success.
+func (p *Process) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
+}
+
 // Failure explains why a child ended, with the last lines of its log.
 func (p *Process) Failure() error {
 	p.mu.Lock()
@@ -126,7 +140,7 @@ func (p *Process) Failure() error {
 // RunToEnd runs a program that ends by itself and returns its output in the error when it fails.
 func RunToEnd(ctx context.Context, program string, args ...string) error {
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.SysProcAttr = childAttributes()
+	cmd.SysProcAttr, cmd.Env = childAttributes(), environment()
 	release := pinThread()
 	defer release()
 	out, err := cmd.CombinedOutput()

@@ -1,0 +1,84 @@
+package world
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/sallyport-auth/sallyport/lab/process"
+	"github.com/sallyport-auth/sallyport/service/admin"
+)
+
+// startAgents registers the agents with one token and runs them. Each goes out through a line of its own, agent-1 to the first
+// gateway, agent-2 to the second and so on; to the other one when its own does not take it.
+func (w *World) startAgents(ctx context.Context) error {
+	if w.o.Agents == 0 {
+		return nil
+	}
+	var token admin.AgentToken
+	if err := w.API.Do(ctx, http.MethodPost, admin.Path("tenants", tenantName, "agent-tokens"),
+		admin.AgentTokenInput{Directory: "corp", Note: "lab", Uses: w.o.Agents, LifeSeconds: 600}, &token); err != nil {
+		return err
+	}
+	file := filepath.Join(w.o.Dir, "agent-token")
+	if err := os.WriteFile(file, []byte(token.Secret+"\n"), 0o600); err != nil {
+		return err
+	}
+	for i := range w.o.Agents {
+		n, err := w.agent(ctx, i, file)
+		if err != nil {
+			return fmt.Errorf("agent %d: %w", i+1, err)
+		}
+		if err := n.launch(); err != nil {
+			return err
+		}
+		w.Agents = append(w.Agents, n)
+	}
+	for _, n := range w.Agents {
+		if err := n.AwaitReady(ctx); err != nil {
+			return err
+		}
+	}
+	return w.AwaitAgents(ctx, w.o.Agents)
+}
+
+// agent registers one agent.
+func (w *World) agent(ctx context.Context, i int, tokenFile string) (*Node, error) {
+	name := fmt.Sprintf("agent-%d", i+1)
+	state := w.data(name)
+	targets := make([]string, 0, len(w.Gateways))
+	for j := range w.Gateways {
+		targets = append(targets, w.Gateways[(i+j)%len(w.Gateways)].agentsAt)
+	}
+	line, err := w.line(true, false, targets...)
+	if err != nil {
+		return nil, err
+	}
+	if err := process.RunToEnd(ctx, w.o.Programs.Agent, "register", "--service", w.publicURL(), "--token-file", tokenFile,
+		"--ca-file", w.caFile, "--state", state, "--name", name); err != nil {
+		return nil, err
+	}
+	proxy := url.URL{Scheme: "http", Host: line.Address()}
+	n := &Node{Name: name, LogFile: state + ".log", Line: line, program: w.o.Programs.Agent, ready: isAttached}
+	// No limits of the agent's own: a lab asks for the same few names over and over.
+	n.args = []string{"run", "--state", state, "--log-level", "debug", "--name-rate=-1", "--rate=-1", "--proxy", proxy.String()}
+	for _, address := range w.dcs.Addresses {
+		n.args = append(n.args, "--dc", address)
+	}
+	if w.dcs.CAFile != "" {
+		n.args = append(n.args, "--dc-ca-file", w.dcs.CAFile)
+	}
+	return n, nil
+}
+
+// isAttached looks for the agent's word that it is attached, in its present life.
+func isAttached(_ context.Context, n *Node) error {
+	if n.Logged("attached to gateway") == 0 {
+		return errors.New("not attached yet")
+	}
+	return nil
+}
