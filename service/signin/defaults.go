@@ -29,8 +29,9 @@ const (
 	// checkWithin bounds one check with all its writes. It is longer than package password ever takes.
 	checkWithin = 25 * time.Second
 
-	// waitStep is how often a repeated post looks whether the first one is settled.
-	waitStep = 50 * time.Millisecond
+	// waitStep is how often a repeated post looks whether the first one is settled. Each look reads a row, and whoever sends the
+	// same form again and again must not keep the database busy.
+	waitStep = 200 * time.Millisecond
 
 	// maxName bounds a typed name in bytes; package password takes names of up to 256.
 	maxName = 256
