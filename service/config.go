@@ -1,6 +1,7 @@
 package service
 
 import (
+	"path/filepath"
 	"slices"
 	"time"
 )
@@ -105,6 +106,17 @@ func Defaults() Config {
 
 // Has reports whether the process has a role.
 func (c Config) Has(role string) bool { return slices.Contains(c.Roles, role) }
+
+// TokenFile is where Init leaves the admin API's token: the command line on the service's own host finds it there.
+func (c Config) TokenFile() string { return filepath.Join(c.Data, "admin-token") }
+
+// LocalCAFile is the PEM file of the evaluation CA's certificate, which exists once a service with tls.local_ca has started.
+func (c Config) LocalCAFile() string {
+	return filepath.Join(c.Data, localCAFolder, "ca-certificate.pem")
+}
+
+// localCAFolder holds the evaluation CA, below the data folder.
+const localCAFolder = "local-ca"
 
 // A Finding is something wrong with one setting: the start must not go on. Key is the dotted yaml name.
 type Finding struct{ Key, Text, Remedy string }

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -102,13 +101,10 @@ func Init(ctx context.Context, cfg Config, in InitRequest, log *slog.Logger) (ou
 	return out, err
 }
 
-// tokenFile is where the admin API's token lies on the service's own host; the command line looks there.
-func tokenFile(cfg Config) string { return filepath.Join(cfg.Data, "admin-token") }
-
 // firstToken makes a token for the admin API unless the data folder holds one. The file is claimed before the token is made,
 // so that no token exists that nobody was told.
 func firstToken(ctx context.Context, cfg Config, rows *db.DB, now time.Time) (_ string, err error) {
-	name := tokenFile(cfg)
+	name := cfg.TokenFile()
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return name, nil
@@ -147,7 +143,7 @@ func RenewToken(ctx context.Context, cfg Config, log *slog.Logger) (name string,
 		return "", err
 	}
 	defer func() { err = errors.Join(err, st.db.Close()) }()
-	name = tokenFile(cfg)
+	name = cfg.TokenFile()
 	old, err := os.ReadFile(name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("data: %w", err)

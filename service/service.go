@@ -221,7 +221,7 @@ type getCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 func (s *Service) serverCertificate() (getCertificate, error) {
 	host := publicHost(s.cfg)
 	if s.cfg.TLS.LocalCA {
-		local, err := localca.OpenOrCreate(filepath.Join(s.cfg.Data, "local-ca"))
+		local, err := localca.OpenOrCreate(filepath.Join(s.cfg.Data, localCAFolder))
 		if err != nil {
 			return nil, fmt.Errorf("tls.local_ca: %w", err)
 		}

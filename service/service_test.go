@@ -61,6 +61,9 @@ func TestWholeService(t *testing.T) {
 	if err != nil || len(tenants) != 1 || tenants[0].Issuer != issuer {
 		t.Errorf("admin API: %+v, %v", tenants, err)
 	}
+	if r.LocalCAFile() != cfg.LocalCAFile() {
+		t.Errorf("the local CA's file is %s, the configuration says %s", r.LocalCAFile(), cfg.LocalCAFile())
+	}
 	gateway := must[*tls.Conn](t)(tls.Dial("tcp", r.Addresses().Gateway, &tls.Config{RootCAs: r.http.Transport.(*http.Transport).TLSClientConfig.RootCAs,
 		ServerName: "localhost", NextProtos: []string{"h2"}}))
 	if v := gateway.ConnectionState().Version; v != tls.VersionTLS13 {

@@ -10,8 +10,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -20,8 +20,12 @@ import (
 	"github.com/sallyport-auth/sallyport/service/admin"
 )
 
-// requestTimeout bounds one call of the admin API: they are all short.
-const requestTimeout = 30 * time.Second
+const (
+	// requestTimeout bounds one call of the admin API: they are all short.
+	requestTimeout = 30 * time.Second
+	// maxToken bounds the file of a token: it holds one line.
+	maxToken = 4096
+)
 
 // apiFlags say which service to talk to. Without any they are taken from the configuration, which fits the service's own host.
 type apiFlags struct {
@@ -43,35 +47,69 @@ func (f tenantFlags) path(elements ...string) string {
 	return admin.Path(append([]string{"tenants", f.Tenant}, elements...)...)
 }
 
-// client returns the admin API's client.
+// client returns the admin API's client. On the service's own host everything it needs stands in the configuration: the
+// address, the token in the data folder, and the certificate, which is for the host of public_url and not for the
+// loopback address that is dialled.
 func (f apiFlags) client() (*admin.Client, error) {
-	cfg := service.Defaults()
-	if s, err := load(configFile(f.Config), os.Environ(), f.Set); err == nil || f.Config == "" {
-		cfg = s.Config
-	} else {
-		return nil, &usageError{err}
+	s, err := load(configFile(f.Config), os.Environ(), f.Set)
+	if err != nil && f.Config != "" {
+		return nil, &usageError{fmt.Errorf("the configuration has faults:\n%s", indent(err.Error()))}
 	}
+	cfg := s.Config // without a file of its own a client's host has defaults, and their faults do not matter to it
+	conf := &tls.Config{MinVersion: tls.VersionTLS12}
 	if f.Server == "" {
 		host, port, err := net.SplitHostPort(cfg.Admin.Listen)
 		if err != nil {
 			return nil, &usageError{fmt.Errorf("admin.listen: %w", err)}
 		}
-		if host == "" || host == "0.0.0.0" || host == "::" {
+		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 			host = "127.0.0.1"
 		}
 		f.Server = "https://" + net.JoinHostPort(host, port)
+		if public, err := url.Parse(cfg.PublicURL); err == nil {
+			conf.ServerName = public.Hostname()
+		}
+	} else if u, err := url.Parse(f.Server); err != nil || u.Scheme != "https" || u.Host == "" {
+		return nil, &usageError{fmt.Errorf("--server %q is not an address such as https://127.0.0.1:8445", f.Server)}
 	}
 	if f.TokenFile == "" {
-		f.TokenFile = filepath.Join(cfg.Data, "admin-token")
+		f.TokenFile = cfg.TokenFile()
 	}
-	token, err := os.ReadFile(f.TokenFile)
+	token, err := readToken(f.TokenFile)
 	if err != nil {
-		return nil, fmt.Errorf("the admin API's token cannot be read (give --token-file, or --config for the service's data folder): %w", err)
+		return nil, fmt.Errorf("the admin API's token cannot be read. Give --token-file, or --config for the service's data folder "+
+			"(\"sallyport init\" makes the token, \"sallyport token renew\" another): %w", err)
 	}
-	conf := &tls.Config{MinVersion: tls.VersionTLS12}
-	local := filepath.Join(cfg.Data, "local-ca", "ca.pem")
-	if f.CAFile == "" {
-		if _, err := os.Stat(local); err == nil {
+	if conf.RootCAs, err = f.roots(cfg); err != nil {
+		return nil, err
+	}
+	return &admin.Client{BaseURL: f.Server, Token: token,
+		HTTP: &http.Client{Timeout: requestTimeout, Transport: &http.Transport{TLSClientConfig: conf, Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}}}, nil
+}
+
+// readToken reads the first line of a token's file.
+func readToken(name string) (string, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	raw, err := io.ReadAll(io.LimitReader(file, maxToken))
+	if err != nil {
+		return "", err
+	}
+	token := strings.TrimSpace(string(raw))
+	if token == "" || strings.ContainsAny(token, "\r\n \t") {
+		return "", fmt.Errorf("%s: it does not hold one token", name)
+	}
+	return token, nil
+}
+
+// roots returns whom to believe about the admin API's certificate: the CA given; else the local CA of the data folder; else the
+// system's, and the very certificate that the configuration names, since whoever can change that file is the service.
+func (f apiFlags) roots(cfg service.Config) (*x509.CertPool, error) {
+	if f.CAFile == "" && cfg.TLS.CertificateFile == "" {
+		if local := cfg.LocalCAFile(); exists(local) {
 			f.CAFile = local
 		}
 	}
@@ -80,13 +118,44 @@ func (f apiFlags) client() (*admin.Client, error) {
 		if err != nil {
 			return nil, err
 		}
-		conf.RootCAs = x509.NewCertPool()
-		if !conf.RootCAs.AppendCertsFromPEM(pem) {
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
 			return nil, fmt.Errorf("%s: holds no certificate", f.CAFile)
 		}
+		return pool, nil
 	}
-	return &admin.Client{BaseURL: f.Server, Token: strings.TrimSpace(string(token)),
-		HTTP: &http.Client{Timeout: requestTimeout, Transport: &http.Transport{TLSClientConfig: conf, Proxy: http.ProxyFromEnvironment}}}, nil
+	pem, err := os.ReadFile(cfg.TLS.CertificateFile)
+	if err != nil {
+		return nil, nil // not the service's host, or not its user: the system's roots
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, fmt.Errorf("the system's certificate authorities cannot be read: give --ca-file: %w", err)
+	}
+	pool.AppendCertsFromPEM(pem)
+	return pool, nil
+}
+
+func exists(name string) bool {
+	_, err := os.Stat(name)
+	return err == nil
+}
+
+// directories returns the names of a tenant's directories by their ids.
+func (f tenantFlags) directories(ctx context.Context) (map[string]string, error) {
+	c, err := f.client()
+	if err != nil {
+		return nil, err
+	}
+	all, err := admin.All[admin.Directory](ctx, c, f.path("directories"))
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]string{}
+	for _, d := range all {
+		names[d.ID] = d.Name
+	}
+	return names, nil
 }
 
 // column is one column of a table: its heading and what stands in it.
@@ -169,7 +238,9 @@ func call[T any](ctx context.Context, t *terminal, f apiFlags, method, path stri
 		return err
 	}
 	if _, nothing := any(out).(struct{}); nothing {
-		fmt.Fprintln(t.out, said)
+		if f.Output != "json" {
+			fmt.Fprintln(t.out, said)
+		}
 		return nil
 	}
 	if f.Output == "json" {
@@ -185,6 +256,7 @@ func printFields(w io.Writer, v any) error {
 		return err
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
 	if _, err := d.Token(); err != nil {
 		return err
 	}

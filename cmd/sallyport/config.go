@@ -283,6 +283,8 @@ func (s settings) print(w io.Writer) {
 				section = head
 			}
 			key, indent = rest, "  "
+		} else if section != "" {
+			fmt.Fprintln(w)
 		}
 		origin := s.origin[f.key]
 		if origin == "" {
@@ -314,19 +316,32 @@ func quote(s string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// maskPassword hides the password of an address (scheme://user:password@host).
+// maskPassword hides the password of an address, in its usual place (scheme://user:password@host) and in a parameter
+// (?password=…, as PostgreSQL takes it).
 func maskPassword(address string) string {
 	scheme, rest, ok := strings.Cut(address, "://")
 	if !ok {
 		return address
 	}
+	rest, query, asked := strings.Cut(rest, "?")
 	at := strings.LastIndex(rest, "@")
-	name, _, has := strings.Cut(rest[:max(at, 0)], ":")
-	if at < 0 || !has {
-		return address
+	if name, _, has := strings.Cut(rest[:max(at, 0)], ":"); at >= 0 && has {
+		rest = name + ":" + masked + rest[at:]
 	}
-	return scheme + "://" + name + ":[secret]" + rest[at:]
+	if !asked {
+		return scheme + "://" + rest
+	}
+	parameters := strings.Split(query, "&")
+	for i, p := range parameters {
+		if key, _, has := strings.Cut(p, "="); has && strings.Contains(strings.ToLower(key), "password") {
+			parameters[i] = key + "=" + masked
+		}
+	}
+	return scheme + "://" + rest + "?" + strings.Join(parameters, "&")
 }
+
+// masked stands where a password would.
+const masked = "[secret]"
 
 // suggest names the known key nearest to a misspelt one, if any is near.
 func suggest(key string, known map[string]field) string {

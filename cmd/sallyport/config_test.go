@@ -71,6 +71,21 @@ func TestLoadRefuses(t *testing.T) {
 		{"both kinds of certificate", "tls: {local_ca: true, certificate_file: a, key_file: b}\n", "is set together with certificate files"},
 		{"admin API open to others", "admin: {listen: ':8445'}\n", "can be reached from other machines. Listen on 127.0.0.1, or set admin.allow_remote: true"},
 		{"metrics open to others", "monitor: {listen: '0.0.0.0:9'}\n", "set monitor.allow_remote: true"},
+		{"host in capitals", "public_url: https://Login.example.com\n", "Write the host in lower case"},
+		{"port 443", "public_url: https://login.example.com:443\n", "Leave :443 out"},
+		{"port 0", "public_url: https://login.example.com:0\n", "would change at every start"},
+		{"no host", "public_url: 'https://:8443'\n", "not scheme, host and perhaps port alone"},
+		{"odd port", "public_url: https://h:99999\n", "not scheme, host and perhaps port alone"},
+		{"any port beside a fixed one", "signin: {listen: '127.0.0.1:0'}\n", "takes any free port, and public_url names another"},
+		{"port of letters", "signin: {listen: ':https'}\n", `":https" is not host:port`},
+		{"one port for two", "admin: {listen: '127.0.0.1:8443'}\n", "is the address of signin.listen, too. Give each listener a port of its own"},
+		{"agents sent nowhere", "roles: [signin]\n", "gateway.public_address: is empty, and no gateway runs in this process"},
+		{"agents sent to no host", "gateway: {public_address: ':8444'}\n", "Give host:port as agents see it"},
+		{"half a certificate", "tls: {key_file: k}\n", "tls.certificate_file: is empty"},
+		{"the other half", "tls: {certificate_file: c}\n", "tls.key_file: is empty"},
+		{"CA without queue", "queue: {ca_file: x}\n", "is set, but the queue is inside this process"},
+		{"database unreadable", "database: {url: 'postgres://u:p%zz@h/d'}\n", "database.url: cannot be read"},
+		{"database of any certificate", "database: {url: 'postgres://db.example/s?sslmode=nonsense'}\n", "certificate would not be verified"},
 		{"roles apart without a queue", "roles: [signin]\n", "sign-in and gateway are in different processes"},
 		{"queue in the open", "queue: {url: 'nats://10.0.0.1:4222'}\n", "in the open between machines. Use tls://"},
 		{"SQLite for several processes", "roles: [gateway]\nqueue: {url: 'tls://n:4222'}\n", "SQLite serves one process"},
@@ -132,6 +147,24 @@ func TestPrintMasksPasswords(t *testing.T) {
 	s.print(&out)
 	if strings.Contains(out.String(), "hunter2") || !strings.Contains(out.String(), "postgres://sally:[secret]@localhost/s") {
 		t.Errorf("the database's password shows:\n%s", out.String())
+	}
+}
+
+func TestMaskPassword(t *testing.T) {
+	for address, want := range map[string]string{
+		"postgres://u:p@h/d":                       "postgres://u:[secret]@h/d",
+		"postgres://u:p@q@h/d?sslmode=verify-full": "postgres://u:[secret]@h/d?sslmode=verify-full",
+		"postgres://h/d?user=u&password=p&x=y":     "postgres://h/d?user=u&password=[secret]&x=y",
+		"postgres://h/d?sslpassword=p":             "postgres://h/d?sslpassword=[secret]",
+		"tls://u:p@a:4222,tls://u:p@b:4222":        "tls://u:[secret]@b:4222",
+		"https://login.example.com":                "https://login.example.com",
+		"sqlite:/var/lib/sallyport/sallyport.db":   "sqlite:/var/lib/sallyport/sallyport.db",
+		"postgres://u@h/d":                         "postgres://u@h/d",
+		"127.0.0.1:8443":                           "127.0.0.1:8443",
+	} {
+		if got := maskPassword(address); got != want {
+			t.Errorf("%s: %s, not %s", address, got, want)
+		}
 	}
 }
 

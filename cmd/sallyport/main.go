@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/sallyport-auth/sallyport/service/fault"
 )
 
 // Exit codes.
@@ -36,6 +38,10 @@ type cli struct {
 	App       appCommand       `cmd:"" help:"Applications that sign people in."`
 	Agent     agentCommand     `cmd:"" help:"Agents, and the tokens that let new ones in."`
 	Signin    signinCommand    `cmd:"" help:"The sign-in log."`
+
+	Token      adminTokenCommand `cmd:"" help:"Tokens for the admin API, which the commands above use."`
+	Explain    explainCommand    `cmd:"" help:"Explain a number of the sign-in page or the log."`
+	Completion completionCommand `cmd:"" help:"Print a completion script for a shell."`
 }
 
 const description = `Sallyport signs people in to applications with the password they have in Active Directory.
@@ -45,18 +51,24 @@ Examples:
   sallyport config print > sallyport.yaml                  all settings with their meaning
   sallyport init --config sallyport.yaml --tenant contoso  the first tenant
   sallyport serve --config sallyport.yaml                  run
-  sallyport agent token create --tenant contoso --directory corp`
+  sallyport agent token create --tenant contoso --directory corp
+  sallyport explain 80001                                  what a number on the sign-in page means
 
-func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+Exit codes: 0 fine; 1 failure, the reason is on standard error; 2 wrong command line or settings.`
 
-// run executes one command line and returns the exit code.
-func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	// The first signal asks for an orderly end; from then on a second one ends the program at once.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run executes one command line until it is done or ctx ends, and returns the exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	var c cli
 	exited := -1
 	parser, err := kong.New(&c, kong.Name("sallyport"), kong.Description(description), kong.Writers(stdout, stderr),
-		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
 		kong.Exit(func(code int) { exited = code }),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&terminal{stdin, stdout, stderr}))
 	if err != nil {
@@ -68,18 +80,38 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return exited
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "sallyport: %v\nTry \"sallyport --help\".\n", err)
+		fmt.Fprintf(stderr, "sallyport: %v\nTry \"%s --help\".\n", err, tried(err))
 		return exitUsage
 	}
-	if err := parsed.Run(); err != nil {
-		var usage *usageError
-		fmt.Fprintln(stderr, "sallyport:", err)
-		if errors.As(err, &usage) {
-			return exitUsage
+	return report(stderr, parsed.Run())
+}
+
+// tried is the command that a mistake was made in.
+func tried(err error) string {
+	var parse *kong.ParseError
+	if errors.As(err, &parse) && parse.Context != nil {
+		if command := parse.Context.Selected(); command != nil {
+			return command.FullPath()
 		}
-		return exitFailure
 	}
-	return 0
+	return "sallyport"
+}
+
+// report says what went wrong, and what to do about it where the catalogue knows, and returns the exit code.
+func report(stderr io.Writer, err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(stderr, "sallyport:", err)
+	var known *fault.Error
+	if errors.As(err, &known) {
+		fmt.Fprintln(stderr, "  What to do:", fault.Entry(known).Remedy)
+	}
+	var usage *usageError
+	if errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailure
 }
 
 // terminal is where a command reads and writes.

@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strings"
-	"time"
 
 	"github.com/sallyport-auth/sallyport/service/admin"
 )
@@ -160,9 +158,13 @@ func (c domainCreate) Run(ctx context.Context, t *terminal) error {
 type domainList struct{ tenantFlags }
 
 func (c domainList) Run(ctx context.Context, t *terminal) error {
+	directories, err := c.directories(ctx)
+	if err != nil {
+		return err
+	}
 	return list(ctx, t, c.apiFlags, c.path("domains"), []column[admin.Domain]{
 		{"name", func(x admin.Domain) string { return x.Name }}, {"kind", func(x admin.Domain) string { return x.Kind }},
-		{"directory", func(x admin.Domain) string { return x.Directory }}, {"admits users", func(x admin.Domain) string { return yes(x.AdmitUsers) }}})
+		{"directory", func(x admin.Domain) string { return directories[x.Directory] }}, {"admits users", func(x admin.Domain) string { return yes(x.AdmitUsers) }}})
 }
 
 type domainName struct {
@@ -203,13 +205,13 @@ type userCommand struct {
 }
 
 type userFields struct {
-	DisplayName *string   `help:"Name for people."`
-	GivenName   *string   `help:"Given name."`
-	FamilyName  *string   `help:"Family name."`
-	Email       *string   `help:"E-mail address."`
-	Group       *[]string `help:"Group name; repeat for several."`
-	Role        *string   `enum:"administrator,none" help:"administrator or none."`
-	Disabled    *bool     `negatable:"" help:"May not sign in."`
+	DisplayName *string `help:"Name for people."`
+	GivenName   *string `help:"Given name."`
+	FamilyName  *string `help:"Family name."`
+	Email       *string `help:"E-mail address."`
+	Group       words   `placeholder:"NAME" help:"Group name; repeat for several, give an empty one for none."`
+	Role        *string `enum:"administrator,none" help:"administrator or none."`
+	Disabled    *bool   `negatable:"" help:"May not sign in."`
 }
 
 // input maps the flags to the API; role none is the empty role.
@@ -218,14 +220,14 @@ func (f userFields) input() admin.UserInput {
 		f.Role = new(string)
 	}
 	return admin.UserInput{DisplayName: f.DisplayName, GivenName: f.GivenName, FamilyName: f.FamilyName, Email: f.Email,
-		Groups: f.Group, Role: f.Role, Disabled: f.Disabled}
+		Groups: f.Group.given(), Role: f.Role, Disabled: f.Disabled}
 }
 
 type userCreate struct {
 	tenantFlags
 	userFields
 	UPN       string `arg:"" name:"name" help:"Sign-in name (UPN), for example alice@corp.example."`
-	Directory string `help:"Directory that checks the password; without it the user is cloud-only."`
+	Directory string `help:"Directory that checks the password; by default the one of the name's domain, none in a cloud domain."`
 }
 
 func (c userCreate) Run(ctx context.Context, t *terminal) error {
@@ -306,22 +308,28 @@ type appCommand struct {
 }
 
 type appFields struct {
-	Redirect   *[]string `placeholder:"URI" sep:"none" help:"Redirect address, exactly as the application sends it; repeat for several."`
-	PostLogout *[]string `placeholder:"URI" sep:"none" help:"Address to return to after sign-out; repeat for several."`
-	Algorithm  *string   `enum:"ES256,RS256" help:"Signature of its tokens: ES256, or RS256 for clients that know no other."`
-	Groups     *bool     `negatable:"" help:"Put the user's groups into its tokens."`
+	Redirect   words   `placeholder:"URI" help:"Redirect address, exactly as the application sends it; repeat for several."`
+	PostLogout words   `placeholder:"URI" help:"Address to return to after sign-out; repeat for several, give an empty one for none."`
+	Algorithm  *string `enum:"ES256,RS256" help:"Signature of its tokens: ES256, or RS256 for clients that know no other."`
+	Groups     *bool   `negatable:"" help:"Put the user's groups into its tokens."`
 }
 
 type appCreate struct {
 	tenantFlags
 	appFields
+	secretFile
 	Name   string `arg:"" help:"Name for people."`
 	Public bool   `help:"Has no secret (browser or mobile application)."`
 }
 
 func (c appCreate) Run(ctx context.Context, t *terminal) error {
-	return call[admin.App](ctx, t, c.apiFlags, http.MethodPost, c.path("apps"), admin.AppInput{Name: &c.Name, Public: c.Public,
-		RedirectURIs: c.Redirect, PostLogoutURIs: c.PostLogout, Algorithm: c.Algorithm, GroupClaims: c.Groups}, "")
+	return c.made(ctx, t, c.tenantFlags, http.MethodPost, c.path("apps"), admin.AppInput{Name: &c.Name, Public: c.Public,
+		RedirectURIs: c.Redirect.given(), PostLogoutURIs: c.PostLogout.given(), Algorithm: c.Algorithm, GroupClaims: c.Groups})
+}
+
+// made sends a request whose answer is an application with a secret.
+func (f secretFile) made(ctx context.Context, t *terminal, flags tenantFlags, method, path string, in any) error {
+	return callSecret(ctx, t, flags.apiFlags, f.SecretFile, method, path, in, func(x *admin.App) *string { return &x.Secret })
 }
 
 type appList struct{ tenantFlags }
@@ -352,166 +360,21 @@ type appChange struct {
 }
 
 func (c appChange) Run(ctx context.Context, t *terminal) error {
-	return call[admin.App](ctx, t, c.apiFlags, http.MethodPatch, c.path("apps", c.App), admin.AppInput{Name: c.Name, RedirectURIs: c.Redirect,
-		PostLogoutURIs: c.PostLogout, Algorithm: c.Algorithm, GroupClaims: c.Groups, Disabled: c.Disabled}, "")
+	return call[admin.App](ctx, t, c.apiFlags, http.MethodPatch, c.path("apps", c.App), admin.AppInput{Name: c.Name, RedirectURIs: c.Redirect.given(),
+		PostLogoutURIs: c.PostLogout.given(), Algorithm: c.Algorithm, GroupClaims: c.Groups, Disabled: c.Disabled}, "")
 }
 
-type appSecret struct{ appID }
+type appSecret struct {
+	appID
+	secretFile
+}
 
 func (c appSecret) Run(ctx context.Context, t *terminal) error {
-	return call[admin.App](ctx, t, c.apiFlags, http.MethodPost, c.path("apps", c.App, "secret"), nil, "")
+	return c.made(ctx, t, c.tenantFlags, http.MethodPost, c.path("apps", c.App, "secret"), nil)
 }
 
 type appRemove struct{ appID }
 
 func (c appRemove) Run(ctx context.Context, t *terminal) error {
 	return call[struct{}](ctx, t, c.apiFlags, http.MethodDelete, c.path("apps", c.App), nil, "Application removed.")
-}
-
-type agentCommand struct {
-	List   agentList    `cmd:"" help:"List agents."`
-	Show   agentShow    `cmd:"" help:"Show an agent."`
-	Change agentChange  `cmd:"" help:"Rename an agent."`
-	Revoke agentRevoke  `cmd:"" help:"Shut an agent out, at once and for good."`
-	Remove agentRemove  `cmd:"" help:"Remove an agent from the fleet; it is shut out too."`
-	Token  tokenCommand `cmd:"" help:"Tokens that let new agents in."`
-}
-
-type agentList struct{ tenantFlags }
-
-func (c agentList) Run(ctx context.Context, t *terminal) error {
-	return list(ctx, t, c.apiFlags, c.path("agents"), []column[admin.Agent]{
-		{"name", func(x admin.Agent) string { return x.Name }}, {"state", func(x admin.Agent) string { return x.State }},
-		{"connected", func(x admin.Agent) string { return yes(x.Connected) }}, {"host", func(x admin.Agent) string { return x.Host }},
-		{"version", func(x admin.Agent) string { return x.Version }}, {"last seen", func(x admin.Agent) string { return day(x.LastSeen) }},
-		{"certificate until", func(x admin.Agent) string { return day(x.CertificateNotAfter) }}, {"id", func(x admin.Agent) string { return x.ID }}})
-}
-
-type agentName struct {
-	tenantFlags
-	Agent string `arg:"" help:"Agent, by name or id."`
-}
-
-type agentShow struct{ agentName }
-
-func (c agentShow) Run(ctx context.Context, t *terminal) error {
-	return call[admin.Agent](ctx, t, c.apiFlags, http.MethodGet, c.path("agents", c.Agent), nil, "")
-}
-
-type agentChange struct {
-	agentName
-	Name string `required:"" help:"New name."`
-}
-
-func (c agentChange) Run(ctx context.Context, t *terminal) error {
-	return call[admin.Agent](ctx, t, c.apiFlags, http.MethodPatch, c.path("agents", c.Agent), admin.AgentInput{Name: c.Name}, "")
-}
-
-type agentRevoke struct {
-	agentName
-	Reason string `required:"" help:"Why; the agent is told."`
-}
-
-func (c agentRevoke) Run(ctx context.Context, t *terminal) error {
-	return call[admin.Agent](ctx, t, c.apiFlags, http.MethodPost, c.path("agents", c.Agent, "revoke"), admin.RevokeInput{Reason: c.Reason}, "")
-}
-
-type agentRemove struct{ agentName }
-
-func (c agentRemove) Run(ctx context.Context, t *terminal) error {
-	return call[struct{}](ctx, t, c.apiFlags, http.MethodDelete, c.path("agents", c.Agent), nil, "Agent removed.")
-}
-
-type tokenCommand struct {
-	Create tokenCreate `cmd:"" help:"Make a token for registering agents; its secret is shown once."`
-	List   tokenList   `cmd:"" help:"List tokens."`
-	Remove tokenRemove `cmd:"" help:"Remove a token."`
-}
-
-type tokenCreate struct {
-	tenantFlags
-	Directory string        `required:"" help:"Directory the agents will speak for, by name or id."`
-	Uses      int           `default:"1" help:"How many agents may register with it."`
-	Life      time.Duration `default:"24h" help:"How long it can be used."`
-	Note      string        `help:"What it is for."`
-	File      string        `placeholder:"FILE" help:"Write the secret into this file (mode 0600) instead of showing it."`
-}
-
-func (c tokenCreate) Run(ctx context.Context, t *terminal) error {
-	client, err := c.client()
-	if err != nil {
-		return err
-	}
-	var out admin.AgentToken
-	if err := client.Do(ctx, http.MethodPost, c.path("agent-tokens"), admin.AgentTokenInput{Directory: c.Directory, Uses: c.Uses,
-		LifeSeconds: int(c.Life.Seconds()), Note: c.Note}, &out); err != nil {
-		return err
-	}
-	if c.File != "" {
-		if err := writeSecret(c.File, out.Secret); err != nil {
-			return err
-		}
-		out.Secret = ""
-	}
-	if c.Output == "json" {
-		return printJSON(t.out, out)
-	}
-	return printFields(t.out, out)
-}
-
-type tokenList struct{ tenantFlags }
-
-func (c tokenList) Run(ctx context.Context, t *terminal) error {
-	return list(ctx, t, c.apiFlags, c.path("agent-tokens"), []column[admin.AgentToken]{
-		{"id", func(x admin.AgentToken) string { return x.ID }}, {"directory", func(x admin.AgentToken) string { return x.Directory }},
-		{"uses left", func(x admin.AgentToken) string { return fmt.Sprint(x.UsesLeft) }},
-		{"expires", func(x admin.AgentToken) string { return day(x.Expires) }}, {"note", func(x admin.AgentToken) string { return x.Note }}})
-}
-
-type tokenRemove struct {
-	tenantFlags
-	Token string `arg:"" help:"Token, by id."`
-}
-
-func (c tokenRemove) Run(ctx context.Context, t *terminal) error {
-	return call[struct{}](ctx, t, c.apiFlags, http.MethodDelete, c.path("agent-tokens", c.Token), nil, "Token removed.")
-}
-
-type signinCommand struct {
-	List signinList `cmd:"" help:"List sign-ins, newest first."`
-}
-
-type signinList struct {
-	tenantFlags
-	Trace string        `help:"The trace id that the person saw."`
-	User  string        `help:"Only this user's, by sign-in name or id."`
-	Name  string        `help:"Only this name, exactly as it was typed."`
-	Since time.Duration `help:"Only the last 15m, 24h …"`
-	Limit int           `default:"50" help:"At most so many (1 to 500)."`
-}
-
-func (c signinList) Run(ctx context.Context, t *terminal) error {
-	client, err := c.client()
-	if err != nil {
-		return err
-	}
-	q := url.Values{"limit": {fmt.Sprint(c.Limit)}}
-	for key, value := range map[string]string{"trace": c.Trace, "user": c.User, "name": c.Name} {
-		if value != "" {
-			q.Set(key, value)
-		}
-	}
-	if c.Since > 0 {
-		q.Set("since", time.Now().Add(-c.Since).Format(time.RFC3339))
-	}
-	var page admin.Page[admin.SignIn]
-	if err := client.Do(ctx, http.MethodGet, c.path("signins")+"?"+q.Encode(), nil, &page); err != nil {
-		return err
-	}
-	return printList(t.out, c.Output, page.Items, []column[admin.SignIn]{
-		{"time", func(x admin.SignIn) string { return x.At.Local().Format("2006-01-02 15:04:05") }},
-		{"name", func(x admin.SignIn) string { return x.Name }}, {"outcome", func(x admin.SignIn) string { return x.Outcome }},
-		{"code", func(x admin.SignIn) string { return x.Code.String() }}, {"reason", func(x admin.SignIn) string { return x.Reason }},
-		{"agent", func(x admin.SignIn) string { return x.Agent }}, {"dc", func(x admin.SignIn) string { return x.DC }},
-		{"trace", func(x admin.SignIn) string { return x.Trace }}})
 }

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/service"
+	"github.com/sallyport-auth/sallyport/service/admin"
+)
+
+type agentCommand struct {
+	List   agentList    `cmd:"" help:"List agents."`
+	Show   agentShow    `cmd:"" help:"Show an agent."`
+	Change agentChange  `cmd:"" help:"Rename an agent."`
+	Revoke agentRevoke  `cmd:"" help:"Shut an agent out, at once and for good."`
+	Remove agentRemove  `cmd:"" help:"Remove an agent from the fleet; it is shut out too."`
+	Token  tokenCommand `cmd:"" help:"Tokens that let new agents in."`
+}
+
+type agentList struct{ tenantFlags }
+
+func (c agentList) Run(ctx context.Context, t *terminal) error {
+	directories, err := c.directories(ctx)
+	if err != nil {
+		return err
+	}
+	return list(ctx, t, c.apiFlags, c.path("agents"), []column[admin.Agent]{
+		{"name", func(x admin.Agent) string { return x.Name }}, {"directory", func(x admin.Agent) string { return directories[x.Directory] }}, {"state", func(x admin.Agent) string { return x.State }},
+		{"connected", func(x admin.Agent) string { return yes(x.Connected) }}, {"host", func(x admin.Agent) string { return x.Host }},
+		{"version", func(x admin.Agent) string { return x.Version }}, {"last seen", func(x admin.Agent) string { return day(x.LastSeen) }},
+		{"certificate until", func(x admin.Agent) string { return day(x.CertificateNotAfter) }}, {"id", func(x admin.Agent) string { return x.ID }}})
+}
+
+type agentName struct {
+	tenantFlags
+	Agent string `arg:"" help:"Agent, by name or id."`
+}
+
+type agentShow struct{ agentName }
+
+func (c agentShow) Run(ctx context.Context, t *terminal) error {
+	return call[admin.Agent](ctx, t, c.apiFlags, http.MethodGet, c.path("agents", c.Agent), nil, "")
+}
+
+type agentChange struct {
+	agentName
+	Name string `required:"" help:"New name."`
+}
+
+func (c agentChange) Run(ctx context.Context, t *terminal) error {
+	return call[admin.Agent](ctx, t, c.apiFlags, http.MethodPatch, c.path("agents", c.Agent), admin.AgentInput{Name: c.Name}, "")
+}
+
+type agentRevoke struct {
+	agentName
+	Reason string `required:"" help:"Why; the agent is told."`
+}
+
+func (c agentRevoke) Run(ctx context.Context, t *terminal) error {
+	return call[admin.Agent](ctx, t, c.apiFlags, http.MethodPost, c.path("agents", c.Agent, "revoke"), admin.RevokeInput{Reason: c.Reason}, "")
+}
+
+type agentRemove struct{ agentName }
+
+func (c agentRemove) Run(ctx context.Context, t *terminal) error {
+	return call[struct{}](ctx, t, c.apiFlags, http.MethodDelete, c.path("agents", c.Agent), nil, "Agent removed.")
+}
+
+type tokenCommand struct {
+	Create tokenCreate `cmd:"" help:"Make a token for registering agents; its secret is shown once."`
+	List   tokenList   `cmd:"" help:"List tokens."`
+	Remove tokenRemove `cmd:"" help:"Remove a token."`
+}
+
+type tokenCreate struct {
+	tenantFlags
+	Directory string        `required:"" help:"Directory the agents will speak for, by name or id."`
+	Uses      int           `default:"1" help:"How many agents may register with it."`
+	Life      time.Duration `default:"24h" help:"How long it can be used."`
+	Note      string        `help:"What it is for."`
+	File      string        `placeholder:"FILE" help:"Write the secret into this file (mode 0600) instead of showing it."`
+}
+
+func (c tokenCreate) Run(ctx context.Context, t *terminal) error {
+	return callSecret(ctx, t, c.apiFlags, c.File, http.MethodPost, c.path("agent-tokens"), admin.AgentTokenInput{Directory: c.Directory, Uses: c.Uses,
+		LifeSeconds: int(c.Life.Seconds()), Note: c.Note}, func(x *admin.AgentToken) *string { return &x.Secret })
+}
+
+type tokenList struct{ tenantFlags }
+
+func (c tokenList) Run(ctx context.Context, t *terminal) error {
+	directories, err := c.directories(ctx)
+	if err != nil {
+		return err
+	}
+	return list(ctx, t, c.apiFlags, c.path("agent-tokens"), []column[admin.AgentToken]{
+		{"id", func(x admin.AgentToken) string { return x.ID }}, {"directory", func(x admin.AgentToken) string { return directories[x.Directory] }},
+		{"uses left", func(x admin.AgentToken) string { return fmt.Sprint(x.UsesLeft) }},
+		{"expires", func(x admin.AgentToken) string { return day(x.Expires) }}, {"note", func(x admin.AgentToken) string { return x.Note }}})
+}
+
+type tokenRemove struct {
+	tenantFlags
+	Token string `arg:"" help:"Token, by id."`
+}
+
+func (c tokenRemove) Run(ctx context.Context, t *terminal) error {
+	return call[struct{}](ctx, t, c.apiFlags, http.MethodDelete, c.path("agent-tokens", c.Token), nil, "Token removed.")
+}
+
+type signinCommand struct {
+	List signinList `cmd:"" help:"List sign-ins, newest first."`
+}
+
+type signinList struct {
+	tenantFlags
+	Trace string        `help:"The trace id that the person saw."`
+	User  string        `help:"Only this user's, by sign-in name or id."`
+	Name  string        `help:"Only this name, exactly as it was typed."`
+	Since time.Duration `help:"Only the last 15m, 24h …"`
+	Limit int           `default:"50" help:"At most so many (1 to 500)."`
+}
+
+func (c signinList) Run(ctx context.Context, t *terminal) error {
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	q := url.Values{"limit": {fmt.Sprint(c.Limit)}}
+	for key, value := range map[string]string{"trace": c.Trace, "user": c.User, "name": c.Name} {
+		if value != "" {
+			q.Set(key, value)
+		}
+	}
+	if c.Since > 0 {
+		q.Set("since", time.Now().Add(-c.Since).Format(time.RFC3339))
+	}
+	var page admin.Page[admin.SignIn]
+	if err := client.Do(ctx, http.MethodGet, c.path("signins")+"?"+q.Encode(), nil, &page); err != nil {
+		return err
+	}
+	return printList(t.out, c.Output, page.Items, []column[admin.SignIn]{
+		{"time", func(x admin.SignIn) string { return x.At.Local().Format("2006-01-02 15:04:05") }},
+		{"name", func(x admin.SignIn) string { return x.Name }}, {"outcome", func(x admin.SignIn) string { return x.Outcome }},
+		{"code", codeText}, {"reason", func(x admin.SignIn) string { return x.Reason }},
+		{"agent", func(x admin.SignIn) string { return cmp.Or(x.AgentName, x.Agent) }}, {"dc", func(x admin.SignIn) string { return x.DC }},
+		{"trace", func(x admin.SignIn) string { return x.Trace }}})
+}
+
+// codeText is a sign-in's number; one that went well has none.
+func codeText(x admin.SignIn) string {
+	if x.Code == 0 {
+		return ""
+	}
+	return x.Code.String()
+}
+
+// adminTokenCommand is about tokens for the admin API itself.
+type adminTokenCommand struct {
+	Create adminTokenCreate `cmd:"" help:"Make a token for the admin API; its secret is shown once."`
+	List   adminTokenList   `cmd:"" help:"List tokens for the admin API."`
+	Remove adminTokenRemove `cmd:"" help:"End a token for the admin API."`
+	Renew  adminTokenRenew  `cmd:"" help:"On the service's host: replace the token in the data folder, also when it has expired or was lost."`
+}
+
+type adminTokenCreate struct {
+	apiFlags
+	secretFile
+	Tenant string        `short:"t" help:"Tenant that it is good for, by name or id (default: the whole installation)."`
+	Life   time.Duration `default:"8760h" help:"How long it can be used."`
+	Note   string        `help:"What it is for."`
+}
+
+func (c adminTokenCreate) Run(ctx context.Context, t *terminal) error {
+	return callSecret(ctx, t, c.apiFlags, c.SecretFile, http.MethodPost, admin.Path("admin-tokens"), admin.AdminTokenInput{Tenant: c.Tenant,
+		LifeSeconds: int(c.Life.Seconds()), Note: c.Note}, func(x *admin.AdminToken) *string { return &x.Secret })
+}
+
+type adminTokenList struct{ apiFlags }
+
+func (c adminTokenList) Run(ctx context.Context, t *terminal) error {
+	return list(ctx, t, c.apiFlags, admin.Path("admin-tokens"), []column[admin.AdminToken]{
+		{"id", func(x admin.AdminToken) string { return x.ID }}, {"tenant", func(x admin.AdminToken) string { return cmp.Or(x.Tenant, "all") }},
+		{"expires", func(x admin.AdminToken) string { return day(x.Expires) }}, {"note", func(x admin.AdminToken) string { return x.Note }}})
+}
+
+type adminTokenRemove struct {
+	apiFlags
+	Token string `arg:"" help:"Token, by id."`
+}
+
+func (c adminTokenRemove) Run(ctx context.Context, t *terminal) error {
+	return call[struct{}](ctx, t, c.apiFlags, http.MethodDelete, admin.Path("admin-tokens", c.Token), nil, "Token ended.")
+}
+
+type adminTokenRenew struct{ settingsFlags }
+
+// Run works on the store, so it needs neither a token nor a running service.
+func (c adminTokenRenew) Run(ctx context.Context, t *terminal) error {
+	s, err := c.load()
+	if err != nil {
+		return err
+	}
+	name, err := service.RenewToken(ctx, s.Config, logger(s.Config.Log, t.err))
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(t.out, "New token in %s; the one before it has ended.\n", name)
+	return nil
+}
