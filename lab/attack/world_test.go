@@ -151,9 +151,9 @@ func broker(t testing.TB) string {
 	return s.ClientURL()
 }
 
-func connect(t testing.TB, url string) *queue.Queue {
+func connect(t testing.TB, url string, log *slog.Logger) *queue.Queue {
 	t.Helper()
-	q := fatal(queue.Open(queue.Config{URL: url}))(t)
+	q := fatal(queue.Open(queue.Config{URL: url, Logger: log}))(t)
 	t.Cleanup(q.Close)
 	return q
 }
@@ -186,9 +186,10 @@ func newWorld(t *testing.T) *world {
 	w.failures = 1
 
 	s, g := broker(t), broker(t)
-	w.checker = password.New(password.Config{Tenants: w.tenants, Users: w.users, Fleet: w.fleet, Lockout: w.guard, Queue: connect(t, s), Logger: w.log.logger()})
-	w.gateway = w.startGateway(connect(t, g), "127.0.0.1:0")
-	w.mitm = newMITM(t, s, connect(t, s), connect(t, g), w)
+	w.checker = password.New(password.Config{Tenants: w.tenants, Users: w.users, Fleet: w.fleet, Lockout: w.guard, Queue: connect(t, s, w.log.logger()),
+		Logger: w.log.logger()})
+	w.gateway = w.startGateway(connect(t, g, w.log.logger()), "127.0.0.1:0")
+	w.mitm = newMITM(t, s, connect(t, s, nil), connect(t, g, nil), w)
 	return w
 }
 
@@ -349,6 +350,11 @@ type outcome struct {
 func (w *world) signin() outcome {
 	w.t.Helper()
 	w.failures = w.failuresNow()
+	return w.check()
+}
+
+// check is signin for several at once.
+func (w *world) check() outcome {
 	answer, err := w.checker.Check(context.WithoutCancel(w.t.Context()), w.a, password.Attempt{Name: name, Password: wire.NewSecret([]byte(right)),
 		Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Request: "journey"})
 	return outcome{answer, err}
