@@ -1,6 +1,7 @@
 package oidc
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -45,6 +46,19 @@ func TestRefusedAuthorize(t *testing.T) {
 		{name: "redirect: of another app", rule: "RFC 6749 §3.1.2.3", change: []string{"redirect_uri", spaRedirect}, page: "90007"},
 		{name: "redirect: line break", rule: "RFC 9110 §5.5", change: []string{"redirect_uri", "https://app.example/cb?x=1\r\nSet-Cookie: a=b"}, page: "90007"},
 		{name: "redirect: white space", rule: "RFC 3986 §6.2.1", change: []string{"redirect_uri", " " + webRedirect}, page: "90007"},
+		{name: "redirect: backslash", rule: "RFC 9700 §4.1", change: []string{"redirect_uri", `https://app.example\@evil.example/cb?x=1`}, page: "90007"},
+		{name: "redirect: no scheme", rule: "RFC 6749 §3.1.2", change: []string{"redirect_uri", "//app.example/cb?x=1"}, page: "90007"},
+		{name: "redirect: path alone", rule: "RFC 6749 §3.1.2", change: []string{"redirect_uri", "/cb?x=1"}, page: "90007"},
+		{name: "redirect: data", rule: "RFC 9700 §4.1", change: []string{"redirect_uri", "data:text/html,x"}, page: "90007"},
+		{name: "redirect: full stop after the host", rule: "RFC 3986 §6.2.1", change: []string{"redirect_uri", "https://app.example./cb?x=1"}, page: "90007"},
+		{name: "redirect: letter that looks alike", rule: "RFC 9700 §4.1", change: []string{"redirect_uri", "https://аpp.example/cb?x=1"}, page: "90007"},
+		{name: "redirect: path parameter", rule: "RFC 3986 §6.2.1", change: []string{"redirect_uri", "https://app.example/cb;y?x=1"}, page: "90007"},
+		{name: "redirect: encoded query", rule: "RFC 3986 §6.2.1", change: []string{"redirect_uri", "https://app.example/cb?x=%31"}, page: "90007"},
+		{name: "redirect: query twice", rule: "RFC 9700 §4.1", change: []string{"redirect_uri", "https://app.example/cb?x=1&x=1"}, page: "90007"},
+		{name: "redirect: tab", rule: "RFC 3986 §6.2.1", change: []string{"redirect_uri", webRedirect + "\t"}, page: "90007"},
+		{name: "redirect: NUL", rule: "RFC 6749 §A.6", change: []string{"redirect_uri", webRedirect + "\x00"}, page: "90002"},
+		{name: "redirect: no UTF-8", rule: "RFC 6749 §B", change: []string{"redirect_uri", webRedirect + "\xff"}, page: "90002"},
+		{name: "redirect: of the sign-out", rule: "RFC 6749 §3.1.2.3", change: []string{"redirect_uri", "https://app.example/bye"}, page: "90007"},
 		{name: "broken encoding", rule: "RFC 6749 §B", raw: "&state=%zz", page: "90002"},
 		{name: "huge", rule: "ours", change: []string{"state", long}, page: "90002"},
 		{name: "many parameters", rule: "ours", raw: strings.Repeat("&a", maxParameters), page: "90002"},
@@ -68,6 +82,11 @@ func TestRefusedAuthorize(t *testing.T) {
 		{name: "no challenge method", rule: "RFC 7636 §4.3", change: []string{"code_challenge_method", ""}, redirect: "invalid_request"},
 		{name: "plain challenge", rule: "RFC 9700 §2.1.1", change: []string{"code_challenge_method", "plain"}, redirect: "invalid_request"},
 		{name: "short challenge", rule: "RFC 7636 §4.2", change: []string{"code_challenge", "abc"}, redirect: "invalid_request"},
+		{name: "challenge of another alphabet", rule: "RFC 7636 §4.2", change: []string{"code_challenge", strings.Repeat("+", 43)}, redirect: "invalid_request"},
+		{name: "long challenge", rule: "RFC 7636 §4.2", change: []string{"code_challenge", strings.Repeat("A", 128)}, redirect: "invalid_request"},
+		{name: "method in small letters", rule: "RFC 7636 §4.3", change: []string{"code_challenge_method", "s256"}, redirect: "invalid_request"},
+		{name: "challenge twice", rule: "RFC 6749 §3.1", raw: "&code_challenge=" + strings.Repeat("A", 43), redirect: "invalid_request"},
+		{name: "nonce twice", rule: "RFC 6749 §3.1", raw: "&nonce=x", redirect: "invalid_request"},
 		{name: "padded challenge", rule: "RFC 7636 §4.2", change: []string{"code_challenge", challengeOf(verifier) + "="}, redirect: "invalid_request"},
 		{name: "long nonce", rule: "ours", change: []string{"nonce", strings.Repeat("n", maxNonceBytes+1)}, redirect: "invalid_request"},
 		{name: "unknown prompt", rule: "OIDC Core §3.1.2.1", change: []string{"prompt", "create"}, redirect: "invalid_request"},
@@ -134,6 +153,9 @@ func TestRefusedExchange(t *testing.T) {
 		{name: "no verifier", rule: "RFC 7636 §4.5", change: []string{"code_verifier", ""}, status: 400, want: "invalid_request", alive: true},
 		{name: "wrong verifier", rule: "RFC 7636 §4.6", change: []string{"code_verifier", strings.Repeat("a", 43)}, status: 400, want: "invalid_grant", alive: true},
 		{name: "challenge as verifier", rule: "RFC 7636 §4.6", change: []string{"code_verifier", challengeOf(verifier)}, status: 400, want: "invalid_grant", alive: true},
+		{name: "long verifier", rule: "RFC 7636 §4.1", change: []string{"code_verifier", strings.Repeat("a", 129)}, status: 400, want: "invalid_grant", alive: true},
+		{name: "verifier twice", rule: "RFC 6749 §3.2", raw: "&code_verifier=" + verifier, status: 400, want: "invalid_request", alive: true},
+		{name: "verifier and more", rule: "RFC 7636 §4.6", change: []string{"code_verifier", verifier + "a"}, status: 400, want: "invalid_grant", alive: true},
 		{name: "short verifier", rule: "RFC 7636 §4.1", change: []string{"code_verifier", "abc"}, status: 400, want: "invalid_grant", alive: true},
 		{name: "no redirect", rule: "RFC 6749 §4.1.3", change: []string{"redirect_uri", ""}, status: 400, want: "invalid_request", alive: true},
 		{name: "another registered redirect", rule: "RFC 6749 §4.1.3", change: []string{"redirect_uri", "https://app.example/other"}, status: 400, want: "invalid_grant", alive: true},
@@ -155,6 +177,20 @@ func TestRefusedExchange(t *testing.T) {
 		{name: "code twice", rule: "RFC 6749 §3.2", raw: "&code=x", status: 400, want: "invalid_request", alive: true},
 		{name: "grant type twice", rule: "RFC 6749 §3.2", raw: "&grant_type=authorization_code", status: 400, want: "invalid_request", alive: true},
 		{name: "secret in the address", rule: "RFC 6749 §2.3.1", query: "?client_secret=x", status: 400, want: "invalid_request", alive: true},
+		{name: "id and secret in the address", rule: "RFC 6749 §2.3.1", change: []string{"client_id", "", "client_secret", ""},
+			query: "?client_id=" + w.web.id + "&client_secret=" + w.web.secret, status: 400, want: "invalid_request", alive: true},
+		{name: "anything in the address", rule: "RFC 6749 §3.2", query: "?x=1", status: 400, want: "invalid_request", alive: true},
+		{name: "secret twice", rule: "RFC 6749 §3.2", raw: "&client_secret=" + w.web.secret, status: 400, want: "invalid_request", alive: true},
+		{name: "another client's secret", rule: "RFC 6749 §3.2.1", change: []string{"client_secret", w.secret2.secret}, status: 401, want: "invalid_client", alive: true},
+		{name: "secret of the tenant's twin", rule: "RFC 6749 §3.2.1", change: []string{"client_secret", w.foreign.secret}, status: 401, want: "invalid_client", alive: true},
+		{name: "Basic without a secret", rule: "RFC 6749 §3.2.1", change: []string{"client_secret", ""}, header: basic(w.web.id, ""), status: 401, want: "invalid_client", alive: true},
+		{name: "Basic without an id", rule: "RFC 6749 §2.3.1", change: []string{"client_secret", "", "client_id", ""}, header: basic("", w.web.secret), status: 401, want: "invalid_client", alive: true},
+		{name: "huge Basic", rule: "ours", change: []string{"client_secret", ""}, header: basic(w.web.id, strings.Repeat("x", maxBodyBytes)), status: 401, want: "invalid_client", alive: true},
+		{name: "Basic and an assertion", rule: "RFC 6749 §2.3", change: []string{"client_secret", "", "client_assertion", "x"}, header: basic(w.web.id, w.web.secret), status: 401, want: "invalid_client", alive: true},
+		{name: "multipart body", rule: "RFC 6749 §4.1.3", header: []string{"Content-Type", "multipart/form-data; boundary=x"}, status: 400, want: "invalid_request", alive: true},
+		{name: "plain text body", rule: "RFC 6749 §4.1.3", header: []string{"Content-Type", "text/plain"}, status: 400, want: "invalid_request", alive: true},
+		{name: "broken content type", rule: "RFC 9110 §8.3", header: []string{"Content-Type", "application/x-www-form-urlencoded; ="}, status: 400, want: "invalid_request", alive: true},
+		{name: "many parameters", rule: "ours", raw: strings.Repeat("&a", maxParameters), status: 400, want: "invalid_request", alive: true},
 		{name: "JSON body", rule: "RFC 6749 §4.1.3", header: []string{"Content-Type", "application/json"}, status: 400, want: "invalid_request", alive: true},
 		{name: "no content type", rule: "RFC 6749 §4.1.3", header: []string{"Content-Type", ""}, status: 400, want: "invalid_request", alive: true},
 		{name: "huge body", rule: "ours", raw: "&x=" + strings.Repeat("x", maxBodyBytes), status: 400, want: "invalid_request", alive: true},
@@ -188,6 +224,103 @@ func TestRefusedExchange(t *testing.T) {
 				t.Errorf("afterwards the code yields %d %s", after.status, after.body)
 			}
 		})
+	}
+}
+
+// TestRefusedElsewhere: the endpoints that take tokens refuse what the token endpoint refuses, and a refusal changes nothing.
+func TestRefusedElsewhere(t *testing.T) {
+	w := newWorld(t)
+	tokens := w.tokens(w.web, "scope", offline)
+	access, refresh := tokens["access_token"].(string), tokens["refresh_token"].(string)
+	const form = "application/x-www-form-urlencoded"
+	client := "client_id=" + w.web.id + "&client_secret=" + w.web.secret
+	bearerHeader := []string{"Authorization", "Bearer " + access}
+	for _, c := range []struct {
+		name, rule, path, query, body string
+		header                        []string
+		status                        int
+		want                          string
+	}{
+		{"refresh token in the address", "RFC 6749 §2.3.1", "token", "?refresh_token=" + refresh, client + "&grant_type=refresh_token", nil, 400, "invalid_request"},
+		{"refresh token twice", "RFC 6749 §3.2", "token", "", client + "&grant_type=refresh_token&refresh_token=" + refresh + "&refresh_token=" + refresh, nil, 400, "invalid_request"},
+		{"scope twice", "RFC 6749 §3.2", "token", "", client + "&grant_type=refresh_token&refresh_token=" + refresh + "&scope=openid&scope=email", nil, 400, "invalid_request"},
+		{"access token to refresh", "RFC 6749 §6", "token", "", client + "&grant_type=refresh_token&refresh_token=" + access, nil, 400, "invalid_grant"},
+		{"refresh token as code", "RFC 6749 §4.1.3", "token", "", client + "&grant_type=authorization_code&redirect_uri=x&code_verifier=" + verifier + "&code=" + refresh, nil, 400, "invalid_grant"},
+		{"revoke: token in the address", "RFC 7009 §2.1", "revoke", "?token=" + access, client, nil, 400, "invalid_request"},
+		{"revoke: token twice", "RFC 6749 §3.2", "revoke", "", client + "&token=" + access + "&token=x", nil, 400, "invalid_request"},
+		{"revoke: two ways at once", "RFC 6749 §2.3", "revoke", "", client + "&token=" + access, basic(w.web.id, w.web.secret), 400, "invalid_request"},
+		{"revoke: no client", "RFC 7009 §2.1", "revoke", "", "token=" + access, nil, 401, "invalid_client"},
+		{"revoke: with the access token alone", "RFC 7009 §2.1", "revoke", "", "token=" + access, bearerHeader, 401, "invalid_client"},
+		{"revoke: JSON", "RFC 7009 §2.1", "revoke", "", `{"token":"x"}`, []string{"Content-Type", "application/json"}, 400, "invalid_request"},
+		{"revoke: huge", "ours", "revoke", "", client + "&token=" + strings.Repeat("x", maxBodyBytes), nil, 400, "invalid_request"},
+		{"userinfo: token twice", "RFC 6750 §2", "userinfo", "", "access_token=" + access + "&access_token=" + access, nil, 400, "invalid_request"},
+		{"userinfo: two places", "RFC 6750 §2", "userinfo", "", "access_token=" + access, bearerHeader, 400, "invalid_request"},
+		{"userinfo: in the address", "RFC 6750 §2.3", "userinfo", "?access_token=" + access, "", nil, 400, "invalid_request"},
+		{"userinfo: address and header", "RFC 6750 §2", "userinfo", "?access_token=" + access, "", bearerHeader, 400, "invalid_request"},
+		{"userinfo: JSON", "RFC 6750 §2.2", "userinfo", "", `{"access_token":"x"}`, []string{"Content-Type", "application/json"}, 400, "invalid_request"},
+		{"userinfo: huge", "ours", "userinfo", "", "access_token=" + strings.Repeat("x", maxBodyBytes), nil, 400, "invalid_request"},
+		{"userinfo: huge header", "ours", "userinfo", "", "", []string{"Authorization", "Bearer " + strings.Repeat("x", 20<<10)}, 401, "invalid_token"},
+		{"userinfo: refresh token", "RFC 6750 §3.1", "userinfo", "", "access_token=" + refresh, nil, 401, "invalid_token"},
+		{"userinfo: ID token", "RFC 6750 §3.1", "userinfo", "", "access_token=" + tokens["id_token"].(string), nil, 401, "invalid_token"},
+		{"userinfo: altered", "RFC 6750 §3.1", "userinfo", "", "access_token=" + access[:len(access)-1] + "_", nil, 401, "invalid_token"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := w.post(w.address("acme", "/oauth2/")+c.path+c.query, c.body, append([]string{"Content-Type", form}, c.header...)...)
+			if a.status != c.status || a.json["error"] != c.want {
+				t.Errorf("%s: answered %d %s; want %d %s", c.rule, a.status, a.body, c.status, c.want)
+			}
+		})
+	}
+	// Two Authorization headers, one of them right.
+	r := must(http.NewRequest("POST", w.address("acme", "/oauth2/revoke"), strings.NewReader("token="+access)))
+	r.Header.Set("Content-Type", form)
+	r.Header.Add("Authorization", basic(w.web.id, w.web.secret)[1])
+	r.Header.Add("Authorization", basic(w.web.id, "x")[1])
+	w.wants(w.do(r), 400, "invalid_request")
+
+	if a := w.userInfo("acme", access); a.status != 200 {
+		t.Errorf("a refusal ended the access token: %s", a.body)
+	}
+	if a := w.refresh(w.web, refresh); a.status != 200 {
+		t.Errorf("a refusal ended the refresh token: %s", a.body)
+	}
+}
+
+// TestAppEnds: what an application holds falls with its secret's and its own end.
+func TestAppEnds(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	tokens, code := w.tokens(w.web, "scope", offline), w.code(w.web)
+	old := w.web
+	var err error
+	if w.web.secret, err = w.apps.RotateSecret(ctx, w.acme.Scope(), w.web.id, w.clock.now()); err != nil {
+		t.Fatal(err)
+	}
+	w.wants(w.exchange(old, code), 401, "invalid_client")
+	w.wants(w.refresh(old, tokens["refresh_token"].(string)), 401, "invalid_client")
+	next := w.refresh(w.web, tokens["refresh_token"].(string))
+	if a := w.exchange(w.web, code); a.status != 200 || next.status != 200 {
+		t.Fatalf("with the new secret: %d %s, %d %s", a.status, a.body, next.status, next.body)
+	}
+	if err := w.apps.Remove(ctx, w.acme.Scope(), w.web.id); err != nil {
+		t.Fatal(err)
+	}
+	w.wants(w.userInfo("acme", next.json["access_token"]), 401, "invalid_token")
+	w.wants(w.refresh(w.web, next.json["refresh_token"].(string)), 401, "invalid_client")
+	if a := w.get(w.address("acme", "/oauth2/authorize?") + w.request(w.web).Encode()); a.location != nil || !strings.Contains(a.body, "90006") {
+		t.Errorf("a removed application is served: %d %v", a.status, a.location)
+	}
+}
+
+// TestLoopbackRedirect: other ports and other names of the same machine are other addresses (narrower than RFC 8252 §7.3).
+func TestLoopbackRedirect(t *testing.T) {
+	w := newWorld(t)
+	for _, address := range []string{"http://127.0.0.1:9998/cb", "http://127.0.0.1/cb", "http://localhost:9999/cb", "http://[::1]:9999/cb",
+		"http://127.0.0.2:9999/cb", "http://2130706433:9999/cb", "http://127.1:9999/cb", "https://127.0.0.1:9999/cb", "http://0.0.0.0:9999/cb"} {
+		a := w.get(w.address("acme", "/oauth2/authorize?") + with(w.request(w.spa), "redirect_uri", address).Encode())
+		if a.location != nil || !strings.Contains(a.body, "90007") {
+			t.Errorf("%s: answered %d %v", address, a.status, a.location)
+		}
 	}
 }
 
