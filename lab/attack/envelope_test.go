@@ -73,7 +73,7 @@ func TestForAnotherAgent(t *testing.T) {
 	w.counts(1)
 }
 
-// A bit of every part of an envelope is flipped on its way; TestEveryBit of package envelope flips all.
+// A bit of every part of an envelope is flipped on its way; TestEveryBitIsBound of package envelope flips all.
 func TestFlippedOnTheWay(t *testing.T) {
 	w := newWorld(t)
 	a := w.attached(w.a, w.dir)
