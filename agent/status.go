@@ -70,8 +70,11 @@ type Server struct {
 	NextProbe   time.Time `json:"next_probe,omitzero"`
 }
 
-// Running reports whether the agent that wrote the snapshot is alive at now, as far as a file can tell.
-func (s Status) Running(now time.Time) bool { return s.Ended == "" && now.Sub(s.Written) < statusStale }
+// Running reports whether the agent that wrote the snapshot is alive at now, as far as a file can tell. A snapshot of the future
+// was written before the clock was set back, and says nothing about now.
+func (s Status) Running(now time.Time) bool {
+	return s.Ended == "" && now.Sub(s.Written).Abs() < statusStale
+}
 
 // Attached reports whether the agent runs and can be given checks.
 func (s Status) Attached(now time.Time) bool { return s.Running(now) && s.Link.State == link.Attached }
@@ -127,7 +130,11 @@ func ReadStatus(path string) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	return parseStatus(text)
+	s, err := parseStatus(text)
+	if err != nil {
+		return Status{}, fmt.Errorf("%s: %w; a running agent writes it anew within seconds: start the agent, or remove the file", path, err)
+	}
+	return s, nil
 }
 
 var errStatus = errors.New("not a status file")

@@ -12,6 +12,9 @@ const (
 	// memory.
 	maxFile = 1 << 20
 
+	// probeSize is what is written to prove that an identity will fit: its four files are 3 KB, with a CA bundle more.
+	probeSize = 64 << 10
+
 	// maxText bounds each name in agent.json and in the answer.
 	maxText = 256
 

@@ -12,6 +12,8 @@ var (
 	ErrNotRegistered = errors.New("this agent is not registered")
 	// ErrPermissions: others than the agent may read or change the state folder, or the agent may not.
 	ErrPermissions = errors.New("the state folder is not protected")
+	// ErrUnwritable: the state folder lies on a disk that is full or read-only.
+	ErrUnwritable = errors.New("the state folder cannot be written")
 	// ErrDamaged: the state folder is half-written, or its files do not belong together.
 	ErrDamaged = errors.New("the state folder is damaged")
 	// ErrExists: a registration would overwrite an identity and was not told to.

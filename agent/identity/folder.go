@@ -71,7 +71,7 @@ func CheckFolder(dir string) error {
 		}
 		if !info.Mode().IsRegular() {
 			return &Error{Kind: ErrPermissions, What: path + " is not an ordinary file",
-				Remedy: "put the file itself there, or register again: sallyport-agent register --replace"}
+				Remedy: "remove it, and put the file itself there; or register again: sallyport-agent register --replace --state " + dir}
 		}
 		if err := checkAccess(path, info, 0o600); err != nil {
 			return err
@@ -279,10 +279,12 @@ func prepare(dir string, replace bool) error {
 	}
 	probe, err := os.CreateTemp(dir, newPrefix+"*")
 	if err != nil {
-		return unreadable(dir, err)
+		return unwritable(dir, err)
 	}
-	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
-		return unreadable(dir, err)
+	// Written to the disk, so that a full one is met now and not when the token has been spent.
+	_, writeErr := probe.Write(make([]byte, probeSize))
+	if err := errors.Join(writeErr, probe.Sync(), probe.Close(), os.Remove(probe.Name())); err != nil {
+		return unwritable(dir, err)
 	}
 	return nil
 }
@@ -360,6 +362,15 @@ func notRegistered(dir string) error {
 func damaged(dir string, cause error) error {
 	return &Error{Kind: ErrDamaged, What: dir, Cause: cause,
 		Remedy: "restore the folder from a backup, or make a new token and run: sallyport-agent register --replace --state " + dir}
+}
+
+// unwritable is a folder in which this user may write and still cannot; other failures are those of unreadable.
+func unwritable(dir string, cause error) error {
+	if errors.Is(cause, fs.ErrPermission) {
+		return unreadable(dir, cause)
+	}
+	return &Error{Kind: ErrUnwritable, What: dir, Cause: cause,
+		Remedy: "make room if the disk is full, mount it writable if it is read-only, or name another folder with --state"}
 }
 
 func unreadable(path string, cause error) error {
