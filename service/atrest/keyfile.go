@@ -29,6 +29,10 @@ func OpenOrCreate(path string) (*Box, error) {
 func open(path string) (*Box, error) {
 	f, err := os.Open(path)
 	if err != nil {
+		if errors.Is(err, fs.ErrPermission) {
+			return nil, fmt.Errorf("the key file %s cannot be read by this user (uid %d): run as its owner, or change the owner of the whole "+
+				"folder: %w", path, os.Getuid(), err)
+		}
 		return nil, fmt.Errorf("the key file cannot be read: %w", err)
 	}
 	defer func() { _ = f.Close() }()
@@ -65,7 +69,8 @@ func create(path string) error {
 	folder := filepath.Dir(path)
 	f, err := os.CreateTemp(folder, ".key-*") // mode 0600
 	if err != nil {
-		return fmt.Errorf("a new key file cannot be made in %s: create the folder, owned by the user that runs the service, mode 0700: %w", folder, err)
+		return fmt.Errorf("a new key file cannot be made in %s: create the folder, owned by the user that runs the service, mode 0700, on a "+
+			"file system that is writable and has room: %w", folder, err)
 	}
 	defer func() { _ = os.Remove(f.Name()) }()
 	var key [KeySize]byte
@@ -73,7 +78,7 @@ func create(path string) error {
 	_, writeErr := f.Write(key[:])
 	clear(key[:])
 	if err := errors.Join(randErr, writeErr, f.Sync(), f.Close()); err != nil {
-		return fmt.Errorf("a new key file cannot be written: %w", err)
+		return fmt.Errorf("a new key file cannot be written in %s: make room if the disk is full: %w", folder, err)
 	}
 	// A link fails when the name is taken, where a rename would replace another process's key.
 	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {

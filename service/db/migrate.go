@@ -5,7 +5,6 @@ import (
 	"context"
 	"database/sql"
 	"embed"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -64,7 +63,7 @@ func up(ctx context.Context, provider *goose.Provider) (have, known int64, err e
 		case failed == nil:
 			return have, known, err
 		case err != nil || have <= before:
-			return have, known, errors.Join(failed, err)
+			return have, known, failed // err, where it is set, is another view of the same cause
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 
 	sqlitedriver "modernc.org/sqlite"
 	sqlitelib "modernc.org/sqlite/lib"
@@ -100,11 +101,10 @@ func prepareFile(path string) error {
 	// SQLite keeps the write-ahead log beside the file, so being allowed to write the file is not enough.
 	probe, err := os.CreateTemp(folder, ".sallyport-write-test-*")
 	if err != nil {
-		return fmt.Errorf("the folder %s of the database cannot be written by this user (uid %d): change its owner, "+
-			"or name another folder in the database URL: %w", folder, os.Getuid(), err)
+		return explainFolder(folder, err)
 	}
 	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
-		return fmt.Errorf("the folder %s of the database: %w", folder, err)
+		return explainFolder(folder, err)
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -121,6 +121,19 @@ func prepareFile(path string) error {
 		return fmt.Errorf("the database file %s can be read by others (mode %04o): run chmod 600 %s", path, info.Mode().Perm(), path)
 	}
 	return nil
+}
+
+// explainFolder adds the remedy to a failure to write into the database's folder.
+func explainFolder(folder string, err error) error {
+	switch {
+	case errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("the folder %s of the database lies on a file system that is mounted read-only: mount it writable "+
+			"(the kernel does this by itself after an error of the disk: look at dmesg): %w", folder, err)
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return fmt.Errorf("the disk of the database's folder %s is full: make room: %w", folder, err)
+	}
+	return fmt.Errorf("the folder %s of the database cannot be written by this user (uid %d): change its owner, "+
+		"or name another folder in the database URL: %w", folder, os.Getuid(), err)
 }
 
 // dsn is the driver's name of the file, with the settings that were measured to work together.
@@ -157,6 +170,8 @@ func explainSQLite(path string, err error) error {
 		return fmt.Errorf("the database %s is damaged: restore it from a backup: %w", path, err)
 	case sqlitelib.SQLITE_FULL:
 		return fmt.Errorf("the disk of the database %s is full: make room: %w", path, err)
+	case sqlitelib.SQLITE_IOERR:
+		return fmt.Errorf("the database %s cannot be read or written: make room if its disk is full, else look at dmesg for errors of the disk: %w", path, err)
 	case sqlitelib.SQLITE_READONLY, sqlitelib.SQLITE_CANTOPEN, sqlitelib.SQLITE_PERM:
 		return fmt.Errorf("the database %s cannot be written: check the owner and the mode of its folder and of the files beside it "+
 			"(-wal, -shm), and that the file system is not mounted read-only: %w", path, err)

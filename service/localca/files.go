@@ -18,6 +18,14 @@ import (
 // errMode is wrapped by refusals of a file or directory that is open to too many.
 var errMode = errors.New("localca: permissions are too wide")
 
+// errDamaged is wrapped by refusals of a file that does not hold what we wrote.
+var errDamaged = errors.New("localca: the file is damaged")
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
 // checkMode refuses a path with any of the forbidden permission bits. Windows has no such bits: there the directory's own
 // access list protects its files.
 func checkMode(path string, forbidden fs.FileMode, remedy string) error {
@@ -48,7 +56,7 @@ func readPair(path string) (crypto.Signer, *x509.Certificate, error) {
 	defer clear(data)
 	key, cert, err := parsePair(data)
 	if err != nil {
-		return nil, nil, fmt.Errorf("localca: %s: %w", path, err)
+		return nil, nil, fmt.Errorf("%w: %s: %w", errDamaged, path, err)
 	}
 	return key, cert, nil
 }

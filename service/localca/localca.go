@@ -55,12 +55,21 @@ func OpenOrCreate(dir string) (*CA, error) {
 	path := filepath.Join(dir, caFile)
 	key, cert, err := readPair(path)
 	if errors.Is(err, fs.ErrNotExist) {
+		// The certificate is written after the key, so it never stands alone after a start that was cut off.
+		if public := filepath.Join(dir, certificateFile); exists(public) {
+			return nil, fmt.Errorf("localca: %s is missing, but browsers and agents trust the authority in %s: restore it from a backup, or remove "+
+				"the folder %s to have a new one made, which all of them must be given anew", path, public, dir)
+		}
 		if err := createAuthority(path, time.Now()); err != nil {
 			return nil, err
 		}
 		key, cert, err = readPair(path)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errDamaged):
+		return nil, fmt.Errorf("%w: restore it from a backup, or remove the folder %s to have a new authority made, which browsers and agents "+
+			"must be given anew", err, dir)
+	case err != nil:
 		return nil, err
 	}
 	if !cert.IsCA || !slices.Equal(cert.Subject.Organization, []string{organization}) {
