@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"sync/atomic"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -30,6 +31,26 @@ func (r *readiness) add(name string, needed bool, look func(context.Context) err
 func (r *readiness) start() { r.serving.Store(true) }
 func (r *readiness) stop()  { r.serving.Store(false) }
 
+// readyDescription is of the metric that says in numbers what /readyz says in words.
+var readyDescription = prometheus.NewDesc("sallyport_ready", "1 if a part of the process works, 0 if not.", []string{"part"}, nil)
+
+// Describe is called by Prometheus.
+func (r *readiness) Describe(to chan<- *prometheus.Desc) { to <- readyDescription }
+
+// Collect is called by Prometheus at each look.
+func (r *readiness) Collect(to chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), readyTimeout)
+	defer cancel()
+	states, _ := r.check(ctx)
+	for part, state := range states {
+		value := 0.0
+		if state == "ok" {
+			value = 1
+		}
+		to <- prometheus.MustNewConstMetric(readyDescription, prometheus.GaugeValue, value, part)
+	}
+}
+
 // check runs all probes; ok is whether all that are needed passed, and states says "ok" or the reason by name.
 func (r *readiness) check(ctx context.Context) (states map[string]string, ok bool) {
 	states, ok = map[string]string{"process": "ok"}, r.serving.Load()
@@ -50,6 +71,7 @@ func (r *readiness) check(ctx context.Context) (states map[string]string, ok boo
 // gateway too, and turns false as soon as draining begins so that a load balancer looks elsewhere.
 func (s *Service) openMonitor() {
 	s.ready.add("database", true, s.store.db.Ping)
+	s.metrics.MustRegister(&s.ready)
 	if s.monitorListener == nil {
 		return
 	}

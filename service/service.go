@@ -22,45 +22,21 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sallyport-auth/sallyport/service/admin"
-	"github.com/sallyport-auth/sallyport/service/app"
-	"github.com/sallyport-auth/sallyport/service/atrest"
-	"github.com/sallyport-auth/sallyport/service/audit"
-	"github.com/sallyport-auth/sallyport/service/ca"
-	"github.com/sallyport-auth/sallyport/service/db"
-	"github.com/sallyport-auth/sallyport/service/fleet"
 	"github.com/sallyport-auth/sallyport/service/gateway"
-	"github.com/sallyport-auth/sallyport/service/keyring"
 	"github.com/sallyport-auth/sallyport/service/localca"
-	"github.com/sallyport-auth/sallyport/service/lockout"
 	"github.com/sallyport-auth/sallyport/service/oidc"
 	"github.com/sallyport-auth/sallyport/service/password"
 	"github.com/sallyport-auth/sallyport/service/queue"
 	"github.com/sallyport-auth/sallyport/service/signin"
 	"github.com/sallyport-auth/sallyport/service/tenant"
-	"github.com/sallyport-auth/sallyport/service/user"
 	"github.com/sallyport-auth/sallyport/service/web"
 )
-
-// store is what every role shares: the database and the nouns over it.
-type store struct {
-	db      *db.DB
-	box     *atrest.Box
-	tenants *tenant.Store
-	users   *user.Store
-	apps    *app.Store
-	fleet   *fleet.Store
-	ca      *ca.Authority
-	keys    *keyring.Ring
-	lockout *lockout.Guard
-	audit   *audit.Log
-}
 
 // Service is one running process of the service.
 type Service struct {
@@ -136,71 +112,6 @@ func joined(found []Finding) error {
 	return errors.Join(errs...)
 }
 
-// openStore makes the data folder and opens everything in it.
-func openStore(ctx context.Context, cfg Config, log *slog.Logger) (store, error) {
-	if err := openData(cfg.Data); err != nil {
-		return store{}, err
-	}
-	box, err := atrest.OpenOrCreate(filepath.Join(cfg.Data, "at-rest.key"))
-	if err != nil {
-		return store{}, fmt.Errorf("data: %w", err)
-	}
-	address := cfg.Database.URL
-	if address == "" {
-		address = "sqlite:" + filepath.Join(cfg.Data, "sallyport.db")
-	}
-	rows, err := db.Open(ctx, db.Config{URL: address})
-	if err != nil {
-		return store{}, fmt.Errorf("database.url: %w", err)
-	}
-	authority, err := ca.Open(ctx, rows, box, ca.Config{TrustDomain: trustDomain(cfg), Lifetime: cfg.Agents.CertificateLife})
-	if err != nil {
-		return store{}, errors.Join(explainCA(cfg, err), rows.Close())
-	}
-	st := store{db: rows, box: box, ca: authority, tenants: tenant.NewStore(rows), users: user.NewStore(rows), apps: app.NewStore(rows),
-		fleet: fleet.NewStore(rows, authority), keys: keyring.New(rows, box, log.With("part", "keyring")),
-		lockout: lockout.New(rows, lockout.Policy{}), audit: audit.NewLog(rows, log.With("part", "audit"))}
-	st.lockout.Logger = log.With("part", "lockout")
-	return st, nil
-}
-
-// explainCA adds the remedy to the one failure of the agent CA that an operator brings about: a database without its key file.
-func explainCA(cfg Config, err error) error {
-	if !errors.Is(err, atrest.ErrKey) {
-		return fmt.Errorf("agents.trust_domain: %w", err)
-	}
-	return fmt.Errorf("data: %s is not the key file that this database was made with. Copy that file here (every process on one database "+
-		"needs the same), or restore it from its backup: %w", filepath.Join(cfg.Data, "at-rest.key"), err)
-}
-
-// openData makes the data folder, or refuses one that others can read: the database, keys and the evaluation CA lie in it.
-func openData(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("data: the folder %s cannot be made by this user (uid %d): make it, owned by that user, mode 0700, or name another: %w",
-			dir, os.Getuid(), err)
-	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return fmt.Errorf("data: %w", err)
-	}
-	if mode := info.Mode().Perm(); os.PathSeparator == '/' && mode&0o077 != 0 {
-		return fmt.Errorf("data: the folder %s has mode %04o: others on this machine could read keys. Run: chmod 700 %s", dir, mode, dir)
-	}
-	return nil
-}
-
-// trustDomain is the one set, else the host of the public URL; an IPv6 literal is none, and leaves the authority its default.
-func trustDomain(cfg Config) string {
-	if cfg.Agents.TrustDomain != "" {
-		return cfg.Agents.TrustDomain
-	}
-	public, err := url.Parse(cfg.PublicURL)
-	if err != nil || strings.Contains(public.Hostname(), ":") {
-		return ""
-	}
-	return strings.ToLower(public.Hostname())
-}
-
 // name is how this process calls itself on the queue; the gateway adds something random.
 func (s *Service) name() string {
 	if s.cfg.Gateway.Name != "" {
@@ -230,8 +141,11 @@ func (s *Service) serverCertificate() (getCertificate, error) {
 			hosts = append(hosts, host)
 		}
 		renewing, err := newLocalCertificate(local, hosts, s.log)
-		if err != nil {
+		if errors.Is(err, localca.ErrHosts) {
 			return nil, fmt.Errorf("tls.local_hosts: %w", err)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("tls.local_ca: %w", err)
 		}
 		s.local = local
 		s.loops = append(s.loops, renewing.Run)

@@ -32,7 +32,7 @@ func TestWholeService(t *testing.T) {
 		t.Errorf("/readyz: %d %v", status, states)
 	}
 	_, _, metrics := r.get(r.monitorURL("/metrics"))
-	for _, want := range []string{"sallyport_gateway_attached_agents 0", "sallyport_gateway_slots_in_use 0",
+	for _, want := range []string{`sallyport_ready{part="database"} 1`, `sallyport_ready{part="gateway"} 1`, `sallyport_ready{part="process"} 1`, "sallyport_gateway_attached_agents 0", "sallyport_gateway_slots_in_use 0",
 		"sallyport_server_certificate_expiry_timestamp_seconds", "go_goroutines", "process_open_fds"} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("/metrics lacks %s", want)
@@ -203,5 +203,8 @@ func TestDatabaseLost(t *testing.T) {
 	}
 	if status, states := r.ready(); status != http.StatusServiceUnavailable || states["database"] == "ok" {
 		t.Errorf("%d %v", status, states)
+	}
+	if _, _, metrics := r.get(r.monitorURL("/metrics")); !strings.Contains(metrics, `sallyport_ready{part="database"} 0`) {
+		t.Error("the metric does not say it")
 	}
 }

@@ -84,7 +84,7 @@ func TestSplitProcesses(t *testing.T) {
 	a.http.Transport.(*http.Transport).TLSClientConfig.RootCAs = authority.Pool()
 
 	_, err = New(t.Context(), back, nil)
-	wantError(t, err, "at-rest.key is not the key file that this database was made with")
+	wantError(t, err, "at-rest.key is missing, and the database was made with one", "Copy that file here")
 	key := must[[]byte](t)(os.ReadFile(filepath.Join(front.Data, "at-rest.key")))
 	noError(t, os.WriteFile(filepath.Join(back.Data, "at-rest.key"), key, 0o600))
 	b := start(t, back)

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"os"
@@ -8,6 +9,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/service/localca"
 )
 
 // freePort is a port that was free a moment ago.
@@ -47,6 +51,11 @@ func TestStartRefuses(t *testing.T) {
 			noError(t, os.WriteFile(filepath.Join(c.Data, "at-rest.key"), make([]byte, 32), 0o644))
 			noError(t, os.Chmod(filepath.Join(c.Data, "at-rest.key"), 0o644))
 		}, []string{"data:", "at-rest.key", "chmod 600"}},
+		{"wide local certificate", func(t *testing.T, c *Config) {
+			authority := must[*localca.CA](t)(localca.OpenOrCreate(filepath.Join(c.Data, localCAFolder)))
+			must[tls.Certificate](t)(authority.Server([]string{"localhost"}, time.Now()))
+			noError(t, errors.Join(os.Chmod(c.Data, 0o700), os.Chmod(filepath.Join(c.Data, localCAFolder, "server.pem"), 0o644)))
+		}, []string{"tls.local_ca", "chmod 600"}},
 		{"odd local host", func(_ *testing.T, c *Config) { c.TLS.LocalHosts = []string{"not a host"} }, []string{"tls.local_hosts", "not a host"}},
 		{"odd trust domain", func(_ *testing.T, c *Config) { c.Agents.TrustDomain = "Corp Example" }, []string{"agents.trust_domain", "lower-case"}},
 		{"no CA of the queue", func(_ *testing.T, c *Config) {
@@ -107,15 +116,39 @@ func TestOwnPortTwice(t *testing.T) {
 // TestWrongKeyFile: a database opens only with the key file that it was made with, and the error says so.
 func TestWrongKeyFile(t *testing.T) {
 	cfg := trial(t)
-	s := must[*Service](t)(New(t.Context(), cfg, nil))
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
+	noError(t, must[*Service](t)(New(t.Context(), cfg, nil)).Close())
+	noError(t, os.Rename(keyFile(cfg), keyFile(cfg)+".away"))
+	for range 2 { // the file that is made for a new installation must not stay: the second error would be another
+		_, err := New(t.Context(), cfg, nil)
+		wantError(t, err, "at-rest.key is missing, and the database was made with one", "Copy that file here")
 	}
-	if err := os.Remove(filepath.Join(cfg.Data, "at-rest.key")); err != nil {
-		t.Fatal(err)
-	}
+	noError(t, os.WriteFile(keyFile(cfg), []byte(strings.Repeat("k", 32)), 0o600))
 	_, err := New(t.Context(), cfg, nil)
 	wantError(t, err, "at-rest.key is not the key file that this database was made with", "Copy that file here")
+	noError(t, os.Rename(keyFile(cfg)+".away", keyFile(cfg)))
+	noError(t, must[*Service](t)(New(t.Context(), cfg, nil)).Close())
+}
+
+// TestLostDatabase: an installation without its database is no new one.
+func TestLostDatabase(t *testing.T) {
+	cfg := trial(t)
+	must[InitResult](t)(Init(t.Context(), cfg, InitRequest{Tenant: "contoso"}, nil))
+	file := filepath.Join(cfg.Data, "sallyport.db")
+	noError(t, os.Rename(file, file+".away"))
+	refused := func() {
+		t.Helper()
+		_, err := New(t.Context(), cfg, nil)
+		wantError(t, err, "database.url:", "is missing or empty", "Restore the database from a backup")
+		_, err = Init(t.Context(), cfg, InitRequest{Tenant: "fabrikam"}, nil)
+		wantError(t, err, "is missing or empty")
+	}
+	refused()
+	noError(t, os.WriteFile(file, nil, 0o600))
+	refused()
+	cfg.Database.URL = "sqlite:" + file + "?synchronous=normal"
+	refused()
+	noError(t, os.Rename(file+".away", file))
+	noError(t, must[*Service](t)(New(t.Context(), cfg, nil)).Close())
 }
 
 // TestTrustDomainIsFixed: agents' identities hold it.

@@ -233,6 +233,7 @@ func TestVerbs(t *testing.T) {
 	w.ok([]string{"user", "show", alice.ID}, "alice@corp.example")
 	w.ok(line("user list"), "alice@corp.example", "charles@cloud.example", "admin@contoso.internal", "administrator")
 	w.ok(line("user unlock charles@cloud.example"), "Lockout ended.")
+	w.ok(line("user sign-out charles@cloud.example"), "Signed out everywhere.")
 	w.ok(line("user remove alice@corp.example"), "User removed.")
 	w.fails(2, line("user create x@corp.example --role king"), "--role must be one of")
 	w.fails(1, line("user show alice@corp.example"), `90009`, `no user "alice@corp.example"`)
@@ -407,6 +408,17 @@ func TestWithoutService(t *testing.T) {
 	w.fails(1, []string{"serve", "--set", "tls.local_ca=true", "--set", "data=" + token}, "data:", "name another")
 	w.fails(2, []string{"serve", "--set", "data=" + dir}, "the configuration has faults:", "there is no server certificate")
 	w.fails(1, []string{"serve", "--set", "tls.certificate_file=/no.pem", "--set", "tls.key_file=/no.key", "--set", "data=" + filepath.Join(dir, "data")}, "tls.key_file")
+}
+
+// TestStoppedWhileStarting: a stop that comes before the service serves is an orderly end.
+func TestStoppedWhileStarting(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	var out, log bytes.Buffer
+	code := run(ctx, []string{"serve", "--set", "tls.local_ca=true", "--set", "data=" + filepath.Join(t.TempDir(), "data")}, nil, &out, &log)
+	if code != 0 || !strings.Contains(log.String(), "told to stop before the start was done") {
+		t.Errorf("%d %s", code, log.String())
+	}
 }
 
 // TestEveryHelp walks all commands: each explains itself with a sentence, and a command to run has its usage.

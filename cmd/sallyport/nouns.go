@@ -201,6 +201,7 @@ type userCommand struct {
 	Change      userChange   `cmd:"" help:"Change a user."`
 	SetPassword userPassword `cmd:"" help:"Give a cloud-only user a password."`
 	Unlock      userUnlock   `cmd:"" help:"End this service's lockout of a user (not the directory's)."`
+	SignOut     userSignOut  `cmd:"" help:"End all sessions and tokens of a user, on all devices."`
 	Remove      userRemove   `cmd:"" help:"Remove a user, with sessions and grants."`
 }
 
@@ -290,6 +291,12 @@ type userUnlock struct{ userName }
 
 func (c userUnlock) Run(ctx context.Context, t *terminal) error {
 	return call[struct{}](ctx, t, c.apiFlags, http.MethodPost, c.path("users", c.User, "unlock"), nil, "Lockout ended.")
+}
+
+type userSignOut struct{ userName }
+
+func (c userSignOut) Run(ctx context.Context, t *terminal) error {
+	return call[struct{}](ctx, t, c.apiFlags, http.MethodPost, c.path("users", c.User, "sign-out"), nil, "Signed out everywhere.")
 }
 
 type userRemove struct{ userName }

@@ -71,6 +71,10 @@ func (c serveCommand) Run(ctx context.Context, t *terminal) error {
 	log := logger(s.Config.Log, t.err)
 	log.Info("sallyport starts", "version", versionText("sallyport"), "data", s.Config.Data)
 	svc, err := service.New(ctx, s.Config, log)
+	if err != nil && ctx.Err() != nil {
+		log.Info("told to stop before the start was done", "error", err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -115,7 +115,7 @@ func (a *API) routes() map[string]handler {
 		"GET " + one + "/users": a.listUsers, "POST " + one + "/users": a.createUser,
 		"GET " + one + "/users/{user}": a.showUser, "PATCH " + one + "/users/{user}": a.changeUser,
 		"DELETE " + one + "/users/{user}": a.removeUser, "PUT " + one + "/users/{user}/password": a.setPassword,
-		"POST " + one + "/users/{user}/unlock": a.unlockUser,
+		"POST " + one + "/users/{user}/unlock": a.unlockUser, "POST " + one + "/users/{user}/sign-out": a.signOutUser,
 
 		"GET " + one + "/apps": a.listApps, "POST " + one + "/apps": a.createApp,
 		"GET " + one + "/apps/{app}": a.showApp, "PATCH " + one + "/apps/{app}": a.changeApp,

@@ -185,6 +185,11 @@ func TestUsers(t *testing.T) {
 	if a := w.want(400, w.contoso, "POST", below, `{"upn":"x@corp.example","directory":"second"}`); !strings.Contains(a.problem.Detail, "another directory") {
 		t.Errorf("%s", a.body)
 	}
+	w.want(204, w.contoso, "POST", below+"/alice@corp.example/sign-out", "")
+	if u := must(w.cfg.Users.ByID(t.Context(), w.scope, alice.ID))(t); u.ValidFrom.IsZero() {
+		t.Error("sessions from before are still valid")
+	}
+	w.want(404, w.contoso, "POST", below+"/none@corp.example/sign-out", "")
 	w.want(204, w.contoso, "DELETE", below+"/alice@corp.example", "")
 	w.want(404, w.contoso, "GET", below+"/alice@corp.example", "")
 	// The other tenant's people of equal names are untouched.

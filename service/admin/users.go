@@ -196,3 +196,12 @@ func (a *API) unlockUser(ctx context.Context, r *request) (int, any, error) {
 	}
 	return done(a.cfg.Lockout.Clear(ctx, r.scope, u.ID))
 }
+
+// signOutUser ends every session and token of a user, on all devices.
+func (a *API) signOutUser(ctx context.Context, r *request) (int, any, error) {
+	u, err := a.findUser(ctx, r.scope, r.PathValue("user"))
+	if err != nil {
+		return 0, nil, err
+	}
+	return done(a.cfg.Users.SignOut(ctx, r.scope, u.ID, r.now))
+}
