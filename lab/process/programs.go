@@ -29,7 +29,7 @@ func Find(ctx context.Context, into string, progress func(string, ...any), names
 	if progress != nil {
 		progress("building %s (the first time takes a minute)", said)
 	}
-	args := []string{"build", "-tags", "grpcnotrace", "-o", into + string(filepath.Separator)}
+	args := []string{"build", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", into + string(filepath.Separator)}
 	for _, name := range names {
 		args = append(args, commandPath+name)
 	}
