@@ -166,4 +166,7 @@ var catalogue = [...]Entry{
 	{WorkstationRefused, "workstation-refused", "Your account may not sign in here. Ask your help desk.",
 		"The password is right; the account's \"Log On To\" list (userWorkstations) forbids it (data 531).",
 		"Remove the list or add the domain controllers' names to it."},
+	{IdentityUnproven, "identity-unproven", "We could not confirm whose account this is just now. Try again in a moment.",
+		"The directory accepted the password, but the agent could not prove whose it is: it found no entry of the name, several, one that may be another person's, or could not read the entry's objectGUID.",
+		"Look at \"attributes left out\" in the agent's log. Let users read their own entry (objectGUID), and give the person an explicit userPrincipalName of the directory's own domain, unique in the forest."},
 }

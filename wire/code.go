@@ -59,6 +59,7 @@ const (
 	AccountRestrictedCode Code = 90050
 	AccountExpiredCode    Code = 90051
 	WorkstationRefused    Code = 90052
+	IdentityUnproven      Code = 90053
 )
 
 // String returns the decimal number.

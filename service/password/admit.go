@@ -12,16 +12,16 @@ import (
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
-// admit finds or makes the user whom the directory accepted. Who is not to be let in looks like a wrong password, and the log
-// has the reason.
+// admit finds or makes the user whom the directory accepted: the one with the objectGUID that it told, and never merely the one
+// with the name, which may be another person's by now. If it was asked for and not told, nobody is let in, and nobody is taken
+// for wrong either: the fault is [wire.IdentityUnproven]. Who is not to be let in looks like a wrong password, and the log has
+// the reason.
 func (k *check) admit(ctx context.Context, told *wire.Attributes) error {
-	if told == nil {
-		// No attributes: either none were asked for, or the agent could not read them. A user of this directory is let in as known;
-		// anybody else cannot be told from a namesake.
-		if k.known.ID == "" || k.known.Source != user.Synced || k.known.DirectoryID != k.domain.DirectoryID {
-			k.refuse(wire.UserNotFound, "the directory accepted the password, but told nothing of the person, who is unknown here")
-			return nil
-		}
+	switch {
+	case told == nil && k.want:
+		return fault.Newf(wire.IdentityUnproven, "the directory accepted the password of %s, but agent %s (%s) could not tell whose it is%s",
+			text(k.name), k.ans.Agent, k.ans.AgentName, detail(k.ans.Diagnostic))
+	case told == nil:
 		k.right(k.known)
 		return nil
 	}
@@ -36,6 +36,12 @@ func (k *check) admit(ctx context.Context, told *wire.Attributes) error {
 		return nil
 	case wire.UserNotFound, wire.Conflict:
 		k.refuse(code, text(err.Error()))
+		if k.known.Anchor != "" {
+			// The known user's administrator has to hear of it: until the old user is renamed or removed here, the new one stays out.
+			k.log.LogAttrs(ctx, slog.LevelWarn, "the directory accepted somebody else than the user of this name; refused", slog.String("tenant", k.tenantID),
+				slog.String("directory", k.domain.DirectoryID), slog.String("name", k.name), slog.String("user", k.known.ID),
+				slog.String("object_guid", k.known.Anchor), slog.String("told_object_guid", text(told.Anchor)), slog.String("reason", text(err.Error())))
+		}
 		return nil
 	case wire.BadRequest, wire.NotFound:
 		return fault.Wrap(wire.DirectoryUnusable, "what the directory told of the user cannot be stored", err)

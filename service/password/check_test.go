@@ -218,15 +218,15 @@ func TestWhoIsAdmitted(t *testing.T) {
 		t.Errorf("made by hand: %+v", got)
 	}
 
-	// Accepted, and nothing told: only somebody who is known may go on.
+	// Accepted, and nothing told: nobody may go on, whether known by name or not.
 	w.ad.Passwords["grace@corp.example"] = right
-	wantShown(t, "unknown, no attributes", w.must(t, w.a, "grace@corp.example", right), wire.UserNotFound, wire.InvalidPassword)
+	_, err := w.check(t, w.a, "grace@corp.example", right)
+	wantFault(t, "unknown, no attributes", err, wire.IdentityUnproven)
 	if _, err := w.users.Create(t.Context(), w.a, user.User{UPN: "grace@corp.example", Source: user.Synced, DirectoryID: w.dirA}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	if got := w.must(t, w.a, "grace@corp.example", right); !got.Right {
-		t.Errorf("known, no attributes: %+v", got)
-	}
+	_, err = w.check(t, w.a, "grace@corp.example", right)
+	wantFault(t, "made by hand, no attributes", err, wire.IdentityUnproven)
 
 	// A new person under the name of an old one: the objectGUID differs.
 	told := ada()
@@ -238,7 +238,7 @@ func TestWhoIsAdmitted(t *testing.T) {
 	// What cannot be stored is trouble, and tells nothing of the password.
 	told.Anchor = "not a GUID"
 	w.ad.Attributes["lin@corp.example"] = told
-	_, err := w.check(t, w.a, "lin@corp.example", right)
+	_, err = w.check(t, w.a, "lin@corp.example", right)
 	wantFault(t, "malformed anchor", err, wire.DirectoryUnusable)
 }
 
@@ -283,7 +283,8 @@ func TestDirectoryCannotNameUsersOfAnother(t *testing.T) {
 	branch.Passwords[name], branch.Attributes[name] = right, told(name, "00000000-0000-4000-8000-000000000004")
 	wantShown(t, "a namesake in another directory", w.must(t, w.a, name, right), wire.Conflict, wire.InvalidPassword)
 	delete(branch.Attributes, name)
-	wantShown(t, "the same, and nothing told", w.must(t, w.a, name, right), wire.UserNotFound, wire.InvalidPassword)
+	_, err = w.check(t, w.a, name, right)
+	wantFault(t, "the same, and nothing told", err, wire.IdentityUnproven)
 }
 
 func TestCloudUsers(t *testing.T) {

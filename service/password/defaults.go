@@ -17,8 +17,9 @@ const (
 	// settleWithin bounds the writing of the result, which is done even if the caller has gone away.
 	settleWithin = 5 * time.Second
 
-	// attributesLife is how old a user's attributes may be before the directory is asked again.
-	attributesLife = 24 * time.Hour
+	// confirmedFor is how long the directory's word on who has a name holds for an ordinary user; see docs/decisions/0006. It is as long
+	// as package user lets AttributesAt lag behind.
+	confirmedFor = 10 * time.Minute
 )
 
 // Numbers of one check.

@@ -32,7 +32,7 @@ func (k *check) passThrough(ctx context.Context) error {
 	// From here on only the deadline ends what has been delivered; see the package comment.
 	delivering, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
 	defer cancel()
-	want := wantAttributes(k.known.ID != "", k.known.Anchor != "" && k.known.DirectoryID == k.domain.DirectoryID, k.known.AttributesAt, time.Now())
+	k.want = wantAttributes(k.known, k.domain.DirectoryID, time.Now())
 
 	var excluded []string
 	var last error // why the last try failed
@@ -46,7 +46,7 @@ func (k *check) passThrough(ctx context.Context) error {
 			return k.unasked(ctx, err, last, known)
 		}
 		k.stop("offered")
-		t := k.tryOne(delivering, request, offer, want, deadline)
+		t := k.tryOne(delivering, request, offer, deadline)
 		known.Event, known.Code = t.event, t.code
 		known.Tries++
 		known.Left, known.Spare = time.Until(deadline), false
@@ -86,7 +86,7 @@ func (k *check) unasked(ctx context.Context, err, last error, known Known) error
 }
 
 // tryOne seals the check to the offered agent and delivers it.
-func (k *check) tryOne(ctx context.Context, request string, offer queue.Offer, want bool, deadline time.Time) try {
+func (k *check) tryOne(ctx context.Context, request string, offer queue.Offer, deadline time.Time) try {
 	k.ans.Agent, k.ans.AgentName, k.ans.Gateway, k.ans.DC = offer.Agent, "", offer.Gateway, ""
 	release := func(code wire.Code, why string) try {
 		k.queue.Release(offer.Gateway, offer.Slot)
@@ -103,7 +103,7 @@ func (k *check) tryOne(ctx context.Context, request string, offer queue.Offer, w
 	}
 	k.ans.AgentName = agent.Name
 	sealed, sender, err := envelope.Seal(agent.Key, envelope.Binding{Tenant: k.tenantID, Directory: k.domain.DirectoryID, Agent: agent.ID, Request: request,
-		Expires: now.Add(envelope.Life)}, envelope.Check{Name: k.name, Password: k.attempt.Password, WantAttributes: want})
+		Expires: now.Add(envelope.Life)}, envelope.Check{Name: k.name, Password: k.attempt.Password, WantAttributes: k.want})
 	if err != nil {
 		return release(wire.AgentRefused, "sealing: "+err.Error())
 	}

@@ -133,6 +133,7 @@ type check struct {
 	known   user.User     // zero when unknown
 	account string        // lockout's key
 	face    timingKey     // the kind of domain that this looks like from outside
+	want    bool          // the directory was asked who this is
 }
 
 // run refuses what needs no judge, then finds one. The order of refusals is the order of the lines.

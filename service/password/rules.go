@@ -3,6 +3,7 @@ package password
 import (
 	"time"
 
+	"github.com/sallyport-auth/sallyport/service/user"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -154,8 +155,9 @@ func troubleCode(c, instead wire.Code) wire.Code {
 // counted stay below half of the threshold, so that what is lost on our side never locks an account.
 func spare(failures, binds, threshold int) bool { return failures+binds < threshold/2 }
 
-// wantAttributes says whether the directory is to be asked who this is, when the password is right: for somebody who is not known,
-// or not known by anchor in this directory, or whose attributes have aged.
-func wantAttributes(known, anchored bool, at, now time.Time) bool {
-	return !known || !anchored || now.Sub(at) >= attributesLife
+// wantAttributes says whether the directory is to be asked who this is, when the password is right: always, but for an ordinary user of
+// this directory whose objectGUID was confirmed a moment ago. A name alone proves nothing, since it may have been handed on.
+func wantAttributes(known user.User, directory string, now time.Time) bool {
+	age := now.Sub(known.AttributesAt)
+	return known.ID == "" || known.Anchor == "" || known.DirectoryID != directory || known.Role != "" || age < 0 || age >= confirmedFor
 }

@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/sallyport-auth/sallyport/service/user"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -170,16 +171,27 @@ func TestSpare(t *testing.T) {
 
 func TestWantAttributes(t *testing.T) {
 	now := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
+	ada := user.User{ID: "1", Source: user.Synced, DirectoryID: "corp", Anchor: "a", AttributesAt: now.Add(1 - confirmedFor)}
+	change := func(f func(*user.User)) user.User {
+		u := ada
+		f(&u)
+		return u
+	}
 	for _, test := range []struct {
-		name            string
-		known, anchored bool
-		age             time.Duration
-		want            bool
+		name  string
+		known user.User
+		want  bool
 	}{
-		{"unknown", false, false, 0, true}, {"made by hand", true, false, 0, true},
-		{"fresh", true, true, attributesLife - 1, false}, {"a day old", true, true, attributesLife, true},
+		{"unknown", user.User{}, true},
+		{"made by hand", change(func(u *user.User) { u.Anchor = "" }), true},
+		{"of another directory", change(func(u *user.User) { u.DirectoryID = "branch" }), true},
+		{"confirmed a moment ago", ada, false},
+		{"an administrator, confirmed a moment ago", change(func(u *user.User) { u.Role = user.Administrator }), true},
+		{"confirmed a while ago", change(func(u *user.User) { u.AttributesAt = now.Add(-confirmedFor) }), true},
+		{"never confirmed", change(func(u *user.User) { u.AttributesAt = time.Time{} }), true},
+		{"confirmed in the future", change(func(u *user.User) { u.AttributesAt = now.Add(1) }), true},
 	} {
-		if got := wantAttributes(test.known, test.anchored, now.Add(-test.age), now); got != test.want {
+		if got := wantAttributes(test.known, "corp", now); got != test.want {
 			t.Errorf("%s: %v", test.name, got)
 		}
 	}

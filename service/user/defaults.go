@@ -16,6 +16,6 @@ const (
 	maxGroup  = 256
 
 	// refreshAfter is how old AttributesAt may grow while nothing else changes: a sign-in within this time of the last
-	// one writes nothing.
-	refreshAfter = time.Hour
+	// one writes nothing. Package password asks a directory again who somebody is after the same time.
+	refreshAfter = 10 * time.Minute
 )

@@ -44,7 +44,7 @@ type User struct {
 	Groups   []string
 	Role     Role
 	Disabled bool
-	// AttributesAt is when the directory last told names and groups, to within an hour; zero if it never did.
+	// AttributesAt is when the directory last told names and groups, to within ten minutes; zero if it never did.
 	AttributesAt time.Time
 	// ValidFrom ends what was signed in before it: sessions, refresh and access tokens. It moves when a password is set here,
 	// when the user is disabled, and when somebody signs the user out everywhere; zero if none of that ever happened.

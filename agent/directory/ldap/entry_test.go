@@ -63,6 +63,9 @@ func TestAttributes(t *testing.T) {
 			if r.Verdict.Attributes != nil {
 				got = r.Verdict.Attributes.GivenName
 			}
+			if unproven := strings.HasPrefix(r.Verdict.Diagnostic, "identity not proven: "); unproven != (c.want == "") {
+				t.Errorf("diagnostic %q", r.Verdict.Diagnostic)
+			}
 			if got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
@@ -108,7 +111,7 @@ func TestAttributesAreNotTheVerdict(t *testing.T) {
 	check := ask("sam@corp.example", "canary")
 	check.WantAttributes = true
 	r, err := v.Validate(t.Context(), check.Check)
-	if err != nil || !r.Verdict.Reason.Right() || r.Verdict.Attributes != nil || len(bindsOf(s)) != 1 {
+	if err != nil || !r.Verdict.Reason.Right() || r.Verdict.Attributes != nil || len(bindsOf(s)) != 1 || !strings.HasPrefix(r.Verdict.Diagnostic, "identity not proven: ") {
 		t.Errorf("%+v, %v", r, err)
 	}
 	if text := log.String(); !strings.Contains(text, "attributes left out") || strings.Contains(text, "canary") || strings.Contains(text, "sam@") {

@@ -176,6 +176,8 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 		attributes, err := c.attributes(ctx, check.Name)
 		if err != nil {
 			v.log.Warn("attributes left out", "dc", dc, "error", err)
+			// The service has to know that this yes is nobody's yet.
+			r.Verdict.Diagnostic = directory.Shown("identity not proven: " + err.Error())
 		}
 		r.Verdict.Attributes = attributes
 	}

@@ -1,0 +1,75 @@
+package password
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/service/db"
+	"github.com/sallyport-auth/sallyport/service/user"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+const stranger = "00000000-0000-4000-8000-00000000beef"
+
+// confirmed makes it so that the directory told who a user is that long ago.
+func (w *world) confirmed(t *testing.T, u user.User, ago time.Duration) {
+	t.Helper()
+	tenantID, err := w.a.ID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = w.store.Write(t.Context(), func(tx db.Querier) error {
+		_, err := tx.ExecContext(t.Context(), `UPDATE person SET attributes_at = $1 WHERE tenant_id = $2 AND id = $3`,
+			db.Millis(time.Now().Add(-ago)), tenantID, u.ID)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestNobodyIsLetInAsAnother hands a name on to another person, and has the agent fail to tell whose a password is.
+func TestNobodyIsLetInAsAnother(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		role user.Role
+		ago  time.Duration
+	}{
+		{"an ordinary user, a while later", "", confirmedFor},
+		{"an ordinary user, a day later", "", 25 * time.Hour},
+		{"an administrator, at once", user.Administrator, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			w.agent(t, w.a, w.dirA, w.ad.Agent)
+			victim := w.must(t, w.a, name, right).User
+			if _, err := w.users.Change(t.Context(), w.a, victim.ID, user.Change{Role: &test.role}, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			w.confirmed(t, victim, test.ago)
+
+			told := ada()
+			told.Anchor = stranger
+			w.ad.Attributes[name] = told
+			wantShown(t, "another objectGUID", w.must(t, w.a, name, right), wire.Conflict, wire.InvalidPassword)
+			if log := w.log.String(); !strings.Contains(log, "accepted somebody else") || !strings.Contains(log, stranger) || !strings.Contains(log, victim.ID) {
+				t.Errorf("the log does not say who: %s", log)
+			}
+
+			delete(w.ad.Attributes, name)
+			w.ad.Verdicts[name] = wire.Verdict{Reason: wire.Accepted, Diagnostic: "identity not proven: a namesake"}
+			got, err := w.check(t, w.a, name, right)
+			wantFault(t, "nothing told", err, wire.IdentityUnproven)
+			if err == nil || !strings.Contains(err.Error(), "identity not proven: a namesake") || got.Shown != wire.IdentityUnproven {
+				t.Errorf("%v, %+v", err, got)
+			}
+
+			delete(w.ad.Verdicts, name)
+			w.ad.Attributes[name] = ada()
+			if got := w.must(t, w.a, name, right); !got.Right || got.User.ID != victim.ID {
+				t.Errorf("the user again: %+v", got)
+			}
+		})
+	}
+}
