@@ -25,11 +25,11 @@ func (k *check) admit(ctx context.Context, told *wire.Attributes) error {
 		k.right(k.known)
 		return nil
 	}
-	attributes, err := k.ownName(ctx, *told)
+	attributes, admits, err := k.ownName(ctx, *told)
 	if err != nil {
 		return err
 	}
-	u, err := k.users.Provision(ctx, k.scope, k.domain.DirectoryID, attributes, k.domain.AdmitUsers, time.Now())
+	u, err := k.users.Provision(ctx, k.scope, k.domain.DirectoryID, attributes, admits && k.domain.AdmitUsers, time.Now())
 	switch code := fault.CodeOf(err); code {
 	case 0:
 		k.right(u)
@@ -51,22 +51,22 @@ func (k *check) admit(ctx context.Context, told *wire.Attributes) error {
 
 // ownName keeps a directory from naming users of another: the name it tells must be in a domain that this tenant has given to this
 // directory. If it is not (an internal suffix such as corp.local), the typed name stands, which is in such a domain and
-// which the directory has just accepted.
-func (k *check) ownName(ctx context.Context, a wire.Attributes) (wire.Attributes, error) {
+// which the directory has just accepted. admits is what the domain of the name that stands says of unknown people.
+func (k *check) ownName(ctx context.Context, a wire.Attributes) (own wire.Attributes, admits bool, err error) {
 	if user.Key(a.UPN) == user.Key(k.name) {
-		return a, nil
+		return a, k.domain.AdmitUsers, nil
 	}
 	if at := strings.LastIndexByte(a.UPN, '@'); at >= 0 {
 		d, err := k.tenants.Domain(ctx, k.scope, a.UPN[at+1:])
 		if err != nil && !fault.Has(err, wire.NotFound) {
-			return a, fmt.Errorf("password: looking for the domain of the user's name: %w", err)
+			return a, false, fmt.Errorf("password: looking for the domain of the user's name: %w", err)
 		}
 		if err == nil && d.DirectoryID == k.domain.DirectoryID {
-			return a, nil
+			return a, d.AdmitUsers, nil
 		}
 	}
 	k.log.LogAttrs(ctx, slog.LevelInfo, "directory's name for a user is not in one of its domains; the typed name stands",
 		slog.String("tenant", k.tenantID), slog.String("directory", k.domain.DirectoryID), slog.String("name", k.name), slog.String("told", text(a.UPN)))
 	a.UPN = k.name
-	return a, nil
+	return a, k.domain.AdmitUsers, nil
 }

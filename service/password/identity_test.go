@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sallyport-auth/sallyport/service/db"
+	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/service/user"
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -71,5 +72,33 @@ func TestNobodyIsLetInAsAnother(t *testing.T) {
 				t.Errorf("the user again: %+v", got)
 			}
 		})
+	}
+}
+
+// TestTheStoredNamesDomainAdmits: who is made by a sign-in lies in the domain of the name the directory tells, and that domain
+// may admit nobody.
+func TestTheStoredNamesDomainAdmits(t *testing.T) {
+	w := newWorld(t)
+	w.agent(t, w.a, w.dirA, w.ad.Agent)
+	w.domain(t, w.a, tenant.Domain{Name: "vip.example", Kind: tenant.PassThrough, DirectoryID: w.dirA})
+	told := ada()
+	told.UPN, told.Anchor = "boss@vip.example", stranger
+	for _, typed := range []string{"boss@vip.example", "boss@corp.example"} {
+		w.ad.Passwords[typed], w.ad.Attributes[typed] = right, told
+		wantShown(t, typed, w.must(t, w.a, typed, right), wire.UserNotFound, wire.InvalidPassword)
+	}
+	// The other way round, the typed name's domain is asked as well.
+	told.UPN, told.Anchor = "eve@corp.example", "00000000-0000-4000-8000-00000000dead"
+	w.ad.Passwords["eve@vip.example"], w.ad.Attributes["eve@vip.example"] = right, told
+	wantShown(t, "eve@vip.example", w.must(t, w.a, "eve@vip.example", right), wire.UserNotFound, wire.InvalidPassword)
+	// Once both admit, or the user was made by hand, the person goes on.
+	yes := true
+	if _, err := w.tenants.ChangeDomain(t.Context(), w.a, "vip.example", tenant.DomainChange{AdmitUsers: &yes}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for _, typed := range []string{"boss@corp.example", "eve@vip.example"} {
+		if got := w.must(t, w.a, typed, right); !got.Right {
+			t.Errorf("%s: %+v", typed, got)
+		}
 	}
 }
