@@ -127,6 +127,9 @@ func (w *work) open(c *linkpb.Check, now time.Time) *refusal {
 	if !usable(check.Password) {
 		return &refusal{wire.PasswordUnusable, "the password is empty or holds a NUL character"}
 	}
+	if !askable(check.Name) {
+		return &refusal{wire.AgentRefused, "not a name of the form that services send: local@domain, without spaces and invisible characters"}
+	}
 	if madeBefore(w.a.started, receiver.Expires()) {
 		return &refusal{wire.EnvelopeStale, "sealed before this agent started: repeated, or this host's clock is ahead of the service's"}
 	}

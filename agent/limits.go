@@ -4,12 +4,9 @@ import (
 	"container/list"
 	"crypto/rand"
 	"crypto/sha256"
-	"strings"
 	"sync"
 	"time"
-	"unicode"
 
-	"golang.org/x/text/unicode/norm"
 	"golang.org/x/time/rate"
 )
 
@@ -125,16 +122,4 @@ func (l *limiter) forgetIdle(now time.Time) bool {
 		delete(l.names, b.key)
 	}
 	return len(l.names) < l.bound
-}
-
-// foldName brings the spellings that Active Directory takes for one name to one form: it compares names without regard to
-// case, width, and accents (MS-UCODEREF §3.1.5.4.1, NORM_IGNORECASE | NORM_IGNOREWIDTH | NORM_IGNORENONSPACE). Without it every
-// spelling would have a limit of its own.
-func foldName(name string) string {
-	return strings.Map(func(c rune) rune {
-		if unicode.Is(unicode.Mn, c) {
-			return -1
-		}
-		return unicode.ToLower(unicode.ToUpper(c))
-	}, norm.NFKD.String(strings.TrimSpace(name)))
 }

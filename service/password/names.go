@@ -5,6 +5,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -13,19 +14,24 @@ const (
 	formUPN       = "upn"        // ada@corp.example
 	formDownLevel = "down-level" // CORP\ada
 	formBare      = "bare"       // ada
-	formUnusable  = "unusable"   // nothing, too long, or not text
+	formUnusable  = "unusable"   // nothing, too long, not text, or with what no name has: see unfit
 )
 
-// nameOf takes a typed name apart. name is what is looked up and sent; domain is empty unless the form is formUPN.
+// nameOf takes a typed name apart. name is what is looked up and sent: as it was typed, but for space around it and the domain,
+// which has the one form that domains are stored in, if it is one. domain is empty unless the form is formUPN. A name that is
+// unusable is never asked about; see [unfit].
 func nameOf(typed string) (name, form, domain string) {
 	name = strings.TrimSpace(typed)
-	if name == "" || len(name) > maxName || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+	if name == "" || len(name) > maxName || !utf8.ValidString(name) || strings.ContainsFunc(name, unfit) || strings.Count(name, "@") > 1 {
 		return "", formUnusable, ""
 	}
-	at := strings.LastIndexByte(name, '@')
+	local, domain, ok := strings.Cut(name, "@")
 	switch {
-	case at > 0 && at < len(name)-1:
-		return name, formUPN, name[at+1:]
+	case ok && local != "" && domain != "":
+		if normal, err := tenant.DomainName(domain); err == nil {
+			domain = normal
+		}
+		return local + "@" + domain, formUPN, domain
 	case strings.Contains(name, `\`):
 		return name, formDownLevel, ""
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -150,7 +151,11 @@ func (k *check) run(ctx context.Context) error {
 	}
 	cloud := k.known.Source == user.CloudOnly || k.domain.Kind == tenant.Cloud
 	if k.domain.Name == "" && !cloud {
-		k.refuse(wire.DomainUnknown, "")
+		why := ""
+		if k.ans.NameForm == formUnusable {
+			why = "the name is empty, too long, or holds a space, something invisible or a second @"
+		}
+		k.refuse(wire.DomainUnknown, why)
 		return k.likeReal(ctx)
 	}
 	leave, err := k.inflight.enter(ctx, k.tenantID+"\x00"+k.account, func() (int, error) {
@@ -179,16 +184,24 @@ func (k *check) run(ctx context.Context) error {
 // who finds user and domain. Both may be unknown.
 func (k *check) who(ctx context.Context, domainName string) error {
 	k.face = timingKey{k.tenantID, tenant.PassThrough}
-	k.account = user.Key(k.name)
+	k.account = fold(k.name)
 	if k.ans.NameForm != formUPN {
 		return nil
 	}
+	// The second spelling is for a user whose stored name has an internationalised domain in letters.
 	var err error
-	if k.known, err = k.users.ByUPN(ctx, k.scope, k.name); err != nil && !fault.Has(err, wire.NotFound) {
-		return fmt.Errorf("password: looking for the user: %w", err)
+	if k.known, err = k.byUPN(ctx, k.name, strings.TrimSpace(k.attempt.Name)); err != nil {
+		return err
 	}
-	if k.known.ID != "" {
-		k.account = k.known.ID
+	// Attempts at a spelling that only the directory takes for a user's name count as that user's.
+	counted := k.known
+	if counted.ID == "" {
+		if counted, err = k.byUPN(ctx, k.account); err != nil {
+			return err
+		}
+	}
+	if counted.ID != "" {
+		k.account = counted.ID
 	}
 	if k.domain, err = k.tenants.Domain(ctx, k.scope, domainName); err != nil && !fault.Has(err, wire.NotFound) {
 		return fmt.Errorf("password: looking for the domain: %w", err)
@@ -197,6 +210,23 @@ func (k *check) who(ctx context.Context, domainName string) error {
 		k.face.kind = k.domain.Kind
 	}
 	return nil
+}
+
+// byUPN finds the user of the first of these spellings that has one; the zero user if none has.
+func (k *check) byUPN(ctx context.Context, spellings ...string) (user.User, error) {
+	for i, s := range spellings {
+		if i > 0 && user.Key(s) == user.Key(spellings[0]) {
+			continue
+		}
+		u, err := k.users.ByUPN(ctx, k.scope, s)
+		if err == nil {
+			return u, nil
+		}
+		if !fault.Has(err, wire.NotFound) {
+			return user.User{}, fmt.Errorf("password: looking for the user: %w", err)
+		}
+	}
+	return user.User{}, nil
 }
 
 // refuse sets an answer that looks like any wrong password.

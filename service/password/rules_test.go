@@ -200,8 +200,8 @@ func TestWantAttributes(t *testing.T) {
 func TestNames(t *testing.T) {
 	for _, test := range []struct{ typed, name, form, domain string }{
 		{"ada@corp.example", "ada@corp.example", formUPN, "corp.example"},
-		{"  Ada@Corp.Example \t", "Ada@Corp.Example", formUPN, "Corp.Example"},
-		{"a@b@corp.example", "a@b@corp.example", formUPN, "corp.example"},
+		{"  Ada@Corp.Example \t", "Ada@corp.example", formUPN, "corp.example"},
+		{"a@b@corp.example", "", formUnusable, ""},
 		{`CORP\ada`, `CORP\ada`, formDownLevel, ""},
 		{"ada", "ada", formBare, ""},
 		{"@corp.example", "@corp.example", formBare, ""},

@@ -1,0 +1,41 @@
+package password
+
+import (
+	"strings"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// unfit reports whether a character must not stand within a name: spaces, which some directories pass over; what cannot be
+// seen; and what a directory may not know, which it passes over as well. With any of them one account has endless names. The
+// rule, and the next one, stand in wire/testdata/README.md; the agent has them too.
+func unfit(r rune) bool {
+	return unicode.IsSpace(r) || !unicode.IsGraphic(r) || r == unicode.ReplacementChar || r == '\u2800' ||
+		unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
+}
+
+// fold brings the spellings that directories take for one name to one form. It is for counting alone: what is looked up and
+// asked is the name itself.
+func fold(name string) string {
+	var b strings.Builder
+	for _, r := range norm.NFKD.String(name) {
+		if r > 0xffff || unicode.Is(unicode.Lm, r) ||
+			!unicode.In(r, unicode.L, unicode.N, unicode.P) && !(r < 0x80 && unicode.IsSymbol(r)) {
+			continue
+		}
+		r = unicode.ToLower(unicode.ToUpper(r))
+		if s, ok := expansions[r]; ok {
+			b.WriteString(s)
+			continue
+		}
+		if r >= 0x3041 && r <= 0x3096 {
+			r += 0x60 // hiragana to katakana
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// expansions are letters that directories compare as others although Unicode does not decompose them.
+var expansions = map[rune]string{'ß': "ss", 'æ': "ae", 'œ': "oe", 'þ': "th", 'ø': "o", 'ł': "l", 'đ': "d", 'ð': "d", 'ħ': "h", '。': "."}
