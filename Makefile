@@ -26,7 +26,7 @@ test: ## everything, against a real domain controller, database and browser; ins
 	sh tools/test/run.sh
 
 bench: ## benchmarks of the hot code
-	$(GO) test -run '^$$' -bench . -benchmem ./envelope ./service/... ./agent/... ./lab/evaluation
+	$(GO) test -run '^$$' -bench . -benchmem ./envelope ./service/... ./agent/... ./lab/evaluation ./lab/bench
 
 demo: ## the whole system on this machine
 	$(GO) run ./cmd/sallyport demo
