@@ -15,7 +15,7 @@ type fault struct {
 }
 
 var (
-	cut  = fault{"its line is cut", func(n *Node) { n.Line.Cut() }}
+	cut = fault{"its line is cut", func(n *Node) { n.Line.Cut() }}
 	// What a process has said just before it is killed may arrive or not, as the kernel likes; here it does not.
 	kill = fault{"it is killed", func(n *Node) { n.Line.Cut(); n.Kill() }}
 )
