@@ -99,9 +99,10 @@ func TestApache(t *testing.T) {
 			site := startApache(t, &w, algorithm)
 			b := w.browser()
 			seen := site.checkIn(b)
+			site.checkRefusals()
 			site.checkRefresh(b, seen)
 			site.checkRotation(b)
-			site.checkLogout(b)
+			site.checkLogout()
 		})
 	}
 }
@@ -123,6 +124,7 @@ type site struct {
 	w         *world
 	algorithm string
 	root      string // http://localhost:…
+	errorLog  string
 }
 
 // startApache runs Apache in the foreground, on a port and in a folder of its own.
@@ -136,7 +138,7 @@ func startApache(t *testing.T, w *world, algorithm string) *site {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	t.Cleanup(func() { showEnd(t, filepath.Join(dir, "error.log")) })
 	port := freePort(t)
-	s := &site{t: t, w: w, algorithm: algorithm, root: "http://localhost:" + port}
+	s := &site{t: t, w: w, algorithm: algorithm, root: "http://localhost:" + port, errorLog: filepath.Join(dir, "error.log")}
 	a := w.register("Apache "+algorithm, algorithm, s.root+"/private/callback", s.root+"/out.html", false)
 	run := ""
 	if os.Geteuid() == 0 {
@@ -203,6 +205,16 @@ func startApache(t *testing.T, w *world, algorithm string) *site {
 	return s
 }
 
+// log is Apache's error log so far.
+func (s *site) log() string {
+	s.t.Helper()
+	raw, err := os.ReadFile(s.errorLog)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(raw)
+}
+
 // freePort returns a loopback port that nobody listens on.
 func freePort(t *testing.T) string {
 	t.Helper()
@@ -243,16 +255,35 @@ func (s *site) checkIn(b *browser) place {
 		p.header.Get("X-Access-Token") == "" || p.header.Get("X-Refresh-Token") == "" {
 		s.t.Errorf("the application is told %v", p.header)
 	}
-	// The module's own door refuses what did not begin with it.
-	for name, query := range map[string]url.Values{
-		"a foreign answer": {"code": {"x"}, "state": {"x"}, "iss": {s.w.issuer}},
-		"an error":         {"error": {"access_denied"}, "state": {"x"}},
+	return p
+}
+
+// checkRefusals alters requests and answers on their way through the browser: the module or we must notice.
+func (s *site) checkRefusals() {
+	s.t.Helper()
+	for _, c := range []struct {
+		name   string
+		ask    func(url.Values) // changes the request
+		answer func(url.Values) // changes the answer
+		log    string           // what Apache's log says of it: the module's error page has the status 200
+	}{
+		{name: "another state", answer: func(q url.Values) { q.Set("state", "x") }, log: "invalid authorization response state"},
+		{name: "another issuer", answer: func(q url.Values) { q.Set("iss", "https://evil.example") }, log: "does not match the issuer"},
+		{name: "another code", answer: func(q url.Values) { q.Set("code", strings.Repeat("A", len(q.Get("code")))) }, log: "invalid_grant"},
+		{name: "another nonce", ask: func(q url.Values) { q.Set("nonce", "x") }, log: "the nonce value"},
+		{name: "another challenge", ask: func(q url.Values) { q.Set("code_challenge", strings.Repeat("A", 43)) }, log: "invalid_grant"},
 	} {
-		if p := s.w.browser().visit(s.callback()+"?"+query.Encode(), ""); p.status < 400 {
-			s.t.Errorf("%s: the callback answers %d", name, p.status)
+		b, before := s.w.browser(), len(s.log())
+		ask := b.visit(s.private(), s.w.issuer+"/oauth2/authorize?").url.String()
+		answer := b.visit(altered(s.t, ask, c.ask), s.callback()+"?").url.String()
+		b.visit(altered(s.t, answer, c.answer), "")
+		if said := s.log()[before:]; !strings.Contains(said, c.log) {
+			s.t.Errorf("%s: the log does not say %q but %s", c.name, c.log, said)
+		}
+		if p := b.visit(s.private(), s.w.issuer+"/"); p.status != 0 {
+			s.t.Errorf("%s: the page is open: %d", c.name, p.status)
 		}
 	}
-	return p
 }
 
 // checkRefresh has the module refresh its tokens.
@@ -289,9 +320,9 @@ func (s *site) checkRotation(b *browser) {
 }
 
 // checkLogout signs out of Apache and of Sallyport in one go.
-func (s *site) checkLogout(b *browser) {
+func (s *site) checkLogout() {
 	s.t.Helper()
-	b = s.w.browser() // its ID token is signed by the key of now, so that nothing has to be asked
+	b := s.w.browser() // its ID token is signed by the key of now, so that nothing has to be asked
 	s.inside(b, s.private())
 	asked := b.asked
 	q := url.Values{"logout": {s.root + "/out.html"}}

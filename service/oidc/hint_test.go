@@ -133,7 +133,7 @@ func falseHints(t *testing.T, w *world) map[string]string {
 		"two parts":   genuine[:strings.LastIndex(genuine, ".")],
 		"four parts":  genuine + "." + strings.Split(genuine, ".")[2],
 		"encrypted":   "eyJhbGciOiJkaXIiLCJlbmMiOiJBMTI4R0NNIn0..AAAA.AAAA.AAAA", // RFC 7516 §3.1
-		"JSON":        must(jose.ParseSigned(genuine, []jose.SignatureAlgorithm{jose.ES256})).FullSerialize(),
+		"JSON":        must(jose.ParseSignedCompact(genuine, []jose.SignatureAlgorithm{jose.ES256})).FullSerialize(),
 		"white space": " " + genuine,
 		"padding":     genuine + "=",
 	}
