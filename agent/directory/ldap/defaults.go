@@ -44,8 +44,8 @@ const (
 	// quarter of it.
 	maxPacket = 1 << 20
 	// maxGroups, maxGroupBytes (in JSON) and maxText limit what of a user's entry goes into an answer, so that it can always be
-	// sealed (envelope.MaxAnswer).
-	maxGroups, maxGroupBytes, maxText = 1000, 64 << 10, 1024
+	// sealed (envelope.MaxAnswer) with much to spare: in JSON a text can have six times its bytes.
+	maxGroups, maxGroupBytes, maxText = 1000, 32 << 10, 1024
 	// maxDN is the longest distinguished name that is taken apart for a group's name.
 	maxDN = 4096
 )

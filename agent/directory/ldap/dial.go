@@ -59,9 +59,10 @@ func (a address) String() string { return net.JoinHostPort(a.host, a.port) }
 
 // conn is one kept connection. It is used by one goroutine at a time.
 type conn struct {
-	server *server
-	raw    net.Conn
-	ldap   *goldap.Conn
+	server  *server
+	raw     net.Conn
+	spender *spender
+	ldap    *goldap.Conn
 	// seen is when the server last answered on it; used is when a check last had it.
 	seen, used time.Time
 	// broken says that within has closed the socket, which the library's reader may not have noticed yet.
@@ -89,9 +90,10 @@ func dial(ctx context.Context, a address, roots *x509.CertPool) (*conn, error) {
 	}
 	// No SetTimeout: it would start a goroutine for each request and leaves a blocked write alone. Every request here runs under
 	// within, which closes the socket at its deadline; that ends reads and writes alike.
-	l := goldap.NewConn(secure, true)
+	between := &spender{Conn: secure}
+	l := goldap.NewConn(between, true)
 	l.Start()
-	return &conn{raw: raw, ldap: l}, nil
+	return &conn{raw: raw, spender: between, ldap: l}, nil
 }
 
 // ended prefers to say that the time was over than what closing the socket did to the handshake.

@@ -157,10 +157,16 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	}
 
 	r := directory.Result{DC: dc, Fenced: time.Now()}
-	err = c.within(ctx, v.bindFor, func() error { return c.ldap.Bind(check.Name, string(check.Password.Reveal())) })
+	err = c.within(ctx, v.bindFor, func() error { return c.bind(check.Name, check.Password) })
 	r.Judged = time.Now()
 	c.used, c.seen = r.Judged, r.Judged
 	verdict, understood, e := judge(err)
+	if repeats(err, check.Password) {
+		verdict.Diagnostic = repeated
+		if e != nil {
+			e.Cause = errors.New(repeated)
+		}
+	}
 	if understood {
 		s.answered(r.Judged)
 	} else {

@@ -1,0 +1,46 @@
+package ldap_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+// A directory that says the password back, as none in order does, must not bring it into a log, a record or the status file.
+func TestPasswordInTheWordsOfTheDirectory(t *testing.T) {
+	const password = "Wrong-Horse-7"
+	a := newAuthority(t)
+	for what, answer := range map[string]said{
+		"a verdict":           {code: 49, text: strings.TrimSuffix(ad("52e"), "\x00") + " for " + password},
+		"a verdict by itself": {code: 49, text: password},
+		"another result":      {code: 80, text: "cannot bind with " + password},
+		"a busy server":       {code: 51, text: password},
+		"an unknown judgment": {code: 49, text: ad("abcd") + password},
+	} {
+		s := begin(t, a, func(s *stub) { s.bind = func(string, string) said { return answer } })
+		v := validator(t, a, false, s.url())
+		r, err := v.Validate(t.Context(), ask("anna@corp.example", password).Check)
+		var e *directory.Error
+		switch {
+		case err != nil && !errors.As(err, &e):
+			t.Errorf("%s: %v", what, err)
+		case err != nil && strings.Contains(err.Error(), password), strings.Contains(r.Verdict.Diagnostic, password):
+			t.Errorf("%s: the password stands in %v or %q", what, err, r.Verdict.Diagnostic)
+		case err == nil && r.Verdict.Reason != wire.BadPassword:
+			t.Errorf("%s: %s", what, r.Verdict.Reason)
+		case err == nil && !strings.Contains(r.Verdict.Diagnostic, "repeated"):
+			t.Errorf("%s: nothing says what was left out: %q", what, r.Verdict.Diagnostic)
+		}
+		for _, st := range v.Status() {
+			if strings.Contains(st.LastError, password) {
+				t.Errorf("%s: the password stands in the status", what)
+			}
+		}
+		if _, binds := s.counts(); len(binds) != 1 || binds[0] != "anna@corp.example/"+password {
+			t.Errorf("%s: %d binds", what, len(binds))
+		}
+	}
+}
