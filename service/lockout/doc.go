@@ -34,7 +34,8 @@
 // those of Entra's smart lockout: see defaults.go.
 //
 // It refuses to know what an account is: the caller names it, by the user's id, or by the typed name when there is no user,
-// so that a stranger cannot tell the two apart by when they lock.
+// so that a stranger cannot tell the two apart by when they lock. A password that we keep is counted for each network apart
+// ([At]): no directory stands behind it that would lock, and a stranger must not keep the break-glass administrator out.
 //
 // Callers: password (Allow, Settle, Budget), admin (State, Clear), the wiring (Run).
 package lockout

@@ -95,13 +95,34 @@ func (g *Guard) State(ctx context.Context, scope tenant.Scope, account string) (
 	return load(ctx, g.db.Reader(), tenantID, stored(account))
 }
 
-// Clear forgets an account's wrong passwords and locks, as an administrator's mercy. It succeeds also when there are none.
+// separator stands between account and network in the name of an account as one network sees it.
+const separator = " from "
+
+// At names an account as one network sees it, for accounts that strangers elsewhere must not be able to lock; without a network it is the
+// account itself. [Guard.Clear] of the account clears all of them.
+func At(account, network string) string {
+	if network == "" {
+		return account
+	}
+	return account + separator + network
+}
+
+// Clear forgets an account's wrong passwords and locks, as an administrator's mercy, in all networks. It succeeds also when there
+// are none.
 func (g *Guard) Clear(ctx context.Context, scope tenant.Scope, account string) error {
 	tenantID, err := scope.ID()
 	if err != nil {
 		return err
 	}
-	err = g.db.Write(ctx, func(tx db.Querier) error { return save(ctx, tx, tenantID, stored(account), State{}) })
+	err = g.db.Write(ctx, func(tx db.Querier) error {
+		if err := save(ctx, tx, tenantID, stored(account), State{}); err != nil {
+			return err
+		}
+		// A scan of one tenant's accounts: prefixes in the order of an index differ from one collation to the next.
+		_, err := tx.ExecContext(ctx, `DELETE FROM lockout WHERE tenant_id = $1 AND substr(account, 1, length(CAST($2 AS text))) = CAST($2 AS text)`,
+			tenantID, stored(account)+separator)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("lockout: clear: %w", err)
 	}

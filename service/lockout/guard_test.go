@@ -197,3 +197,23 @@ func BenchmarkAllow(b *testing.B) {
 		}
 	})
 }
+
+// TestNetworksAreCountedApart: one network's guesses lock it out alone, and an administrator's mercy is for all of them.
+func TestNetworksAreCountedApart(t *testing.T) {
+	d := dbtest.New(t)
+	g, scope := lockout.New(d, lockout.Policy{}), tenanttest.New(t, d, "contoso").Scope()
+	one, two, other := lockout.At("alice", "192.0.2.1/32"), lockout.At("alice", "2001:db8::/48"), lockout.At("alice2", "192.0.2.1/32")
+	for _, account := range []string{one, other} {
+		settle(t, g, scope, account, lockout.Wrong, g.Policy().Threshold)
+	}
+	if !locked(t, g, scope, one, now) || locked(t, g, scope, two, now) || locked(t, g, scope, "alice", now) {
+		t.Error("a lock reaches another network")
+	}
+	settle(t, g, scope, two, lockout.Wrong, g.Policy().Threshold)
+	if err := g.Clear(t.Context(), scope, "alice"); err != nil {
+		t.Fatal(err)
+	}
+	if locked(t, g, scope, one, now) || locked(t, g, scope, two, now) || !locked(t, g, scope, other, now) {
+		t.Error("clear does not reach all networks of the account, and no other account")
+	}
+}

@@ -312,8 +312,8 @@ func TestCloudUsers(t *testing.T) {
 		}
 		got = w.must(t, w.a, upn, wrong)
 		wantShown(t, upn, got, wire.InvalidPassword, wire.InvalidPassword)
-		if got.Reason != wire.BadPassword || w.failures(t, w.a, u.ID) != 1 {
-			t.Errorf("%s: %+v, %d failures", upn, got, w.failures(t, w.a, u.ID))
+		if n := w.failures(t, w.a, lockout.At(u.ID, here)); got.Reason != wire.BadPassword || n != 1 {
+			t.Errorf("%s: %+v, %d failures", upn, got, n)
 		}
 	}
 	if n := len(w.queue.Asks()); n != 0 {
@@ -322,7 +322,7 @@ func TestCloudUsers(t *testing.T) {
 
 	got := w.must(t, w.a, "nobody@cloud.example", right)
 	wantShown(t, "unknown", got, wire.UserNotFound, wire.InvalidPassword)
-	if got.Reason != wire.NoSuchUser || w.failures(t, w.a, "nobody@cloud.example") != 1 {
+	if got.Reason != wire.NoSuchUser || w.failures(t, w.a, lockout.At("nobody@cloud.example", here)) != 1 {
 		t.Errorf("%+v", got)
 	}
 	wantShown(t, "the other tenant", w.must(t, w.b, "admin@cloud.example", right), wire.UserNotFound, wire.InvalidPassword)
@@ -355,7 +355,7 @@ func TestCloudUsers(t *testing.T) {
 func TestCloudLockout(t *testing.T) {
 	w := newWorld(t)
 	for range w.guard.Policy().Threshold - 1 {
-		if err := w.guard.Settle(t.Context(), w.a, "nobody@cloud.example", lockout.Wrong, time.Now()); err != nil {
+		if err := w.guard.Settle(t.Context(), w.a, lockout.At("nobody@cloud.example", here), lockout.Wrong, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 	}

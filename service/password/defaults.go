@@ -38,6 +38,10 @@ const (
 	// maxText bounds what an agent says for people.
 	maxText = 256
 
+	// lockoutPrefix is the length of the IPv6 prefix whose guesses at a cloud-only account are counted together: a site's, since who
+	// has one can have guesses sent from each of its 65,536 networks.
+	lockoutPrefix = 48
+
 	// maxWaiting is how many checks of one account stand in line behind those that its lockout budget allows at once.
 	maxWaiting = 32
 )

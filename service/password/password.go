@@ -158,6 +158,11 @@ func (k *check) run(ctx context.Context) error {
 		k.refuse(wire.DomainUnknown, why)
 		return k.likeReal(ctx)
 	}
+	if cloud {
+		// No directory stands behind the account that could lock it everywhere, and a stranger must not do so either: the break-glass
+		// administrator has to get in.
+		k.account = lockout.At(k.account, network(k.attempt.Address, lockoutPrefix))
+	}
 	leave, err := k.inflight.enter(ctx, k.tenantID+"\x00"+k.account, func() (int, error) {
 		left, err := k.lockout.Budget(ctx, k.scope, k.account, time.Now())
 		return left, err

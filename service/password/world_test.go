@@ -31,6 +31,8 @@ const (
 	name  = "ada@corp.example"
 	right = "Tr0ub4dor&3-canary"
 	wrong = "not-the-password-canary"
+	home  = "192.0.2.1"    // where attempts come from
+	here  = "192.0.2.1/32" // its network
 )
 
 // world is a store with two tenants of equal names and domains, their directories and agents, and a Checker over it. Only the
@@ -168,8 +170,13 @@ func (w *world) check(t *testing.T, scope tenant.Scope, typed, password string) 
 
 func (w *world) checkWith(t *testing.T, ctx context.Context, scope tenant.Scope, typed, password string) (Answer, error) {
 	t.Helper()
+	return w.checkFrom(t, ctx, scope, home, typed, password)
+}
+
+func (w *world) checkFrom(t *testing.T, ctx context.Context, scope tenant.Scope, address, typed, password string) (Answer, error) {
+	t.Helper()
 	raw := []byte(password)
-	answer, err := w.Check(ctx, scope, Attempt{Name: typed, Password: wire.NewSecret(raw), Address: "192.0.2.1", Trace: "00-1-2-01", Request: "journey-1"})
+	answer, err := w.Check(ctx, scope, Attempt{Name: typed, Password: wire.NewSecret(raw), Address: address, Trace: "00-1-2-01", Request: "journey-1"})
 	for _, b := range raw {
 		if b != 0 {
 			t.Error("the secret was not wiped")
