@@ -107,12 +107,15 @@ type trial struct {
 }
 
 func (r *trial) play() {
-	first := r.signIn()
-	if r.b.typed != 1 {
-		r.t.Errorf("the password was typed %d times", r.b.typed)
-	}
+	r.wantTyped(0, "a question without pages", func() { r.checkNobody() })
+	var first said
+	r.wantTyped(1, "the first sign-in", func() { first = r.signIn(nil) })
 	r.checkClaims(first)
-	r.checkRefusals()
+	r.wantTyped(0, "prompt=none", func() { r.signIn(map[string]string{"prompt": "none"}) })
+	r.wantTyped(1, "prompt=login", func() { r.signIn(map[string]string{"prompt": "login"}) })
+	r.wantTyped(1, "max_age=0", func() { r.signIn(map[string]string{"max_age": "0"}) })
+	r.wantTyped(0, "max_age=3600", func() { r.signIn(map[string]string{"max_age": "3600"}) })
+	r.wantTyped(0, "what was altered", func() { r.checkRefusals() })
 	r.checkRefresh()
 	r.checkRotation(first)
 	r.checkLogout()
@@ -128,10 +131,32 @@ func (r *trial) come(address string) *url.URL {
 	return back.url
 }
 
-// signIn signs in from the application's first word to its verified tokens.
-func (r *trial) signIn() said {
+// signIn signs in from the application's first word, with more parameters, to its verified tokens.
+func (r *trial) signIn(more map[string]string) said {
 	r.t.Helper()
-	return r.p.must("finish", map[string]string{"url": r.come(r.p.must("begin", nil).URL).String()})
+	return r.p.must("finish", map[string]string{"url": r.come(r.p.must("begin", more).URL).String()})
+}
+
+// wantTyped wants the password to be typed so often meanwhile.
+func (r *trial) wantTyped(times int, what string, meanwhile func()) {
+	r.t.Helper()
+	before := r.b.typed
+	meanwhile()
+	if got := r.b.typed - before; got != times {
+		r.t.Errorf("%s: the password was typed %d times, not %d", what, got, times)
+	}
+}
+
+// checkNobody asks, without pages, who sits at a browser where nobody has signed in; the library passes the error on.
+func (r *trial) checkNobody() {
+	r.t.Helper()
+	back := r.come(r.p.must("begin", map[string]string{"prompt": "none"}).URL)
+	if got := back.Query(); got.Get("error") != "login_required" || got.Get("iss") != r.w.issuer {
+		r.t.Errorf("prompt=none without a session: %v", got)
+	}
+	if out := r.p.try("finish", map[string]string{"url": back.String()}); !strings.Contains(out.Refused, "login_required") {
+		r.t.Errorf("the library makes %+v of login_required", out)
+	}
 }
 
 // checkClaims looks at what the library let through: it has checked signature, iss, aud, exp, nonce and at_hash itself.
@@ -183,9 +208,6 @@ func (r *trial) checkRefusals() {
 			r.t.Errorf("%s is not refused for its %s but with %q", c.name, c.word, out.Refused)
 		}
 	}
-	if r.b.typed != 1 {
-		r.t.Errorf("the password was typed again, although the browser has a session")
-	}
 }
 
 // altered changes the query of an address.
@@ -206,7 +228,7 @@ func altered(t *testing.T, address string, change func(url.Values)) string {
 // checkRefresh refreshes twice; the refresh token is another one each time, the person the same.
 func (r *trial) checkRefresh() {
 	r.t.Helper()
-	first := r.signIn()
+	first := r.signIn(nil)
 	seen := []string{first.RefreshToken}
 	for range 2 {
 		next := r.p.must("refresh", nil)
@@ -226,7 +248,7 @@ func (r *trial) checkRotation(first said) {
 	r.t.Helper()
 	r.w.rotate(r.app.algorithm)
 	r.p.must("age", nil)
-	for what, s := range map[string]said{"a sign-in": r.signIn(), "a refresh": r.p.must("refresh", nil)} {
+	for what, s := range map[string]said{"a sign-in": r.signIn(nil), "a refresh": r.p.must("refresh", nil)} {
 		if s.Kid != first.Kid {
 			r.t.Errorf("%s after the rotation is signed with %q already, although clients may know %q alone", what, s.Kid, first.Kid)
 		}
@@ -235,7 +257,7 @@ func (r *trial) checkRotation(first said) {
 	if r.l.keepsKeys {
 		r.p.must("age", nil)
 	}
-	next := r.signIn()
+	next := r.signIn(nil)
 	if next.Kid == first.Kid {
 		r.t.Error("the replaced key goes on signing")
 	}
@@ -258,8 +280,5 @@ func (r *trial) checkLogout() {
 	if out := r.p.try("refresh", nil); !strings.Contains(out.Refused, "invalid_grant") {
 		r.t.Errorf("a refresh after the revocation: %+v", out)
 	}
-	r.signIn()
-	if r.b.typed != 2 {
-		r.t.Errorf("after the sign-out the password was typed %d times in all, not twice", r.b.typed)
-	}
+	r.wantTyped(1, "a sign-in after the sign-out", func() { r.signIn(nil) })
 }

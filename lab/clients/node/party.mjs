@@ -5,7 +5,7 @@ import { createInterface } from 'node:readline'
 
 let app // the registration
 let config // openid-client's configuration
-let pending // of the sign-in in progress: state, nonce, verifier
+let pending // of the sign-in in progress: state, nonce, verifier, maxAge
 let tokens // the last answer of the token endpoint
 
 function configure(discovered) {
@@ -36,17 +36,22 @@ const commands = {
     config = configure(await oidc.discovery(new URL(app.issuer), app.id, metadata(), clientAuth()))
     return {}
   },
-  async begin() {
-    pending = { state: oidc.randomState(), nonce: oidc.randomNonce(), verifier: oidc.randomPKCECodeVerifier() }
+  async begin({ do: _, ...more }) {
+    pending = {
+      maxAge: more.max_age && Number(more.max_age),
+      state: oidc.randomState(), nonce: oidc.randomNonce(), verifier: oidc.randomPKCECodeVerifier(),
+    }
     const url = oidc.buildAuthorizationUrl(config, {
       redirect_uri: app.redirect, scope: app.scope, state: pending.state, nonce: pending.nonce,
       code_challenge: await oidc.calculatePKCECodeChallenge(pending.verifier), code_challenge_method: 'S256',
+      ...more,
     })
     return { url: url.href }
   },
   async finish({ url }) {
     tokens = await oidc.authorizationCodeGrant(config, new URL(url), {
       expectedState: pending.state, expectedNonce: pending.nonce, pkceCodeVerifier: pending.verifier, idTokenExpected: true,
+      maxAge: pending.maxAge,
     })
     return told(tokens)
   },

@@ -5,9 +5,9 @@ import base64
 import json
 import sys
 import traceback
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from authlib.integrations.base_client import BaseApp, OAuth2Mixin, OpenIDMixin
+from authlib.integrations.base_client import BaseApp, OAuth2Mixin, OAuthError, OpenIDMixin
 from authlib.integrations.requests_client import OAuth2Session
 
 
@@ -34,16 +34,19 @@ class Party:
         self.client.load_server_metadata()["id_token_signing_alg_values_supported"] = [c["algorithm"]]
         return {}
 
-    def begin(self, _):
-        self.pending = self.client.create_authorization_url(self.app["redirect"])
+    def begin(self, c):
+        more = {name: value for name, value in c.items() if name != "do"}
+        self.pending = self.client.create_authorization_url(self.app["redirect"], **more)
         return {"url": self.pending["url"]}
 
     def finish(self, c):
-        self.nonce = self.pending["nonce"]
+        answer = dict(parse_qsl(urlsplit(c["url"]).query))
+        if "error" in answer:  # as Authlib's own integrations of web frameworks do
+            raise OAuthError(answer["error"], answer.get("error_description"))
         self.tokens = self.client.fetch_access_token(
             self.app["redirect"], authorization_response=c["url"], state=self.pending["state"],
             code_verifier=self.pending["code_verifier"])
-        return self.told(self.nonce)
+        return self.told(self.pending["nonce"])
 
     def refresh(self, _):
         metadata = self.client.load_server_metadata()
