@@ -15,7 +15,8 @@ const (
 	MaxName, MaxPassword = 1024, 1024
 	// MaxField is the longest identifier in a [Binding], in bytes; ours have 36.
 	MaxField = 128
-	// MaxAnswer is the largest sealed answer in bytes: thousands of group names, and far below what brokers and streams carry.
+	// MaxAnswer is the largest sealed answer in bytes: thousands of group names. All that carries answers – link, gateway, queue – makes
+	// room for it: an answer that is thrown away on its way is an attempt that counted for nothing.
 	MaxAnswer = 128 << 10
 
 	// padStep is the unit to which what is sealed is padded: one step holds any usual name and password, so that the length

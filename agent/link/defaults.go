@@ -1,6 +1,10 @@
 package link
 
-import "time"
+import (
+	"time"
+
+	"github.com/sallyport-auth/sallyport/envelope"
+)
 
 const (
 	// DefaultSlots is how many checks an agent works on at once when the configuration says nothing: a bind takes milliseconds,
@@ -42,8 +46,8 @@ const (
 	// maxComeBack bounds what a draining gateway may ask for.
 	maxComeBack = 2 * time.Minute
 
-	// maxMessage bounds a message from the gateway: an envelope of at most 64 KB and its frame.
-	maxMessage = 96 << 10
+	// maxMessage bounds a message of either side: the largest sealed answer, which no envelope exceeds, and its frame.
+	maxMessage = envelope.MaxAnswer + 8<<10
 	// bufferSize: gRPC's own 32 KB buffers are for bulk transfer; our messages are 1 to 3 KB.
 	bufferSize = 4 << 10
 	// maxProxyReply bounds the header that a proxy answers CONNECT with.

@@ -1,6 +1,10 @@
 package gateway
 
-import "time"
+import (
+	"time"
+
+	"github.com/sallyport-auth/sallyport/envelope"
+)
 
 // Slots and lines.
 const (
@@ -37,8 +41,8 @@ const (
 	idleAfter = 30 * time.Second
 	// maxStreams: an agent has one stream, and for a moment two while it replaces a lost one.
 	maxStreams = 4
-	// maxMessage bounds messages of agents: a sealed answer of at most 64 KB and its frame.
-	maxMessage = 96 << 10
+	// maxMessage bounds messages of agents: the largest sealed answer and its frame.
+	maxMessage = envelope.MaxAnswer + 8<<10
 	// bufferSize: gRPC's own 32 KB buffers are for bulk transfer and cost that much for each agent.
 	bufferSize = 4 << 10
 	// maxWords bounds what an agent says of itself in Hello.

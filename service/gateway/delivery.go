@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"strconv"
 	"sync"
 	"time"
 
@@ -169,8 +170,11 @@ func (g *Gateway) react(ctx context.Context, a *attached, request string, check 
 // final translates an Answer or a Refusal.
 func final(m *linkpb.FromAgent) (o queue.Outcome, outcome string) {
 	if answer := m.GetAnswer(); answer != nil {
-		if n := len(answer.GetSealed()); n == 0 || n > queue.MaxEnvelope {
-			return lost("the agent's answer is empty or too large"), "lost"
+		switch n := len(answer.GetSealed()); {
+		case n == 0:
+			return lost("the agent's answer is empty"), "lost"
+		case n > queue.MaxEnvelope: // no agent of ours can have sealed it
+			return queue.Outcome{Refused: wire.AnswerForged, Detail: "the agent's answer has " + strconv.Itoa(n) + " bytes"}, "malformed"
 		}
 		return queue.Outcome{Sealed: answer.GetSealed()}, "answered"
 	}

@@ -1,6 +1,10 @@
 package queue
 
-import "time"
+import (
+	"time"
+
+	"github.com/sallyport-auth/sallyport/envelope"
+)
 
 // The times of one check. The overall limit of 15 s is the caller's (Delivery.Deadline, the context).
 const (
@@ -36,11 +40,11 @@ const (
 
 // Sizes.
 const (
-	// MaxEnvelope bounds a sealed check and a sealed answer. An ordinary check is under 2.5 KB; attributes with many groups
-	// make the largest answers.
-	MaxEnvelope = 64 << 10
-	// maxMessage is the broker's payload limit: an envelope and its frame.
-	maxMessage = 96 << 10
+	// MaxEnvelope bounds a sealed check and a sealed answer: whatever an agent can seal is carried, or an answer would be thrown away
+	// after it was judged. An ordinary check is under 2.5 KB; attributes with many groups make the largest answers.
+	MaxEnvelope = envelope.MaxAnswer
+	// maxMessage is the broker's payload limit: an envelope and its frame, of six texts and some bytes.
+	maxMessage = MaxEnvelope + 8<<10
 	// maxToken bounds ids in subjects, maxText the trace and details in frames.
 	maxToken = 64
 	maxText  = 512

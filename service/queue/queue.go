@@ -86,6 +86,10 @@ func Open(c Config) (*Queue, error) {
 		return nil, fmt.Errorf("queue: connecting to the broker: %w", err)
 	}
 	q.conn = conn
+	if most := conn.MaxPayload(); conn.IsConnected() && most < maxMessage {
+		q.Close()
+		return nil, fmt.Errorf("queue: the broker carries messages of %d bytes, and %d are needed: raise its max_payload", most, maxMessage)
+	}
 	if q.inbox, err = openInbox(q); err != nil {
 		q.Close()
 		return nil, fmt.Errorf("queue: subscribing the inbox: %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -45,6 +46,22 @@ func listening(t testing.TB) string {
 	}
 	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
 	return s.ClientURL()
+}
+
+// A broker that cannot carry the largest answer would lose it, each time again.
+func TestBrokerOfSmallMessages(t *testing.T) {
+	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true, MaxPayload: maxMessage - 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("broker not ready")
+	}
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if q, err := Open(Config{URL: s.ClientURL()}); err == nil || !strings.Contains(err.Error(), "max_payload") {
+		t.Errorf("%v, %v", q, err)
+	}
 }
 
 func must(t testing.TB) func(stop func(), err error) func() {
