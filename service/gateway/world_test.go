@@ -246,7 +246,7 @@ func until(t testing.TB, what string, ok func() bool) {
 		if ok() {
 			return
 		}
-		time.Sleep(5 * time.Millisecond)
+		<-time.After(5 * time.Millisecond) // until the next look
 	}
 	t.Fatalf("never happened: %s", what)
 }
