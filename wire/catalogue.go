@@ -99,7 +99,7 @@ var catalogue = [...]Entry{
 		"Use a token or an account with the right."},
 	{Unauthenticated, "unauthenticated", "Sign in first.",
 		"No or no valid credential was presented.",
-		"Give a valid token (--token-file)."},
+		"Give a valid token (--token-file); on the service's own host, sallyport token renew makes another."},
 	{NotAssigned, "not-assigned", "You have no access to this application. Ask your administrator.",
 		"The user may not use this application.",
 		"Assign the user to the application."},

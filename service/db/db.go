@@ -36,6 +36,7 @@ type Querier interface {
 // DB is an open store whose schema is the one that this program knows. It is safe for concurrent use.
 type DB struct {
 	dialect string
+	path    string // of the SQLite file
 	write   *sql.DB
 	read    *sql.DB // the same as write on PostgreSQL
 	reader  Querier

@@ -293,7 +293,7 @@ func testCascade(t *testing.T, d *db.DB) {
 	write(t, d, `INSERT INTO directory (id, tenant_id, name, evaluation, created_at, changed_at) VALUES ($1, $2, 'corp', false, 0, 0)`, directory, tenant)
 	write(t, d, `INSERT INTO domain (tenant_id, name, kind, directory_id, admit_users, created_at, changed_at) VALUES ($1, 'corp.example', 'pass-through', $2, true, 0, 0)`, tenant, directory)
 	write(t, d, `INSERT INTO person (id, tenant_id, upn, upn_key, source, directory_id, anchor, display_name, given_name, family_name, email, group_names,
-		role, disabled, attributes_at, created_at, changed_at) VALUES ($1, $2, '', 'a@corp.example', 'synced', $3, '1', '', '', '', '', '[]', '', false, 0, 0, 0)`, person, tenant, directory)
+		role, disabled, attributes_at, valid_from, created_at, changed_at) VALUES ($1, $2, '', 'a@corp.example', 'synced', $3, '1', '', '', '', '', '[]', '', false, 0, 0, 0, 0)`, person, tenant, directory)
 	write(t, d, `INSERT INTO app (id, tenant_id, name, redirect_uris, post_logout_uris, public, algorithm, group_claims, disabled, created_at, changed_at)
 		VALUES ($1, $2, 'app', '[]', '[]', false, 'ES256', false, false, 0, 0)`, app, tenant)
 	write(t, d, `INSERT INTO agent (id, tenant_id, directory_id, name, host, os, version, state, envelope_suite, envelope_key, envelope_key_id,

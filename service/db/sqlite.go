@@ -44,7 +44,7 @@ func openSQLite(ctx context.Context, rest string) (*DB, error) {
 	readers := max(leastReaders, readersPerCPU*runtime.GOMAXPROCS(0))
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
-	d := &DB{dialect: SQLite, write: write, read: read, reader: newStatements(read)}
+	d := &DB{dialect: SQLite, path: path, write: write, read: read, reader: newStatements(read)}
 	if err := d.Ping(ctx); err != nil {
 		return nil, errors.Join(explainSQLite(path, err), d.Close())
 	}

@@ -21,7 +21,8 @@ var (
 	ErrReference = errors.New("the rows that refer to each other do not fit")
 )
 
-// Write runs f in one transaction and commits it when f returns nil; any error of f rolls back and is returned as it is.
+// Write runs f in one transaction and commits it when f returns nil; any error of f rolls back and is returned as it is, but
+// that a failure of the file itself (a full disk, say) gets its remedy in words.
 //
 // f may run several times, when the database could not put its transaction in an order with others (PostgreSQL) or another
 // process held the file (SQLite): it must keep no results of an earlier run and touch nothing outside tx. Errors of tx
@@ -30,11 +31,14 @@ func (d *DB) Write(ctx context.Context, f func(tx Querier) error) error {
 	pause := firstPause
 	for try := 1; ; try++ {
 		err := d.writeOnce(ctx, f)
-		if err == nil || !retryable(err) {
-			return err
+		if err == nil {
+			return nil
+		}
+		if !retryable(err) {
+			return d.explained(err)
 		}
 		if try == writeTries {
-			return fmt.Errorf("db: gave up a transaction after %d tries: %w", try, err)
+			return d.explained(fmt.Errorf("db: gave up a transaction after %d tries: %w", try, err))
 		}
 		timer := time.NewTimer(firstPause + rand.N(pause))
 		select {
@@ -45,6 +49,14 @@ func (d *DB) Write(ctx context.Context, f func(tx Querier) error) error {
 		}
 		pause = min(2*pause, lastPause)
 	}
+}
+
+// explained adds the remedy to failures of a SQLite file.
+func (d *DB) explained(err error) error {
+	if d.dialect != SQLite {
+		return err
+	}
+	return explainSQLite(d.path, err)
 }
 
 // writeOnce is one try. A panic of f rolls back and goes on.

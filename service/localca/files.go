@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"syscall"
 )
 
 // errMode is wrapped by refusals of a file or directory that is open to too many.
@@ -141,7 +142,7 @@ func replaceFile(path string, data []byte, mode fs.FileMode) error {
 func writeTemp(path string, data []byte, mode fs.FileMode) (string, error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
 	if err != nil {
-		return "", fmt.Errorf("localca: %w", err)
+		return "", unwritable(filepath.Dir(path), err)
 	}
 	_, err = f.Write(data)
 	if err == nil {
@@ -152,9 +153,21 @@ func writeTemp(path string, data []byte, mode fs.FileMode) (string, error) {
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		_ = os.Remove(f.Name())
-		return "", fmt.Errorf("localca: writing %s: %w", f.Name(), err)
+		return "", unwritable(filepath.Dir(path), err)
 	}
 	return f.Name(), nil
+}
+
+// unwritable says what to do about a folder that cannot be written.
+func unwritable(dir string, err error) error {
+	remedy := "its owner must be the user that runs the service"
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		remedy = "make room"
+	case errors.Is(err, syscall.EROFS):
+		remedy = "mount its file system writable"
+	}
+	return fmt.Errorf("localca: the folder %s cannot be written; %s: %w", dir, remedy, err)
 }
 
 func netIPs(addresses []netip.Addr) []net.IP {

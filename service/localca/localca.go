@@ -47,7 +47,7 @@ type CA struct {
 // says how to correct that.
 func OpenOrCreate(dir string) (*CA, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("localca: making the directory: %w", err)
+		return nil, unwritable(filepath.Dir(dir), err)
 	}
 	if err := checkMode(dir, 0o022, "chmod go-w"); err != nil {
 		return nil, err
@@ -78,6 +78,9 @@ func OpenOrCreate(dir string) (*CA, error) {
 	if now := time.Now(); now.After(cert.NotAfter) {
 		return nil, fmt.Errorf("localca: the evaluation authority in %s expired on %s; remove the directory to have a new one made",
 			path, cert.NotAfter.Format(time.DateOnly))
+	} else if now.Before(cert.NotBefore) {
+		return nil, fmt.Errorf("localca: the evaluation authority in %s is valid only from %s: set this machine's clock (NTP)",
+			path, cert.NotBefore.Format(time.RFC3339))
 	}
 	ca := &CA{dir: dir, key: key, cert: cert}
 	public := encodeCertificate(cert.Raw)

@@ -293,3 +293,28 @@ func copyOf(t *testing.T, dir string) string {
 	}
 	return to
 }
+
+// TestBrokenAuthority: an authority that others trust is never replaced by another in silence.
+func TestBrokenAuthority(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(dir string) error
+		words string
+	}{
+		"lost":   {func(dir string) error { return os.Remove(filepath.Join(dir, caFile)) }, "is missing"},
+		"broken": {func(dir string) error { return os.Truncate(filepath.Join(dir, caFile), 40) }, "the file is damaged"},
+	} {
+		dir := filepath.Join(t.TempDir(), "tls")
+		open(t, dir)
+		if err := c.spoil(dir); err != nil {
+			t.Fatal(err)
+		}
+		_, err := OpenOrCreate(dir)
+		if err == nil || !strings.Contains(err.Error(), c.words) || !strings.Contains(err.Error(), "remove the folder "+dir) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		open(t, dir)
+	}
+}
