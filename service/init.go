@@ -63,7 +63,7 @@ func Init(ctx context.Context, cfg Config, in InitRequest, log *slog.Logger) (ou
 	if err := password.ValidateNew(in.AdminPassword); err != nil {
 		return InitResult{}, err
 	}
-	hash, err := password.Hash(in.AdminPassword)
+	hash, err := password.Hash(ctx, in.AdminPassword)
 	if err != nil {
 		return InitResult{}, err
 	}

@@ -182,7 +182,7 @@ func (a *API) setPassword(ctx context.Context, r *request) (int, any, error) {
 	if err := password.ValidateNew(in.Password.Secret); err != nil {
 		return 0, nil, err
 	}
-	hash, err := password.Hash(in.Password.Secret)
+	hash, err := password.Hash(ctx, in.Password.Secret)
 	if err != nil {
 		return 0, nil, err
 	}

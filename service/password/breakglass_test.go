@@ -17,7 +17,7 @@ func (w *world) breakGlass(t *testing.T, upn string) user.User {
 	if err != nil {
 		t.Fatal(err)
 	}
-	phc, err := Hash(secret(right))
+	phc, err := Hash(t.Context(), secret(right))
 	if err != nil {
 		t.Fatal(err)
 	}

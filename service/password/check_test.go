@@ -294,7 +294,7 @@ func TestCloudUsers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		phc, err := Hash(secret(right))
+		phc, err := Hash(t.Context(), secret(right))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -18,25 +18,57 @@ import (
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
-// hashes bounds the Argon2id computations that run at once in this process. It is the one variable of the package: what it
-// guards, the machine's memory, is there once, however many Checkers there are.
-var hashes = make(chan struct{}, maxHashes)
+// hashes bounds the Argon2id computations of this process. It is the one variable of the package: what it guards, the
+// machine's memory, is there once, however many Checkers there are.
+var hashes = newTurns(maxHashes, maxHashLine)
 
-// derive computes Argon2id (RFC 9106) of the secret in Unicode's NFC (RFC 8265 §4.2.1: the same characters from any
-// keyboard give the same bytes). The fault is [wire.TooManyRequests] when ctx ends before it was its turn.
-func derive(ctx context.Context, secret wire.Secret, salt []byte, p params, size int) ([]byte, error) {
+// turns hands out the right to compute a hash. One of the places is kept for those who wait, so that names that strangers make
+// up, which only ever take a place that is free, cannot take all of them.
+type turns struct {
+	shared, kept, line chan struct{}
+}
+
+func newTurns(places, line int) *turns {
+	return &turns{shared: make(chan struct{}, places-1), kept: make(chan struct{}, 1), line: make(chan struct{}, line)}
+}
+
+// try takes a place if one is free at once. leave gives it back.
+func (t *turns) try() (leave func(), ok bool) {
 	select {
-	case hashes <- struct{}{}:
+	case t.shared <- struct{}{}:
+		return func() { <-t.shared }, true
+	default:
+		return nil, false
+	}
+}
+
+// wait takes a place, standing in line for it. The fault is [wire.TooManyRequests] when the line is full, and when ctx ends first.
+func (t *turns) wait(ctx context.Context) (leave func(), err error) {
+	select {
+	case t.line <- struct{}{}:
+		defer func() { <-t.line }()
+	default:
+		return nil, fault.New(wire.TooManyRequests, "too many wait for a password hash")
+	}
+	select {
+	case t.shared <- struct{}{}:
+		return func() { <-t.shared }, nil
+	case t.kept <- struct{}{}:
+		return func() { <-t.kept }, nil
 	case <-ctx.Done():
 		return nil, fault.Wrap(wire.TooManyRequests, "waiting for a password hash", ctx.Err())
 	}
-	defer func() { <-hashes }()
+}
+
+// derive computes Argon2id (RFC 9106) of the secret in Unicode's NFC (RFC 8265 §4.2.1: the same characters from any
+// keyboard give the same bytes). The caller holds a place of hashes.
+func derive(secret wire.Secret, salt []byte, p params, size int) []byte {
 	b := secret.Reveal()
 	if !norm.NFC.IsNormal(b) {
 		b = norm.NFC.Append(make([]byte, 0, 3*len(b)), b...)
 		defer clear(b)
 	}
-	return argon2.IDKey(b, salt, p.time, p.memory, p.threads, uint32(size)), nil
+	return argon2.IDKey(b, salt, p.time, p.memory, p.threads, uint32(size))
 }
 
 type params struct {
@@ -45,16 +77,17 @@ type params struct {
 }
 
 // Hash returns the PHC string of an Argon2id hash of a new password, with a fresh salt. It waits for its turn when many are
-// being computed. The secret is not wiped.
-func Hash(secret wire.Secret) (string, error) {
-	salt := make([]byte, saltSize)
-	_, _ = rand.Read(salt) // crypto/rand never fails: it ends the program instead
-	p := params{argonMemory, argonTime, argonThreads}
-	sum, err := derive(context.Background(), secret, salt, p, hashSize)
+// being computed; the fault is [wire.TooManyRequests] when too many wait, or when ctx ends first. The secret is not wiped.
+func Hash(ctx context.Context, secret wire.Secret) (string, error) {
+	leave, err := hashes.wait(ctx)
 	if err != nil {
 		return "", err
 	}
-	return format(p, salt, sum), nil
+	defer leave()
+	salt := make([]byte, saltSize)
+	_, _ = rand.Read(salt) // crypto/rand never fails: it ends the program instead
+	p := params{argonMemory, argonTime, argonThreads}
+	return format(p, salt, derive(secret, salt, p, hashSize)), nil
 }
 
 // ValidateNew refuses, with the fault [wire.BadRequest], a new password for a cloud-only user: fewer than 8 or more than 256 characters,
@@ -87,8 +120,9 @@ func ValidateNew(secret wire.Secret) error {
 }
 
 // verify compares a secret with a PHC string in constant time. An empty or unreadable one is compared with a hash that nothing
-// matches and that costs the same, so that an unknown user takes as long as a wrong password; unreadable is also an error.
-func verify(ctx context.Context, phc string, secret wire.Secret) (bool, error) {
+// matches and that costs the same, so that an unknown user takes as long as a wrong password; unreadable is also an error. The caller
+// holds a place of hashes.
+func verify(phc string, secret wire.Secret) (bool, error) {
 	p, salt, want, parseErr := params{argonMemory, argonTime, argonThreads}, make([]byte, saltSize), make([]byte, hashSize), error(nil)
 	real := false
 	if phc != "" {
@@ -98,11 +132,7 @@ func verify(ctx context.Context, phc string, secret wire.Secret) (bool, error) {
 			p, salt, want, real = rp, rs, rw, true
 		}
 	}
-	got, err := derive(ctx, secret, salt, p, len(want))
-	if err != nil {
-		return false, err
-	}
-	equal := subtle.ConstantTimeCompare(got, want) == 1
+	equal := subtle.ConstantTimeCompare(derive(secret, salt, p, len(want)), want) == 1
 	return equal && real, parseErr
 }
 

@@ -75,8 +75,19 @@ const (
 	maxArgonThreads = 16
 	maxHashString   = 512
 
-	// maxHashes is how many are computed at once: 46 MiB times every sign-in of a morning is the memory of the machine.
-	maxHashes = 4
+	// maxHashes is how many are computed at once: 46 MiB times every sign-in of a morning is the memory of the machine. maxHashLine is
+	// how many wait for that: with 33 ms each the last one waits a quarter of a second on four cores, two at worst.
+	maxHashes   = 4
+	maxHashLine = 32
+
+	// hashesPerSecond and hashBurst are what one network may have compared: a sixth of a core in the long run, and the people of an
+	// office at nine o'clock. budgetPrefix is the length of the IPv6 prefix of a network, which is what one host has.
+	hashesPerSecond = 5
+	hashBurst       = 50
+	budgetPrefix    = 64
+
+	// maxNetworks bounds the memory of the budgets: about 150 bytes each, twice.
+	maxNetworks = 20_000
 
 	// minNew is the shortest new password of a cloud-only user in characters, maxNew the longest (NIST SP 800-63B §3.1.1.2; Entra
 	// has the same two numbers).

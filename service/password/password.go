@@ -49,6 +49,7 @@ type Checker struct {
 
 	timing   timing
 	inflight inflight
+	budget   budget
 }
 
 // New returns a Checker.
@@ -285,7 +286,7 @@ func (k *check) cloud(ctx context.Context) error {
 			return fmt.Errorf("password: reading the hash: %w", err)
 		}
 	}
-	ok, err := verify(ctx, phc, k.attempt.Password)
+	ok, hashed, err := k.compare(ctx, phc)
 	if err != nil {
 		return err
 	}
@@ -308,12 +309,34 @@ func (k *check) cloud(ctx context.Context) error {
 		code = wire.UserNotFound
 	}
 	k.refuse(code, "")
-	if k.face.kind == tenant.PassThrough {
-		// A cloud-only user whose name looks like a directory's: take as long as the directory would.
+	if k.face.kind == tenant.PassThrough || !hashed {
+		// A cloud-only user whose name looks like a directory's takes as long as the directory would, and a name that nobody has as
+		// long as a hash.
 		return k.likeReal(ctx)
 	}
 	k.timing.put(k.face, time.Since(k.ans.Started))
 	return nil
+}
+
+// compare compares the typed password with a hash. For a name without one a hash is computed only if a place is free: strangers can
+// make up any number of names, and must not use up what those who have a password wait for. All names of cloud domains share a
+// budget for their network; a cloud-only name among a directory's has none, since only that name would ever run out of it, and lockout
+// bounds it already.
+func (k *check) compare(ctx context.Context, phc string) (ok, hashed bool, err error) {
+	if k.face.kind != tenant.PassThrough && !k.budget.allow(network(k.attempt.Address, budgetPrefix), time.Now()) {
+		return false, false, fault.New(wire.TooManyRequests, "too many passwords of cloud-only users from one network")
+	}
+	var leave func()
+	if phc == "" {
+		if leave, ok = hashes.try(); !ok {
+			return false, false, nil
+		}
+	} else if leave, err = hashes.wait(ctx); err != nil {
+		return false, false, err
+	}
+	defer leave()
+	ok, err = verify(phc, k.attempt.Password)
+	return ok, true, err
 }
 
 // stop notes where the check has come to.

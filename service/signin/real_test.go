@@ -27,7 +27,7 @@ func TestWithPackagePassword(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	hash, err := password.Hash(wire.NewSecret([]byte(canary)))
+	hash, err := password.Hash(t.Context(), wire.NewSecret([]byte(canary)))
 	if err != nil {
 		t.Fatal(err)
 	}
