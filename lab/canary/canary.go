@@ -31,8 +31,11 @@ type needle struct {
 	piece    int
 }
 
-// piece is a part of the secret, character by character.
-type piece []rune
+// piece is a part of the secret, as text and character by character.
+type piece struct {
+	plain string
+	runes []rune
+}
 
 // Finding says that a piece of the secret was found. It does not hold it.
 type Finding struct {
@@ -64,7 +67,7 @@ func New(secret string) (*Canary, error) {
 		if len(all) < 2*pieceRunes {
 			n = len(all)
 		}
-		c.add(all[:n])
+		c.add(piece{string(all[:n]), all[:n]})
 		all = all[n:]
 	}
 	return c, nil
@@ -74,13 +77,13 @@ func New(secret string) (*Canary, error) {
 func (c *Canary) add(p piece) {
 	number := len(c.escaped)
 	c.escaped = append(c.escaped, p)
-	for _, b := range []byte(string(p[:1]) + `%\=&+`) {
+	for _, b := range []byte(string(p.runes[:1]) + `%\=&+`) {
 		c.starts[b] = true
 	}
 	for _, set := range []struct {
 		name  string
 		bytes []byte
-	}{{"UTF-8", []byte(string(p))}, {"UTF-16LE", wide(p, false)}, {"UTF-16BE", wide(p, true)}} {
+	}{{"UTF-8", []byte(p.plain)}, {"UTF-16LE", wide(p, false)}, {"UTF-16BE", wide(p, true)}} {
 		for _, n := range encodings(set.bytes) {
 			key := [2]byte(n.bytes)
 			n.encoding, n.piece = strings.TrimSpace(set.name+" "+n.encoding), number
@@ -94,7 +97,7 @@ func (c *Canary) add(p piece) {
 // wide is text in UTF-16.
 func wide(p piece, bigEndian bool) []byte {
 	var out []byte
-	for _, u := range utf16.Encode(p) {
+	for _, u := range utf16.Encode(p.runes) {
 		if bigEndian {
 			out = append(out, byte(u>>8), byte(u))
 		} else {
@@ -175,7 +178,7 @@ func (c *Canary) flat(name string, offset int64, data []byte) (found []Finding) 
 			continue
 		}
 		for number, p := range c.escaped {
-			if p.begins(data[i:]) {
+			if !bytes.HasPrefix(data[i:], []byte(p.plain)) && p.begins(data[i:]) {
 				found = append(found, Finding{name, offset + int64(i), "escaped text", number})
 			}
 		}

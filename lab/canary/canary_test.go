@@ -139,7 +139,7 @@ func TestParts(t *testing.T) {
 	c := canary(t, secret)
 	all := []rune(secret)
 	for i := range c.escaped {
-		part := string(all[i*pieceRunes : i*pieceRunes+len(c.escaped[i])])
+		part := string(all[i*pieceRunes : i*pieceRunes+len(c.escaped[i].runes)])
 		for name, form := range forms(t, part) {
 			if len(c.Search("x", []byte("<"+form+" >"))) == 0 {
 				t.Errorf("part %d as %s was not found", i, name)

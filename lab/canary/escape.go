@@ -15,7 +15,7 @@ import (
 // as an automaton does, since "%25" can be three characters or one.
 func (p piece) begins(data []byte) bool {
 	at := []int{0}
-	for _, r := range p {
+	for _, r := range p.runes {
 		var next []int
 		for _, from := range at {
 			for _, n := range lengths(data[from:], r) {
