@@ -37,9 +37,10 @@ type attached struct {
 	deliveries map[string]*delivery
 
 	// Guarded by room.mu.
-	used   int
-	away   bool
-	picked uint64
+	used    int
+	away    bool
+	seenOff bool // told to go when its last check has ended
+	picked  uint64
 }
 
 // delivery is one check at an agent.
@@ -125,15 +126,16 @@ func (a *attached) abandon(request string, d *delivery) {
 
 // release gives one slot back. An agent told to go whose last slot this was goes now.
 func (a *attached) release() {
-	if idle := a.room.free(a); idle && a.draining() {
+	if idle := a.room.free(a); idle && a.going() {
 		a.end(nil)
 	}
 }
 
-func (a *attached) draining() bool {
+// going reports whether the agent was told to go.
+func (a *attached) going() bool {
 	a.room.mu.Lock()
 	defer a.room.mu.Unlock()
-	return a.room.closing
+	return a.seenOff
 }
 
 // event hands an agent's word on a check to its delivery. Words about unknown checks are dropped: they were given up long ago.

@@ -69,7 +69,9 @@ const (
 	drainWithin = 10 * time.Second
 	// Agents are told to come back after at least comeBackMin, spread so that comeBackRate of them arrive each second: two
 	// cores manage some 1,400 mutual TLS handshakes a second, and have other things to do.
-	comeBackMin  = 250 * time.Millisecond
+	comeBackMin = 250 * time.Millisecond
+	// attachTime is what the slowest of them may need to be attached elsewhere, before the rest are seen off.
+	attachTime   = 750 * time.Millisecond
 	comeBackRate = 500
 )
 

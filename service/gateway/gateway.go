@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	mathrand "math/rand/v2"
 	"net"
 	"strings"
 	"sync"
@@ -21,7 +20,6 @@ import (
 	"github.com/sallyport-auth/sallyport/service/queue"
 	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/wire"
-	"github.com/sallyport-auth/sallyport/wire/linkpb"
 )
 
 // Config names the parts that a gateway works with. All are needed but Tenants, GatewayCA, Logger and Metrics.
@@ -39,8 +37,11 @@ type Config struct {
 	PublicAddress string
 	// GatewayCA is the PEM that new agents check the gateway's certificate against; empty means their system's roots.
 	GatewayCA []byte
-	Logger    *slog.Logger
-	Metrics   prometheus.Registerer
+	// Alone says that this is the installation's only gateway, and that nobody asks for agents any more once it is told to end:
+	// there is nothing to be gained by seeing agents off one half after the other.
+	Alone   bool
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer
 }
 
 // Gateway holds agents' streams. Its methods may be used concurrently.
@@ -53,6 +54,7 @@ type Gateway struct {
 	tls      *tls.Config
 	public   string
 	serverCA []byte
+	alone    bool
 	log      *slog.Logger
 	metrics  *metrics
 	callers  *addresses
@@ -86,7 +88,7 @@ func New(c Config) (*Gateway, error) {
 	}
 	g := &Gateway{
 		id: idFor(c.Name), fleet: c.Fleet, ca: c.CA, queue: c.Queue, tenants: c.Tenants, public: c.PublicAddress,
-		serverCA: c.GatewayCA, log: c.Logger, callers: newAddresses(), tls: c.TLS.Clone(),
+		serverCA: c.GatewayCA, alone: c.Alone, log: c.Logger, callers: newAddresses(), tls: c.TLS.Clone(),
 		seen: make(chan sighting, seenBuffer), kick: make(chan struct{}, 1),
 		agents: map[string]*attached{}, rooms: map[place]*room{}, sighted: map[string]time.Time{}, empty: make(chan struct{}),
 	}
@@ -168,6 +170,9 @@ func (g *Gateway) Serve(ctx context.Context, listener net.Listener) error {
 		return fmt.Errorf("gateway: listening: %w", err)
 	case <-ctx.Done():
 	}
+	// Who comes now, or comes back, shall find another gateway: a closed door is what balancers and resolvers understand. Streams
+	// that are open stay.
+	_ = listener.Close()
 	g.drain(drainWithin)
 	// GracefulStop lets the last words out, and would wait for ever for a stream that does not end.
 	force := time.AfterFunc(closeAfter, server.Stop)
@@ -272,49 +277,5 @@ func (g *Gateway) subscribe(r *room) {
 	case !open && r.stop != nil:
 		r.stop()
 		r.stop = nil
-	}
-}
-
-// drain takes no more work and sees the agents off.
-func (g *Gateway) drain(within time.Duration) {
-	g.mu.Lock()
-	g.draining = true
-	rooms := make([]*room, 0, len(g.rooms))
-	for _, r := range g.rooms {
-		rooms = append(rooms, r)
-	}
-	agents := make([]*attached, 0, len(g.agents))
-	for _, a := range g.agents {
-		agents = append(agents, a)
-	}
-	if len(agents) == 0 {
-		g.closeEmpty()
-	}
-	g.mu.Unlock()
-	g.log.Info("draining", "agents", len(agents))
-	spread := time.Second + time.Duration(len(agents))*time.Second/comeBackRate
-	for _, a := range agents {
-		pause := comeBackMin + mathrand.N(spread)
-		a.send(&linkpb.ToAgent{Message: &linkpb.ToAgent_Drain{Drain: &linkpb.Drain{
-			ComeBackMs: uint32(pause.Milliseconds()), Reason: "the gateway is going away"}}})
-	}
-	for _, r := range rooms {
-		r.close()
-		g.subscribe(r)
-	}
-	for _, a := range agents {
-		if a.room.idle(a) {
-			a.end(nil)
-		}
-	}
-	limit := time.NewTimer(within)
-	defer limit.Stop()
-	select {
-	case <-g.empty:
-	case <-limit.C:
-		g.log.Warn("checks cut off at the end of draining")
-		for _, a := range agents {
-			a.end(farewell(wire.GatewayDraining))
-		}
 	}
 }

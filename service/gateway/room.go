@@ -17,7 +17,7 @@ type room struct {
 	scope     tenant.Scope
 	directory string
 
-	mu      sync.Mutex // guards the rest and, of its agents, used, away and picked
+	mu      sync.Mutex // guards the rest and, of its agents, used, away, seenOff and picked
 	agents  []*attached
 	line    []*waiter // by the time of the ask
 	picks   uint64
@@ -165,12 +165,42 @@ func (r *room) leave(a *attached, gone bool) {
 	r.serve()
 }
 
+// halve takes half of the agents out of the offers, so that the others serve alone until those are elsewhere, and returns
+// them: none when there is but one.
+func (r *room) halve() []*attached {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var here []*attached
+	for _, a := range r.agents {
+		if !a.away {
+			here = append(here, a)
+		}
+	}
+	half := here[:len(here)/2]
+	for _, a := range half {
+		a.away, a.seenOff = true, true
+	}
+	r.serve()
+	return half
+}
+
 // close refuses everybody from now on.
 func (r *room) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closing = true
 	r.serve()
+}
+
+// dismiss takes an agent out of the offers for good; false if it was before.
+func (r *room) dismiss(a *attached) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a.seenOff {
+		return false
+	}
+	a.away, a.seenOff = true, true
+	return true
 }
 
 // open reports whether an ask could be served now or later.
