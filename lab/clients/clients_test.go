@@ -27,8 +27,9 @@ type library struct {
 	keepsKeys bool
 }
 
-// TestOpenIDClient: npm openid-client on Node.js.
-func TestOpenIDClient(t *testing.T) {
+// installNode installs the libraries of node/package.json in a folder of the test's own, with our programs beside them.
+func installNode(t *testing.T) (dir string) {
+	t.Helper()
 	for _, program := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(program); err != nil {
 			missing(t, "%s is not installed (Debian packages nodejs, npm)", program)
@@ -38,7 +39,7 @@ func TestOpenIDClient(t *testing.T) {
 	if err := exec.CommandContext(t.Context(), "node", "-e", `process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)`).Run(); err != nil {
 		missing(t, "openid-client needs Node.js 20 or later: %v", err)
 	}
-	dir := t.TempDir()
+	dir = t.TempDir()
 	for _, name := range []string{"package.json", "package-lock.json", ".npmrc", "party.mjs"} {
 		raw, err := os.ReadFile(filepath.Join("node", name))
 		if err != nil {
@@ -51,8 +52,14 @@ func TestOpenIDClient(t *testing.T) {
 	install := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund")
 	install.Dir = dir
 	if out, err := install.CombinedOutput(); err != nil {
-		missing(t, "npm cannot install openid-client (no network?): %v\n%s", err, out)
+		missing(t, "npm cannot install the libraries (no network?): %v\n%s", err, out)
 	}
+	return dir
+}
+
+// TestOpenIDClient: npm openid-client on Node.js.
+func TestOpenIDClient(t *testing.T) {
+	dir := installNode(t)
 	judge(t, library{name: "openid-client", checksIssuer: true, keepsKeys: true, run: func(t *testing.T, w *world) *party {
 		return runParty(t, dir, []string{"NODE_EXTRA_CA_CERTS=" + w.caFile}, "node", "party.mjs")
 	}})

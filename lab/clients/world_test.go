@@ -10,6 +10,7 @@
 //
 //	apache_linux_test.go  mod_auth_openidc in a real Apache: cjose, OpenSSL
 //	clients_test.go       openid-client on Node.js: WebCrypto; Authlib on Python: its own JOSE
+//	page_test.go          oidc-client-ts in a page in Chromium: other origins
 //
 // The package has tests only. A test whose program is missing is skipped with a sentence, and fails under SALLYPORT_CI.
 package clients
