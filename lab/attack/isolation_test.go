@@ -269,7 +269,7 @@ func adminCover(t *testing.T, pattern string, own, x ids) []ask {
 			all = append(all, ask{method: method, path: p, admin: true, bearer: own.AdminSecret, json: b})
 		}
 		if method == "GET" && strings.HasPrefix(p, "/admin/v1/tenants/"+own.TenantName+"/") {
-			for _, q := range []string{"after=" + x.User, "after=" + x.Agent, "trace=" + x.Trace, "user=" + x.User, "person=" + x.User, "name=" + url.QueryEscape(x.UPN)} {
+			for _, q := range []string{"after=" + x.User, "after=" + x.Agent, "trace=" + x.Trace, "user=" + x.User, "user=" + url.QueryEscape(x.UPN), "name=" + url.QueryEscape(x.UPN)} {
 				all = append(all, ask{method: method, path: p + "?" + q, admin: true, bearer: own.AdminSecret})
 			}
 		}
@@ -350,13 +350,19 @@ func (x ids) leaks(t *testing.T, asked ask, got answer) {
 	for _, value := range asked.cookies {
 		question += " " + value
 	}
-	text := got.body
-	for name, values := range got.header {
+	got.tells(t, x, question)
+}
+
+// tells holds that an answer has nothing of x in it but what stood in the question.
+func (a answer) tells(t *testing.T, x ids, question string) {
+	t.Helper()
+	text := a.body
+	for name, values := range a.header {
 		text += "\n" + name + ": " + strings.Join(values, " ")
 	}
 	x.each(func(s *string) {
 		if strings.Contains(text, *s) && !strings.Contains(question, *s) && !strings.Contains(question, url.QueryEscape(*s)) {
-			t.Errorf("%s %s tells of %q", asked.method, asked.path, *s)
+			t.Errorf("%.200s: the answer tells of %q", question, *s)
 		}
 	})
 }
