@@ -71,12 +71,13 @@ type request struct {
 type handler func(ctx context.Context, r *request) (status int, body any, err error)
 
 // Routes returns the handler of everything below /admin/v1/. A request for anything else is answered like one for a resource
-// that does not exist, after the token was looked at: who has none learns nothing.
+// that does not exist, after the token was looked at: who has none learns nothing but the API's description.
 func (a *API) Routes() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, h := range a.routes() {
 		mux.Handle(pattern, a.serve(h))
 	}
+	mux.HandleFunc("GET /admin/v1/openapi.json", describe)
 	stray := func(r *http.Request) http.Handler {
 		return a.serve(func(context.Context, *request) (int, any, error) {
 			if allowed := allowedMethods(mux, r); len(allowed) > 0 {

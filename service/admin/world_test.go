@@ -41,6 +41,7 @@ type world struct {
 	cfg Config
 	log *logBuffer
 	api *API
+	doc document
 	all http.Handler // as the service serves it
 	// Tokens: of the installation, of each tenant.
 	root, contoso, fabrikam string
@@ -70,7 +71,7 @@ func newWorld(t *testing.T) *world { return newWorldOn(t, dbtest.New(t)) }
 
 func newWorldOn(t *testing.T, store *db.DB) *world {
 	t.Helper()
-	w := &world{t: t, log: &logBuffer{}, changes: make(chan queue.Change, 100)}
+	w := &world{t: t, doc: readDocument(t), log: &logBuffer{}, changes: make(chan queue.Change, 100)}
 	box := must(atrest.OpenOrCreate(filepath.Join(t.TempDir(), "key")))(t)
 	authority := must(ca.Open(t.Context(), store, box, ca.Config{}))(t)
 	q := must(queue.Open(queue.Config{}))(t)
@@ -130,7 +131,7 @@ type answer struct {
 	problem wire.Problem // when it was one
 }
 
-// ask sends a request; an empty token sends none.
+// ask sends a request; an empty token sends none. Every request and answer is held to the API's description.
 func (w *world) ask(token, method, path, body string) answer {
 	w.t.Helper()
 	var in io.Reader
@@ -154,6 +155,7 @@ func (w *world) ask(token, method, path, body string) answer {
 	} else if rec.Code >= 400 {
 		w.t.Errorf("%s %s: %d without a problem document: %q", method, path, rec.Code, a.body)
 	}
+	w.doc.hold(w.t, r, body, a)
 	return a
 }
 
