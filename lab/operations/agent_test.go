@@ -10,9 +10,11 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"math/big"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -301,7 +303,7 @@ func TestAgentOnReadOnlyState(t *testing.T) {
 // readOnly makes what lies below a folder read-only, as a file system is after an error of its disk.
 func readOnly(t *testing.T, dir string) (undo func()) {
 	t.Helper()
-	undo = mounted(t, dir, dir, "", syscall.MS_BIND, "")
+	mounted(t, dir, dir, "", syscall.MS_BIND, "")
 	if err := syscall.Mount("", dir, "", syscall.MS_REMOUNT|syscall.MS_BIND|syscall.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -340,5 +342,43 @@ func TestAgentSettings(t *testing.T) {
 		{[]string{"--dc", "ldaps://127.0.0.1:1", "--config", "/does/not/exist.yaml"}, []string{"/does/not/exist.yaml"}},
 	} {
 		run(t, nil, sallyportAgent, append([]string{"run", "--state", state}, c.args...)...).refuses(2, c.words...)
+	}
+}
+
+// TestFleetInMetrics: what alerts on agents wait for is what happens to agents.
+func TestFleetInMetrics(t *testing.T) {
+	s := newSite(t)
+	state := s.registered(t)
+	client := &http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	shown := func(series string) (value float64) {
+		t.Helper()
+		_, body := get(client, "http://"+s.service.addresses().monitor+"/metrics")
+		for line := range strings.Lines(body) {
+			if text, ok := strings.CutPrefix(strings.TrimSpace(line), series+" "); ok {
+				value, err := strconv.ParseFloat(text, 64)
+				noError(t, err)
+				return value
+			}
+		}
+		t.Fatalf("%s is not shown", series)
+		return 0
+	}
+	const agents, expiry = "sallyport_gateway_attached_agents", "sallyport_gateway_agent_certificate_expiry_timestamp_seconds"
+	if shown(agents) != 0 || shown(expiry) != 0 {
+		t.Errorf("before: %v agents, until %v", shown(agents), shown(expiry))
+	}
+	p := attend(t, state)
+	p.attached()
+	id, err := identity.Open(state)
+	noError(t, err)
+	if shown(agents) != 1 || shown(expiry) != float64(id.NotAfter().Unix()) {
+		t.Errorf("attached: %v agents, until %v, not %v", shown(agents), shown(expiry), id.NotAfter().Unix())
+	}
+	s.command(t, "agent", "revoke", s.agent(t), "--reason", "test")
+	p.refuses(3, "90042")
+	s.service.await("the agent is gone", func() bool { return shown(agents) == 0 && shown(expiry) == 0 })
+	attend(t, state).refuses(3, "90042")
+	if got := shown(`sallyport_gateway_refused_agents_total{code="90042"}`); got < 1 {
+		t.Errorf("%v agents were refused", got)
 	}
 }

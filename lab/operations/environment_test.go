@@ -297,3 +297,25 @@ func TestConfiguration(t *testing.T) {
 		t.Error("the data folder was made")
 	}
 }
+
+// TestSettingsOfTheUnits: the settings that deploy/systemd's page gives are ones that the programs take.
+func TestSettingsOfTheUnits(t *testing.T) {
+	page, err := os.ReadFile("../../deploy/systemd/README.md")
+	noError(t, err)
+	var blocks []string
+	for i, part := range strings.Split(string(page), "```") {
+		if text, ok := strings.CutPrefix(part, "yaml\n"); ok && i%2 == 1 {
+			blocks = append(blocks, text)
+		}
+	}
+	if len(blocks) != 2 {
+		t.Fatalf("%d blocks of settings on the page, not 2", len(blocks))
+	}
+	dir := t.TempDir()
+	for i, name := range []string{"sallyport.yaml", "agent.yaml"} {
+		noError(t, os.WriteFile(filepath.Join(dir, name), []byte(blocks[i]), 0o600))
+	}
+	succeeds(t, sallyport, "config", "check", "--config", filepath.Join(dir, "sallyport.yaml"))
+	// The agent's CA file is not there: that is met after every key of the settings has been taken.
+	run(t, nil, sallyportAgent, "run", "--config", filepath.Join(dir, "agent.yaml")).refuses(2, "/etc/sallyport-agent/corp-ca.pem")
+}
