@@ -2,6 +2,7 @@ package world
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -111,6 +112,7 @@ func (g *guest) visit(ctx context.Context, w *World) {
 // TestRollingRestart restarts everything, one process after the other and each with SIGTERM, under load. Nobody notices: every
 // sign-in ends at the first try as it must, every password is bound exactly once, every wrong one counted exactly once.
 func TestRollingRestart(t *testing.T) {
+	t.Parallel()
 	const count = 600
 	w := split(t, 4, crowd("r", count))
 	w.Directory.Delay(slowBind) // so that every process has checks in flight when it is told to go
@@ -157,4 +159,68 @@ func TestRollingRestart(t *testing.T) {
 			t.Errorf("%s: the wrong password is counted %d times", g.name, failures(t, w, g.name))
 		}
 	}
+}
+
+// TestCrashesUnderLoad kills agents at every stop of the path, then gateways and sign-in processes in the middle of checks, while
+// people sign in. Everybody gets their answer in the end; what was typed once is bound twice at most, and counted once by the
+// service; and whoever was told anything else was told honestly that it is not known.
+func TestCrashesUnderLoad(t *testing.T) {
+	t.Parallel()
+	const count = 900
+	w := split(t, 4, crowd("c", count))
+	w.Directory.Delay(slowBind)
+	l := begin(t, w, "c", count)
+	for _, at := range []stop{atCheck, atFence, atGo, atBind, atAnswer, atCheck, atFence, atGo, atBind, atAnswer} {
+		n := <-trap(t, w, at, kill.do)
+		untrap(w)
+		noError(t, n.Start(t.Context()))
+		noError(t, w.AwaitAgents(t.Context(), len(w.Agents)))
+	}
+	for i, g := range w.Gateways {
+		<-trap(t, w, atGo, func(*Node) { g.Kill() })
+		untrap(w)
+		noError(t, w.AwaitAgents(t.Context(), len(w.Agents)))
+		noError(t, g.Start(t.Context()))
+		for _, n := range w.Agents { // those that had to leave come back, or the next crash would take all agents at once
+			if gatewayOf(w, n) == g {
+				noError(t, n.Stop())
+				noError(t, n.Start(t.Context()))
+			}
+		}
+		s := w.Signins[i]
+		<-trap(t, w, atGo, func(*Node) { s.Kill() })
+		untrap(w)
+		noError(t, s.Start(t.Context()))
+	}
+	guests := l.end()
+	if len(guests) == count {
+		t.Error("the load ended before the crashes did")
+	}
+	again, twice := 0, 0
+	for _, g := range guests {
+		for _, end := range g.ends {
+			again++
+			if code, _, page := strings.Cut(end, " "); page && len(code) == 5 && code != wire.LostAfterFence.String() {
+				t.Errorf("%s was told %s", g.name, end)
+			}
+		}
+		if !g.judged() {
+			t.Errorf("%s was never told: %q", g.name, g.ends)
+		}
+		binds := w.Directory.Binds(g.name)
+		if binds > g.posts {
+			twice++
+		}
+		if binds < 1 || binds > 2*g.posts {
+			t.Errorf("%s: %d binds for a password that was sent %d times", g.name, binds, g.posts)
+		}
+		counted := failures(t, w, g.name)
+		switch bad := w.Directory.BadPwdCount(g.name); {
+		case !g.wrong && (counted != 0 || bad != 0):
+			t.Errorf("%s typed the right password, and %d wrong ones are counted here, %d there", g.name, counted, bad)
+		case g.wrong && (counted < 1 || counted > g.posts || bad != binds):
+			t.Errorf("%s: sent %d wrong passwords, %d are counted here, %d there", g.name, g.posts, counted, bad)
+		}
+	}
+	t.Logf("%d people: %d began again, %d were bound once more than they typed", len(guests), again, twice)
 }
