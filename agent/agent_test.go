@@ -128,7 +128,7 @@ func TestLife(t *testing.T) {
 				case err != nil:
 					return err
 				case m.GetFence() != nil:
-					if err := s.goes(request, check.sender.GoToken()); err != nil {
+					if err := s.goes(request, check.sender.GoToken(m.GetFence().GetNonce())); err != nil {
 						return err
 					}
 				case m.GetAnswer() != nil:

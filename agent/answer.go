@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -66,7 +67,7 @@ func (a *Answerer) Tally() Tally {
 
 // Check works on one check. fence tells the service that the attempt may count from here on and returns the go token it
 // answered with. Whatever happens, panics included, there is a reply, the password is wiped, and one line is logged.
-func (a *Answerer) Check(ctx context.Context, c *linkpb.Check, fence func(context.Context) ([]byte, error)) link.Reply {
+func (a *Answerer) Check(ctx context.Context, c *linkpb.Check, fence func(ctx context.Context, nonce []byte) ([]byte, error)) link.Reply {
 	w := &work{a: a, arrived: time.Now(), ask: fence}
 	reply := w.answer(ctx, c)
 	w.report(ctx, c, reply)
@@ -76,7 +77,7 @@ func (a *Answerer) Check(ctx context.Context, c *linkpb.Check, fence func(contex
 // work is one check on its way. It belongs to one goroutine, but for gate.
 type work struct {
 	a        *Answerer
-	ask      func(context.Context) ([]byte, error)
+	ask      func(context.Context, []byte) ([]byte, error)
 	arrived  time.Time
 	check    envelope.Check
 	receiver *envelope.Receiver
@@ -151,8 +152,8 @@ func (w *work) open(c *linkpb.Check, now time.Time) *refusal {
 }
 
 // madeBefore reports whether an envelope was sealed before started, which an agent that has just started must refuse: its memory
-// of requests is younger than the envelope, and a gateway that has kept an envelope with its go token could otherwise have the
-// directory asked once more by each restart. Services seal for envelope.Life, so the expiry, which is bound, tells when.
+// of requests is younger than the envelope, and each restart would bring a repeated one as far as its fence. Services seal for
+// envelope.Life, so the expiry, which is bound, tells when.
 func madeBefore(started, expires time.Time) bool {
 	return expires.UnixMilli() < started.Add(envelope.Life).UnixMilli()
 }
@@ -218,14 +219,17 @@ func (w *work) fence(ctx context.Context) error {
 	case asked:
 		return errFencedTwice
 	}
-	token, err := w.ask(ctx)
+	// Whoever gives the same envelope to an agent twice has the token of the first time at most.
+	nonce := make([]byte, envelope.MinNonce)
+	_, _ = rand.Read(nonce) // never fails: crypto/rand
+	token, err := w.ask(ctx, nonce)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
 	case err != nil:
 		g.failed = wire.TransientNetwork
 		return fmt.Errorf("%w: %w", errNoGo, err)
-	case subtle.ConstantTimeCompare(token, w.receiver.GoToken()) != 1:
+	case subtle.ConstantTimeCompare(token, w.receiver.GoToken(nonce)) != 1:
 		g.failed = wire.AgentRefused
 		return errWrongGo
 	case g.closed:

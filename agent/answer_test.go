@@ -275,26 +275,66 @@ func TestFullMemoryRefuses(t *testing.T) {
 	}
 }
 
+// An agent that has lost its memory – here it is made to think that it started long ago, as after a step of the host's clock – gets an
+// envelope once more, with the go that was overheard the first time. The fence is a new one, and that go is not for it.
+func TestOverheardGo(t *testing.T) {
+	b := newBench(t, slog.LevelInfo, Limits{})
+	s := b.seal(b.binding("r1"), "anna@corp.example", rightPassword, false)
+	var overheard, nonces [][]byte
+	a := b.answer(s, b.answerer.Check(t.Context(), s.Check, func(ctx context.Context, nonce []byte) ([]byte, error) {
+		token, err := s.goes(ctx, nonce)
+		overheard, nonces = append(overheard, token), append(nonces, nonce)
+		return token, err
+	}))
+	if a.Verdict == nil || b.corp.bindsSoFar() != 1 {
+		t.Fatalf("%+v, %d binds", a, b.corp.bindsSoFar())
+	}
+	for range 3 {
+		b.answerer = NewAnswerer(b.id, b.corp, Limits{}, nil)
+		b.answerer.started = time.Now().Add(-time.Hour)
+		a := b.answer(s, b.answerer.Check(t.Context(), s.Check, func(_ context.Context, nonce []byte) ([]byte, error) {
+			for _, n := range nonces {
+				if bytes.Equal(n, nonce) || len(nonce) < envelope.MinNonce {
+					t.Errorf("the nonce %x comes again", nonce)
+				}
+			}
+			nonces = append(nonces, nonce)
+			return overheard[0], nil
+		}))
+		if a.Trouble == nil || a.Trouble.Fenced || a.Trouble.Code != wire.AgentRefused {
+			t.Errorf("answer %+v", a)
+		}
+	}
+	if n := b.corp.bindsSoFar(); n != 1 {
+		t.Errorf("%d binds of one password", n)
+	}
+}
+
 // Without the right go nothing is bound, and the service hears that for certain.
 func TestNoGoNoBind(t *testing.T) {
 	for _, test := range []struct {
 		name  string
-		fence func(b *bench, s sealed) ([]byte, error)
+		fence func(b *bench, s sealed, nonce []byte) ([]byte, error)
 		want  wire.Code
 	}{
-		{"no go in time", func(*bench, sealed) ([]byte, error) { return nil, link.ErrNoGo }, wire.TransientNetwork},
-		{"an empty go", func(*bench, sealed) ([]byte, error) { return nil, nil }, wire.AgentRefused},
-		{"a guessed go", func(*bench, sealed) ([]byte, error) { return make([]byte, 32), nil }, wire.AgentRefused},
-		{"half a go", func(_ *bench, s sealed) ([]byte, error) { return s.sender.GoToken()[:16], nil }, wire.AgentRefused},
-		{"a go and more", func(_ *bench, s sealed) ([]byte, error) { return append(s.sender.GoToken(), 0), nil }, wire.AgentRefused},
-		{"the go of another envelope", func(b *bench, _ sealed) ([]byte, error) {
-			return b.seal(b.binding("r1"), "anna@corp.example", rightPassword, false).sender.GoToken(), nil
+		{"no go in time", func(*bench, sealed, []byte) ([]byte, error) { return nil, link.ErrNoGo }, wire.TransientNetwork},
+		{"an empty go", func(*bench, sealed, []byte) ([]byte, error) { return nil, nil }, wire.AgentRefused},
+		{"a guessed go", func(*bench, sealed, []byte) ([]byte, error) { return make([]byte, 32), nil }, wire.AgentRefused},
+		{"half a go", func(_ *bench, s sealed, nonce []byte) ([]byte, error) { return s.sender.GoToken(nonce)[:16], nil }, wire.AgentRefused},
+		{"a go and more", func(_ *bench, s sealed, nonce []byte) ([]byte, error) { return append(s.sender.GoToken(nonce), 0), nil }, wire.AgentRefused},
+		{"the go of another fence", func(_ *bench, s sealed, nonce []byte) ([]byte, error) {
+			other := bytes.Clone(nonce)
+			other[0] ^= 1
+			return s.sender.GoToken(other), nil
+		}, wire.AgentRefused},
+		{"the go of another envelope", func(b *bench, _ sealed, nonce []byte) ([]byte, error) {
+			return b.seal(b.binding("r1"), "anna@corp.example", rightPassword, false).sender.GoToken(nonce), nil
 		}, wire.AgentRefused},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := newBench(t, slog.LevelInfo, Limits{})
 			s := b.seal(b.binding("r1"), "anna@corp.example", rightPassword, false)
-			a := b.answer(s, b.answerer.Check(t.Context(), s.Check, func(context.Context) ([]byte, error) { return test.fence(b, s) }))
+			a := b.answer(s, b.answerer.Check(t.Context(), s.Check, func(_ context.Context, nonce []byte) ([]byte, error) { return test.fence(b, s, nonce) }))
 			if a.Trouble == nil || a.Trouble.Fenced || a.Trouble.Code != test.want || a.Fenced != 0 {
 				t.Fatalf("answer %+v %+v", a, a.Trouble)
 			}

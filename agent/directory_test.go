@@ -93,16 +93,16 @@ func TestRefusedChecksDoNotBind(t *testing.T) {
 	b := newBench(t, slog.LevelDebug, Limits{})
 	server := newDirectory(t, b)
 	const name = "anna@corp.example"
-	guess := func(request, password string, fence func(sealed) ([]byte, error)) wire.Answer {
+	guess := func(request, password string, fence func(sealed, []byte) ([]byte, error)) wire.Answer {
 		s := b.seal(b.binding(request), name, password, false)
-		reply := b.answerer.Check(t.Context(), s.Check, func(context.Context) ([]byte, error) { return fence(s) })
+		reply := b.answerer.Check(t.Context(), s.Check, func(_ context.Context, nonce []byte) ([]byte, error) { return fence(s, nonce) })
 		if reply.Refused != 0 {
 			return wire.Answer{Trouble: &wire.Trouble{Code: reply.Refused}}
 		}
 		return b.answer(s, reply)
 	}
-	yes := func(s sealed) ([]byte, error) { return s.sender.GoToken(), nil }
-	no := func(sealed) ([]byte, error) { return make([]byte, 32), nil }
+	yes := func(s sealed, nonce []byte) ([]byte, error) { return s.sender.GoToken(nonce), nil }
+	no := func(sealed, []byte) ([]byte, error) { return make([]byte, 32), nil }
 	if a := guess("r1", "wrong", no); a.Trouble == nil || a.Trouble.Code != wire.AgentRefused || a.Trouble.Fenced {
 		t.Errorf("a wrong go: %+v", a)
 	}

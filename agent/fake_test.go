@@ -183,7 +183,9 @@ func (b *bench) seal(binding envelope.Binding, name, password string, attributes
 }
 
 // goes is the fence of a service that agrees.
-func (s sealed) goes(context.Context) ([]byte, error) { return s.sender.GoToken(), nil }
+func (s sealed) goes(_ context.Context, nonce []byte) ([]byte, error) {
+	return s.sender.GoToken(nonce), nil
+}
 
 // answer opens what the answerer replied; it must be sealed.
 func (b *bench) answer(s sealed, reply link.Reply) wire.Answer {
@@ -199,7 +201,7 @@ func (b *bench) answer(s sealed, reply link.Reply) wire.Answer {
 }
 
 // noFence is the fence of checks that must never reach one.
-func (b *bench) noFence(context.Context) ([]byte, error) {
+func (b *bench) noFence(context.Context, []byte) ([]byte, error) {
 	b.t.Error("a fence was sent")
 	return nil, errors.New("no")
 }

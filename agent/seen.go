@@ -20,7 +20,8 @@ const (
 // worked on twice. It never forgets one that is still alive to make room: when it is full, new work is refused, because a
 // forgotten id is a replay that succeeds. Safe for concurrent use.
 //
-// It does not survive a restart; what holds then is madeBefore: an agent takes no envelope that is older than its memory.
+// It does not survive a restart; what holds then is madeBefore: an agent takes no envelope that is older than its memory. And
+// whatever the clocks say, each fence has a nonce of its own, so that a go of before says nothing to it.
 type memory struct {
 	limit int
 

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,10 +15,10 @@ import (
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
-// session is what both ends keep of a context: the go token, the cipher of the answer and what the answer is bound to.
+// session is what both ends keep of a context: the key of go tokens, the cipher of the answer and what the answer is bound to.
 // Nothing in it changes.
 type session struct {
-	goToken []byte
+	goKey   []byte
 	answer  cipher.AEAD
 	aad     []byte
 	expires int64
@@ -26,9 +28,9 @@ type session struct {
 func newSession(ctx interface {
 	Export(context string, length int) ([]byte, error)
 }, h header, b Binding) (session, error) {
-	token, err := ctx.Export(labelGo, 32)
+	goKey, err := ctx.Export(labelGo, 32)
 	if err != nil {
-		return session{}, fmt.Errorf("export go token: %w", err)
+		return session{}, fmt.Errorf("export go key: %w", err)
 	}
 	key, err := ctx.Export(labelAnswer, 32)
 	if err != nil {
@@ -43,11 +45,22 @@ func newSession(ctx interface {
 	// do; but an agent that lost its memory of seen requests could be given the same envelope twice and would then derive the
 	// same key, and a fixed nonce would be used twice with it. A random one is safe even so.
 	aead, err := cipher.NewGCMWithRandomNonce(block)
-	return session{goToken: token, answer: aead, aad: bind(labelAnswer, h, b), expires: h.expires}, err
+	return session{goKey: goKey, answer: aead, aad: bind(labelAnswer, h, b), expires: h.expires}, err
 }
 
-// GoToken returns the 32 bytes that say "go". Compare in constant time. The slice is the caller's.
-func (s session) GoToken() []byte { return bytes.Clone(s.goToken) }
+// GoToken returns the 32 bytes that say "go" to the fence with this nonce, and to no other: HMAC-SHA256 under a key that both ends
+// export. A nonce of less than [MinNonce] or more than [MaxNonce] bytes gets nil, which is no token. Compare in constant time.
+//
+// The agent makes the nonce anew for each fence and tells it with the fence: so a token that was overheard says nothing to an
+// agent that was given the same envelope again, and has lost its memory of the first time.
+func (s session) GoToken(nonce []byte) []byte {
+	if len(nonce) < MinNonce || len(nonce) > MaxNonce {
+		return nil
+	}
+	mac := hmac.New(sha256.New, s.goKey)
+	mac.Write(nonce)
+	return mac.Sum(nil)
+}
 
 // Expires returns when the envelope loses its validity: until then the agent has to remember its request.
 func (s session) Expires() time.Time { return time.UnixMilli(s.expires) }

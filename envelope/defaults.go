@@ -18,6 +18,8 @@ const (
 	// MaxAnswer is the largest sealed answer in bytes: thousands of group names. All that carries answers – link, gateway, queue – makes
 	// room for it: an answer that is thrown away on its way is an attempt that counted for nothing.
 	MaxAnswer = 128 << 10
+	// MinNonce and MaxNonce bound the nonce of a fence, in bytes. Sixteen random bytes never come again.
+	MinNonce, MaxNonce = 16, 64
 
 	// padStep is the unit to which what is sealed is padded: one step holds any usual name and password, so that the length
 	// of an envelope tells nothing about either. A power of two.

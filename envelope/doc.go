@@ -3,13 +3,14 @@
 // The service seals name and password to the public key of the agent that it chose. Everything that says who, what and
 // until when (format version, suite, key id, expiry, tenant, directory, agent, request) is bound to the sealing, so that an
 // envelope opens only at that agent, for that request, in its time. Two secrets come out of the same HPKE context
-// (RFC 9180) and never travel: the go token, by which the service tells the agent "your fence is written down, ask the
+// (RFC 9180) and never travel: the go key, by which the service tells the agent "this fence of yours is written down, ask the
 // directory now", and the answer key, under which the agent seals its [wire.Answer]. Whoever carries the bytes can neither
 // read nor make any of them.
 //
 //	service                                  agent
 //	Seal(key, binding, check) ── sealed ──▶  Open(key, binding, sealed, now)
-//	Sender.GoToken            ── token ───▶  equal to Receiver.GoToken?  only then the directory is asked
+//	Sender.GoToken(nonce)     ◀── nonce ───  random for each fence
+//	                          ── token ───▶  equal to Receiver.GoToken(nonce)?  only then the directory is asked
 //	Sender.OpenAnswer         ◀── sealed ──  Receiver.SealAnswer(answer)
 //
 // The suite is MLKEM768-X25519 with HKDF-SHA256 and AES-256-GCM: traffic recorded today stays closed to the quantum

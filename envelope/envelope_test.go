@@ -63,6 +63,9 @@ var accepted = wire.Answer{
 	DC:      "dc1:636", Opened: 1, Fenced: 2, Judged: 3,
 }
 
+// nonce is one of the length that a fence must have.
+var nonce = []byte("a nonce of 16 by")
+
 func TestRoundTrip(t *testing.T) {
 	k, b := key(t), binding()
 	c := check("sam@corp.example", "gehéim\x00\xff 1")
@@ -79,12 +82,11 @@ func TestRoundTrip(t *testing.T) {
 	if want := binding().Expires; !r.Expires().Equal(want) || !s.Expires().Equal(want) {
 		t.Errorf("expiry %v and %v, want %v", r.Expires(), s.Expires(), want)
 	}
-	if len(s.GoToken()) != 32 || !bytes.Equal(s.GoToken(), r.GoToken()) {
+	if len(s.GoToken(nonce)) != 32 || !bytes.Equal(s.GoToken(nonce), r.GoToken(nonce)) {
 		t.Error("go tokens differ")
 	}
-	clear(s.GoToken())
-	if bytes.Equal(s.GoToken(), make([]byte, 32)) {
-		t.Error("GoToken gives away its own bytes")
+	if bytes.Equal(s.GoToken(nonce), s.GoToken(bytes.ToUpper(nonce))) {
+		t.Error("one token for two fences")
 	}
 	answer, err := r.SealAnswer(accepted)
 	if err != nil {
@@ -123,7 +125,7 @@ func TestAnyBytes(t *testing.T) {
 		if got.Name != string(name) || !bytes.Equal(got.Password.Reveal(), password) || got.WantAttributes != c.WantAttributes {
 			t.Fatal("changed on the way")
 		}
-		if !bytes.Equal(s.GoToken(), r.GoToken()) {
+		if !bytes.Equal(s.GoToken(nonce), r.GoToken(nonce)) {
 			t.Fatal("tokens differ")
 		}
 	})
@@ -298,7 +300,7 @@ func TestAnswersBelongToTheirEnvelope(t *testing.T) {
 			}
 		}
 	}
-	if bytes.Equal(s1.GoToken(), s2.GoToken()) || bytes.Equal(s1.GoToken(), s3.GoToken()) {
+	if bytes.Equal(s1.GoToken(nonce), s2.GoToken(nonce)) || bytes.Equal(s1.GoToken(nonce), s3.GoToken(nonce)) {
 		t.Error("two envelopes have one go token")
 	}
 	for i := range len(answers[0]) * 8 {

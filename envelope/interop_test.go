@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -43,6 +44,7 @@ type said struct {
 	Password       hexBytes `json:"password"`
 	WantAttributes bool     `json:"want_attributes"`
 	Sealed         hexBytes `json:"sealed,omitempty"`
+	GoNonce        hexBytes `json:"go_nonce,omitempty"`
 	GoToken        hexBytes `json:"go_token,omitempty"`
 	Answer         string   `json:"answer,omitempty"`
 	Error          string   `json:"error,omitempty"`
@@ -156,7 +158,7 @@ func TestSecondImplementation(t *testing.T) {
 		if !bytes.Equal(opened.Name, v.Name) || !bytes.Equal(opened.Password, v.Password) || opened.WantAttributes != v.WantAttributes {
 			t.Errorf("%s: the content differs", v.Comment)
 		}
-		if !bytes.Equal(opened.PublicKey, v.PublicKey) || !bytes.Equal(opened.GoToken, v.GoToken) {
+		if !bytes.Equal(opened.PublicKey, v.PublicKey) || !bytes.Equal(o.must(said{Do: "go", ID: opened.ID, GoNonce: v.GoNonce}).GoToken, v.GoToken) {
 			t.Errorf("%s: public key or go token differ", v.Comment)
 		}
 		if a := o.must(said{Do: "open answer", ID: opened.ID, Sealed: v.SealedAnswer}); a.Answer != v.Answer {
@@ -186,6 +188,23 @@ func TestSecondImplementation(t *testing.T) {
 	}
 }
 
+// goes holds the go tokens of both sides to one another.
+func (o *other) goes(t *testing.T, id int, ours interface{ GoToken([]byte) []byte }) {
+	t.Helper()
+	for _, size := range []int{envelope.MinNonce, envelope.MinNonce + 1, envelope.MaxNonce} {
+		nonce := make([]byte, size)
+		_, _ = rand.Read(nonce)
+		if theirs := o.must(said{Do: "go", ID: id, GoNonce: nonce}); !bytes.Equal(theirs.GoToken, ours.GoToken(nonce)) {
+			t.Error("the go tokens differ")
+		}
+	}
+	for _, size := range []int{1, envelope.MinNonce - 1, envelope.MaxNonce + 1} {
+		if theirs := o.do(said{Do: "go", ID: id, GoNonce: make([]byte, size)}); theirs.Error != "nonce" || ours.GoToken(make([]byte, size)) != nil {
+			t.Errorf("a nonce of %d bytes: %q here, %q there", size, ours.GoToken(make([]byte, size)), theirs.Error)
+		}
+	}
+}
+
 // seals has the other side seal, and this package be the agent.
 func (o *other) seals(t *testing.T, k envelope.PrivateKey, name, password string) {
 	t.Helper()
@@ -199,9 +218,7 @@ func (o *other) seals(t *testing.T, k envelope.PrivateKey, name, password string
 	if c.Name != name || string(c.Password.Reveal()) != password || !c.WantAttributes {
 		t.Error("the content differs")
 	}
-	if !bytes.Equal(r.GoToken(), theirs.GoToken) {
-		t.Error("the go tokens differ")
-	}
+	o.goes(t, theirs.ID, r)
 	answer, err := r.SealAnswer(accepted)
 	if err != nil {
 		t.Fatal(err)
@@ -240,9 +257,7 @@ func (o *other) opens(t *testing.T, k envelope.PrivateKey, name, password string
 	if string(theirs.Name) != name || string(theirs.Password) != password {
 		t.Error("the content differs")
 	}
-	if !bytes.Equal(theirs.GoToken, s.GoToken()) {
-		t.Error("the go tokens differ")
-	}
+	o.goes(t, theirs.ID, s)
 	answer := o.must(said{Do: "seal answer", ID: theirs.ID, Answer: `{"verdict":{"reason":"` + string(wire.BadPassword) + `","win32":1326}}`})
 	a, err := s.OpenAnswer(answer.Sealed)
 	if err != nil {

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hmac"
 	"crypto/hpke"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -50,6 +52,8 @@ type vector struct {
 	Plaintext      hexBytes  `json:"plaintext"`
 	Enc            hexBytes  `json:"enc"`
 	Sealed         hexBytes  `json:"sealed"`
+	GoKey          hexBytes  `json:"go_key"`
+	GoNonce        hexBytes  `json:"go_nonce"`
 	GoToken        hexBytes  `json:"go_token"`
 	AnswerKey      hexBytes  `json:"answer_key"`
 	AnswerAAD      hexBytes  `json:"answer_aad"`
@@ -106,8 +110,11 @@ func (v vector) fill(t *testing.T) vector {
 	must(err)
 	v.Plaintext, err = ctx.Open(v.CheckAAD, v.Sealed[1151:])
 	must(err)
-	v.GoToken, err = ctx.Export("sallyport envelope 1 go", 32)
+	v.GoKey, err = ctx.Export("sallyport envelope 1 go", 32)
 	must(err)
+	mac := hmac.New(sha256.New, v.GoKey)
+	mac.Write(v.GoNonce)
+	v.GoToken = mac.Sum(nil)
 	v.AnswerKey, err = ctx.Export("sallyport envelope 1 answer", 32)
 	must(err)
 	block, err := aes.NewCipher(v.AnswerKey)
@@ -165,7 +172,7 @@ func TestVectors(t *testing.T) {
 			if c.Name != string(v.Name) || !bytes.Equal(c.Password.Reveal(), v.Password) || c.WantAttributes != v.WantAttributes {
 				t.Error("content differs")
 			}
-			if !bytes.Equal(r.GoToken(), v.GoToken) {
+			if !bytes.Equal(r.GoToken(v.GoNonce), v.GoToken) {
 				t.Error("go token differs")
 			}
 			for _, n := range v.Refused {
@@ -211,7 +218,8 @@ func writeVectors(t *testing.T) {
 		}
 		v := vector{Comment: c.comment, Suite: uint16(k.Public().Suite()), PrivateKey: raw[2:], Tenant: b.Tenant, Directory: b.Directory,
 			Agent: b.Agent, Request: b.Request, ExpiresMS: b.Expires.UnixMilli(), Name: hexBytes(c.check.Name),
-			Password: c.check.Password.Reveal(), WantAttributes: c.check.WantAttributes, Sealed: sealed, SealedAnswer: answer}
+			Password: c.check.Password.Reveal(), WantAttributes: c.check.WantAttributes, GoNonce: make([]byte, envelope.MinNonce+5*len(vectors)), Sealed: sealed, SealedAnswer: answer}
+		_, _ = rand.Read(v.GoNonce)
 		fresh := v.ExpiresMS - 1000
 		edit := func(i int, x byte) []byte { c := bytes.Clone(sealed); c[i] ^= x; return c }
 		if len(vectors) == 0 {

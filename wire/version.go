@@ -5,7 +5,7 @@ package wire
 //
 // The diary, one line a change:
 //
-//	1  Attach stream with Hello, Welcome, Check, Fence, Go, Answer, Refusal, Heartbeat, Drain, Goodbye; envelope suite 1.
+//	1  Attach stream with Hello, Welcome, Check, Fence (with a nonce), Go (for that nonce), Answer, Refusal, Heartbeat, Drain, Goodbye; envelope suite 1.
 const Version = 1
 
 // OldestVersion is the lowest protocol number that this service still serves.

@@ -70,7 +70,7 @@ func (c *check) run(m *linkpb.Check) {
 }
 
 // fence tells the gateway that the attempt is about to count and waits for the Go.
-func (c *check) fence(ctx context.Context) ([]byte, error) {
+func (c *check) fence(ctx context.Context, nonce []byte) ([]byte, error) {
 	c.s.mu.Lock()
 	select {
 	case <-c.fencing:
@@ -80,7 +80,7 @@ func (c *check) fence(ctx context.Context) ([]byte, error) {
 		close(c.fencing)
 	}
 	c.s.mu.Unlock()
-	if err := c.s.send(&linkpb.FromAgent{Message: &linkpb.FromAgent_Fence{Fence: &linkpb.Fence{RequestId: c.request}}}); err != nil {
+	if err := c.s.send(&linkpb.FromAgent{Message: &linkpb.FromAgent_Fence{Fence: &linkpb.Fence{RequestId: c.request, Nonce: nonce}}}); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoGo, err)
 	}
 	limit := time.NewTimer(goWithin)

@@ -33,7 +33,7 @@ type Handler interface {
 	// Check opens the envelope, asks the directory and returns the reply; it must return one also when ctx ends, which
 	// happens when the gateway cancels the check or the stream is lost. fence is called at most once, right before the bind; its
 	// error wraps [ErrNoGo] and means that nothing may be bound.
-	Check(ctx context.Context, c *linkpb.Check, fence func(ctx context.Context) (goToken []byte, err error)) Reply
+	Check(ctx context.Context, c *linkpb.Check, fence func(ctx context.Context, nonce []byte) (goToken []byte, err error)) Reply
 }
 
 // Reply is the end of a check: a sealed answer, or a refusal with a number.

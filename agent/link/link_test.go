@@ -147,13 +147,18 @@ func scripted(t testing.TB, host string, script func(n int, f far)) identity {
 	return identity{agent, net.JoinHostPort(host, port), roots}
 }
 
-type handlerFunc func(context.Context, *linkpb.Check, func(context.Context) ([]byte, error)) Reply
+// nonce is one of the length that a fence must have.
+var nonce = []byte("a nonce of 16 by")
 
-func (f handlerFunc) Check(ctx context.Context, c *linkpb.Check, fence func(context.Context) ([]byte, error)) Reply {
+type handlerFunc func(context.Context, *linkpb.Check, func(context.Context, []byte) ([]byte, error)) Reply
+
+func (f handlerFunc) Check(ctx context.Context, c *linkpb.Check, fence func(context.Context, []byte) ([]byte, error)) Reply {
 	return f(ctx, c, fence)
 }
 
-var idle = handlerFunc(func(context.Context, *linkpb.Check, func(context.Context) ([]byte, error)) Reply { return Reply{} })
+var idle = handlerFunc(func(context.Context, *linkpb.Check, func(context.Context, []byte) ([]byte, error)) Reply {
+	return Reply{}
+})
 
 // running is a link under way.
 type running struct {
@@ -205,13 +210,13 @@ func TestCheckFenceAnswer(t *testing.T) {
 		f.recv()
 	})
 	l := start(t, Config{Identity: id, EnvelopeKeyID: "k1", Version: "1.2", Host: "h", OS: "linux", Slots: 8,
-		Handler: handlerFunc(func(ctx context.Context, c *linkpb.Check, fence func(context.Context) ([]byte, error)) Reply {
-			b, err := fence(ctx)
+		Handler: handlerFunc(func(ctx context.Context, c *linkpb.Check, fence func(context.Context, []byte) ([]byte, error)) Reply {
+			b, err := fence(ctx, nonce)
 			if err != nil {
 				t.Error(err)
 			}
 			token <- string(b)
-			if _, err := fence(ctx); !errors.Is(err, ErrNoGo) {
+			if _, err := fence(ctx, nonce); !errors.Is(err, ErrNoGo) {
 				t.Errorf("second fence: %v", err)
 			}
 			return Reply{Sealed: append([]byte("yes to "), c.GetEnvelope()...)}
@@ -259,8 +264,8 @@ func TestFenceFailsWithoutGo(t *testing.T) {
 					}
 				}
 			})
-			start(t, Config{Identity: id, Handler: handlerFunc(func(ctx context.Context, _ *linkpb.Check, fence func(context.Context) ([]byte, error)) Reply {
-				_, err := fence(ctx)
+			start(t, Config{Identity: id, Handler: handlerFunc(func(ctx context.Context, _ *linkpb.Check, fence func(context.Context, []byte) ([]byte, error)) Reply {
+				_, err := fence(ctx, nonce)
 				result <- err
 				return Reply{Refused: wire.AgentRefused}
 			})})
@@ -292,7 +297,7 @@ func TestChecksBeyondTheSlotsAndRepetitionsAreRefused(t *testing.T) {
 		close(codes)
 		f.recv()
 	})
-	start(t, Config{Identity: id, Slots: 2, Handler: handlerFunc(func(context.Context, *linkpb.Check, func(context.Context) ([]byte, error)) Reply {
+	start(t, Config{Identity: id, Slots: 2, Handler: handlerFunc(func(context.Context, *linkpb.Check, func(context.Context, []byte) ([]byte, error)) Reply {
 		<-release
 		return Reply{Sealed: []byte("yes")}
 	})})
@@ -340,7 +345,7 @@ func TestComesBackAfterGoodbyeLossAndDrain(t *testing.T) {
 			f.recv()
 		}
 	})
-	l := start(t, Config{Identity: id, Handler: handlerFunc(func(context.Context, *linkpb.Check, func(context.Context) ([]byte, error)) Reply {
+	l := start(t, Config{Identity: id, Handler: handlerFunc(func(context.Context, *linkpb.Check, func(context.Context, []byte) ([]byte, error)) Reply {
 		return Reply{Sealed: []byte("yes")}
 	})})
 	for want := 1; want <= 4; want++ {
@@ -370,7 +375,7 @@ func TestShutdownFinishesWhatIsInFlight(t *testing.T) {
 			t.Errorf("after the last answer: %v", m)
 		}
 	})
-	l := start(t, Config{Identity: id, Handler: handlerFunc(func(ctx context.Context, _ *linkpb.Check, _ func(context.Context) ([]byte, error)) Reply {
+	l := start(t, Config{Identity: id, Handler: handlerFunc(func(ctx context.Context, _ *linkpb.Check, _ func(context.Context, []byte) ([]byte, error)) Reply {
 		close(inside)
 		<-release
 		if ctx.Err() != nil {

@@ -1,13 +1,14 @@
 // The envelope as testdata/README.md describes it, over @hpke/core with its X-Wing KEM and Node's AES-GCM: nothing here comes from
 // Go. It is a program for interop_test.go: one JSON command a line on standard input, one JSON answer a line on standard output.
 //
-//   {"do":"open", private_key, tenant, directory, agent, request, sealed, now_ms}     → {id, name, password, want_attributes, go_token}
-//   {"do":"seal", public_key, tenant, …, expires_ms, name, password, want_attributes} → {id, sealed, go_token}
+//   {"do":"open", private_key, tenant, directory, agent, request, sealed, now_ms}     → {id, name, password, want_attributes}
+//   {"do":"seal", public_key, tenant, …, expires_ms, name, password, want_attributes} → {id, sealed}
+//   {"do":"go", id, go_nonce}                                                         → {go_token}
 //   {"do":"open answer", id, sealed}                                                  → {answer}
 //   {"do":"seal answer", id, answer}                                                  → {sealed}
 //
 // Byte strings are hexadecimal, answers are text. A refusal is {"error": word}, with the words of testdata/README.md.
-import { createCipheriv, createDecipheriv, createHash, randomBytes } from "node:crypto";
+import { createCipheriv, createDecipheriv, createHash, createHmac, randomBytes } from "node:crypto";
 import { createInterface } from "node:readline";
 import { Aes256Gcm, CipherSuite, HkdfSha256 } from "@hpke/core";
 import { XWing } from "@hpke/hybridkem-x-wing";
@@ -32,10 +33,10 @@ const keyID = (publicKey) => createHash("sha256").update(Buffer.from([0, 1])).up
 // What both ends keep of a context.
 const sessions = [];
 async function session(context, header, c) {
-  const goToken = await context.export(ascii("sallyport envelope 1 go"), 32);
+  const goKey = Buffer.from(await context.export(ascii("sallyport envelope 1 go"), 32));
   const answerKey = await context.export(ascii("sallyport envelope 1 answer"), 32);
-  const id = sessions.push({ key: Buffer.from(answerKey), aad: bound("sallyport envelope 1 answer", header, c) }) - 1;
-  return { id, go_token: hex(goToken) };
+  const id = sessions.push({ goKey, key: Buffer.from(answerKey), aad: bound("sallyport envelope 1 answer", header, c) }) - 1;
+  return { id };
 }
 
 function decode(plain) {
@@ -88,6 +89,12 @@ async function seal(c) {
   return { sealed: hex(sealed), ...(await session(context, header, c)) };
 }
 
+function go(c) {
+  const nonce = bytes(c.go_nonce);
+  if (nonce.length < 16 || nonce.length > 64) refuse("nonce");
+  return { go_token: hex(createHmac("sha256", sessions[c.id].goKey).update(nonce).digest()) };
+}
+
 function openAnswer(c) {
   const sealed = bytes(c.sealed), { key, aad } = sessions[c.id];
   if (sealed.length < 28 || sealed.length > maxAnswer) refuse("answer");
@@ -109,7 +116,7 @@ function sealAnswer(c) {
   return { sealed: hex(Buffer.concat([nonce, e.update(text), e.final(), e.getAuthTag()])) };
 }
 
-const commands = { open, seal, "open answer": openAnswer, "seal answer": sealAnswer };
+const commands = { open, seal, go, "open answer": openAnswer, "seal answer": sealAnswer };
 for await (const line of createInterface({ input: process.stdin })) {
   const c = JSON.parse(line);
   let answer;

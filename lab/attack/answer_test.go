@@ -127,7 +127,7 @@ func TestHandOverBeforeFence(t *testing.T) {
 }
 
 // The attacker asks for the go itself, as no gateway would: twice for one delivery, and after its end. It gets one token and
-// then refusals, and the envelope with its token is worth one bind.
+// then refusals, and the envelope with its token is worth nothing: the agent asks for the token of a nonce of its own.
 func TestRepeatedFence(t *testing.T) {
 	w := newWorld(t)
 	a := w.attached(w.a, w.dir)
@@ -153,11 +153,11 @@ func TestRepeatedFence(t *testing.T) {
 	if late := r.fence(m.Reply); len(late) != 0 {
 		t.Errorf("a fence after the end got %d bytes", len(late))
 	}
-	// What the attacker holds now is one envelope and its token: that is one bind, which the service has counted as possible.
+	// What the attacker holds now is one envelope and the token of a nonce that no agent ever made: that is worth nothing.
 	for range 2 {
-		w.mitm.forge(a, d.Request, d.Envelope, token)
+		w.mitm.forge(a, d.Request, d.Envelope, overheard(token))
 	}
-	w.counts(1)
+	w.counts(0)
 }
 
 // A go is refused after the service has given up, and before the delivery was acknowledged.

@@ -130,7 +130,7 @@ func TestReplay(t *testing.T) {
 	}
 	again := func(code wire.Code, words string) {
 		t.Helper()
-		o := w.mitm.forge(a, seen.delivery.Request, seen.delivery.Envelope, seen.token)
+		o := w.mitm.forge(a, seen.delivery.Request, seen.delivery.Envelope, overheard(seen.token))
 		if o.Refused != code || !strings.Contains(o.Detail, words) {
 			t.Errorf("%+v; want %v and %q", o, code, words)
 		}
@@ -175,7 +175,7 @@ func TestMisbound(t *testing.T) {
 	} {
 		t.Run(c.attack, func(t *testing.T) {
 			sealed, s, _ := w.mitm.sealedTo(c.key, a, c.change)
-			o := w.mitm.forge(a, "forged", sealed, s.GoToken())
+			o := w.mitm.forge(a, "forged", sealed, s.GoToken)
 			if o.Refused != c.code || !strings.Contains(o.Detail, c.words) {
 				t.Errorf("%+v", o)
 			}
@@ -221,7 +221,7 @@ func TestGoToken(t *testing.T) {
 	}{
 		{"forged", func([]byte) []byte { b := make([]byte, 32); _, _ = rand.Read(b); return b }, wire.AgentRefused, "trouble before the fence",
 			"was not made by the sealer"},
-		{"of another request", func([]byte) []byte { return other.GoToken() }, wire.AgentRefused, "trouble before the fence", "was not made by the sealer"},
+		{"of another request", func([]byte) []byte { return other.GoToken(nonce) }, wire.AgentRefused, "trouble before the fence", "was not made by the sealer"},
 		{"cut short", func(b []byte) []byte { return b[:16] }, wire.AgentRefused, "trouble before the fence", "was not made by the sealer"},
 		{"a bit of it flipped", func(b []byte) []byte { b = bytes.Clone(b); b[7] ^= 4; return b }, wire.AgentRefused, "trouble before the fence",
 			"was not made by the sealer"},
@@ -231,8 +231,8 @@ func TestGoToken(t *testing.T) {
 		t.Run(c.attack, func(t *testing.T) {
 			before := len(a.log.lines(t, "password check"))
 			w.mitm.set(nil, func(ctx context.Context, d queue.Delivery, f fence) queue.Outcome {
-				return w.mitm.carry(ctx, w.a, d, func() []byte {
-					genuine, err := f(ctx)
+				return w.mitm.carry(ctx, w.a, d, func(nonce []byte) []byte {
+					genuine, err := f(ctx, nonce)
 					if err != nil {
 						t.Error(err)
 					}

@@ -17,7 +17,7 @@ import (
 )
 
 // fence is how a delivery's go token is asked for.
-type fence = func(context.Context) (goToken []byte, err error)
+type fence = func(ctx context.Context, nonce []byte) (goToken []byte, err error)
 
 // mitm is the broker in an attacker's hands: the service's messages end here, and new ones of its own making go to the gateways.
 // Its hooks are set before a sign-in; nil means to pass on honestly.
@@ -102,8 +102,8 @@ func (m *mitm) slot(ctx context.Context, to *member, others ...*member) string {
 // pass carries a delivery and its fence, and remembers all that an attacker could.
 func (m *mitm) pass(ctx context.Context, d queue.Delivery, f fence) queue.Outcome {
 	r := record{delivery: d}
-	r.outcome = m.carry(ctx, m.w.a, d, func() []byte {
-		token, err := f(ctx)
+	r.outcome = m.carry(ctx, m.w.a, d, func(nonce []byte) []byte {
+		token, err := f(ctx, nonce)
 		if err != nil {
 			return nil
 		}
@@ -127,7 +127,7 @@ func (m *mitm) last() record {
 }
 
 // carry delivers to the genuine gateway.
-func (m *mitm) carry(ctx context.Context, scope tenant.Scope, d queue.Delivery, onFence func() []byte) queue.Outcome {
+func (m *mitm) carry(ctx context.Context, scope tenant.Scope, d queue.Delivery, onFence func(nonce []byte) []byte) queue.Outcome {
 	o, _, err := m.gateway.Deliver(ctx, scope, m.w.gateway.ID(), d, onFence)
 	if err != nil {
 		return queue.Outcome{Lost: true, Detail: err.Error()}
@@ -136,12 +136,18 @@ func (m *mitm) carry(ctx context.Context, scope tenant.Scope, d queue.Delivery, 
 }
 
 // forge has the genuine gateway deliver something of the attacker's making to an agent, with the go token that the attacker likes.
-func (m *mitm) forge(to *member, request string, sealed, token []byte, others ...*member) queue.Outcome {
+func (m *mitm) forge(to *member, request string, sealed []byte, token func(nonce []byte) []byte, others ...*member) queue.Outcome {
 	ctx, cancel := context.WithTimeout(m.t.Context(), 12*time.Second)
 	defer cancel()
 	return m.carry(ctx, to.scope, queue.Delivery{Request: request, Directory: to.row.DirectoryID, Agent: to.row.ID, Slot: m.slot(ctx, to, others...),
-		Envelope: sealed}, func() []byte { return token })
+		Envelope: sealed}, token)
 }
+
+// overheard answers every fence with a token that was seen before.
+func overheard(token []byte) func([]byte) []byte { return func([]byte) []byte { return token } }
+
+// nonce is one of the attacker's choice.
+var nonce = []byte("a nonce of 16 by")
 
 // sealed is an envelope of the attacker's own making: the agent's key is public.
 func (m *mitm) sealed(to *member, change func(*envelope.Binding)) (sealed []byte, s *envelope.Sender, b envelope.Binding) {
@@ -192,7 +198,7 @@ func (r *raw) say(subject string, frame ...byte) {
 
 // fence asks for the go token and returns it; empty if there is none.
 func (r *raw) fence(subject string) []byte {
-	m, err := r.conn.Request(subject, []byte{'F'}, 3*time.Second)
+	m, err := r.conn.Request(subject, append([]byte{'F'}, nonce...), 3*time.Second)
 	if err != nil {
 		if !errors.Is(err, nats.ErrNoResponders) && !errors.Is(err, nats.ErrTimeout) {
 			r.t.Error(err)

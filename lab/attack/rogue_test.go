@@ -25,13 +25,14 @@ type rogue struct {
 	in      chan *linkpb.FromAgent
 	stream  chan grpc.ServerStream
 	current grpc.ServerStream
+	nonces  map[string][]byte // of the fences seen, by request
 }
 
 func (w *world) rogue() *rogue {
 	t := w.t
 	t.Helper()
 	listener := fatal(net.Listen("tcp", "127.0.0.1:0"))(t)
-	r := &rogue{t: t, address: listener.Addr().String(), in: make(chan *linkpb.FromAgent, 64), stream: make(chan grpc.ServerStream, 4)}
+	r := &rogue{t: t, address: listener.Addr().String(), nonces: map[string][]byte{}, in: make(chan *linkpb.FromAgent, 64), stream: make(chan grpc.ServerStream, 4)}
 	over := make(chan struct{})
 	s := grpc.NewServer(grpc.Creds(credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{w.serverCertificate()},
 		ClientAuth: tls.RequireAnyClientCert})))
@@ -104,8 +105,11 @@ func (r *rogue) next() *linkpb.FromAgent {
 
 func (r *rogue) wantsFence(request string) {
 	r.t.Helper()
-	if m := r.next(); m.GetFence().GetRequestId() != request {
+	m := r.next()
+	if f := m.GetFence(); f.GetRequestId() != request {
 		r.t.Fatalf("%v, want a fence for %s", m, request)
+	} else {
+		r.nonces[request] = f.GetNonce()
 	}
 }
 
@@ -143,17 +147,17 @@ func TestRogueGateway(t *testing.T) {
 		c, s := seal("twice")
 		r.check(c)
 		r.wantsFence("twice")
-		r.grant("twice", s.GoToken())
-		r.grant("twice", s.GoToken())
+		r.grant("twice", s.GoToken(r.nonces["twice"]))
+		r.grant("twice", s.GoToken(r.nonces["twice"]))
 		if got := r.wantsAnswer(s); got.Verdict == nil || got.Verdict.Reason != wire.Accepted {
 			t.Errorf("%+v", got)
 		}
-		r.grant("twice", s.GoToken())
+		r.grant("twice", s.GoToken(r.nonces["twice"]))
 		w.counts(1)
 	})
 	t.Run("go before the fence", func(t *testing.T) {
 		c, s := seal("early")
-		r.grant("early", s.GoToken())
+		r.grant("early", s.GoToken(nonce))
 		r.check(c)
 		r.wantsFence("early") // the early go was of no use: the agent asks, and waits
 		r.grant("early", bytes.Repeat([]byte{7}, 32))
@@ -170,9 +174,9 @@ func TestRogueGateway(t *testing.T) {
 		r.wantsFence("one")
 		r.check(c2)
 		r.wantsFence("two")
-		r.grant("one", s2.GoToken())
+		r.grant("one", s2.GoToken(r.nonces["one"]))
 		r.wantsAnswer(s1)
-		r.grant("two", s1.GoToken())
+		r.grant("two", s1.GoToken(r.nonces["two"]))
 		r.wantsAnswer(s2)
 		w.counts(1)
 	})
@@ -181,7 +185,7 @@ func TestRogueGateway(t *testing.T) {
 		r.check(c)
 		r.wantsFence("cancelled")
 		r.send(&linkpb.ToAgent{Message: &linkpb.ToAgent_Cancel{Cancel: &linkpb.Cancel{RequestId: "cancelled"}}})
-		r.grant("cancelled", s.GoToken())
+		r.grant("cancelled", s.GoToken(r.nonces["cancelled"]))
 		if got := r.wantsAnswer(s); got.Trouble == nil || got.Trouble.Fenced {
 			t.Errorf("%+v", got)
 		}
@@ -194,7 +198,7 @@ func TestRogueGateway(t *testing.T) {
 		if got := r.wantsAnswer(s); got.Trouble == nil || got.Trouble.Fenced || !strings.Contains(got.Trouble.Detail, "no Go within") {
 			t.Errorf("%+v", got)
 		}
-		r.grant("withheld", s.GoToken())
+		r.grant("withheld", s.GoToken(r.nonces["withheld"]))
 		w.counts(1)
 		a.wants(wire.TransientNetwork, "no Go within")
 	})
@@ -204,7 +208,7 @@ func TestRogueGateway(t *testing.T) {
 		r.wantsFence("at once")
 		r.check(c)
 		r.wantsRefusal(wire.EnvelopeReplayed, "in flight")
-		r.grant("at once", s.GoToken())
+		r.grant("at once", s.GoToken(r.nonces["at once"]))
 		r.wantsAnswer(s)
 		r.check(c)
 		r.wantsRefusal(wire.EnvelopeReplayed, "worked on before")
@@ -231,7 +235,7 @@ func TestRogueGuesses(t *testing.T) {
 		r.check(&linkpb.Check{RequestId: request, DirectoryId: w.dir, Envelope: sealed})
 		if i < 3 {
 			r.wantsFence(request)
-			r.grant(request, s.GoToken())
+			r.grant(request, s.GoToken(r.nonces[request]))
 			r.wantsAnswer(s)
 		} else {
 			r.wantsRefusal(wire.AgentRateLimited, "this name was asked about too often")

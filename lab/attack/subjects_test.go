@@ -78,7 +78,7 @@ func TestQueueIsolation(t *testing.T) {
 		// Of the gateway's subjects …release takes slots alone, 128 random bits without a tenant in them.
 		"sallyport.gateway.": func(t *testing.T) {
 			deliver := func(d queue.Delivery) string {
-				o, fenced, err := q.Deliver(t.Context(), w.a, w.gateway.ID(), d, func() []byte { t.Error("a fence"); return nil })
+				o, fenced, err := q.Deliver(t.Context(), w.a, w.gateway.ID(), d, func([]byte) []byte { t.Error("a fence"); return nil })
 				if err != nil || fenced {
 					t.Errorf("%v, fenced %v", err, fenced)
 				}

@@ -280,7 +280,7 @@ func (c *counter) envelopes(t *testing.T) {
 	}
 	check := func(check *linkpb.Check, sender *envelope.Sender) (wire.Code, wire.Answer) {
 		t.Helper()
-		reply := answerer.Check(t.Context(), check, func(context.Context) ([]byte, error) { return sender.GoToken(), nil })
+		reply := answerer.Check(t.Context(), check, func(_ context.Context, nonce []byte) ([]byte, error) { return sender.GoToken(nonce), nil })
 		if reply.Refused != 0 {
 			return reply.Refused, wire.Answer{}
 		}
@@ -310,7 +310,7 @@ func (c *counter) envelopes(t *testing.T) {
 		"of another sender's go": func() wire.Code {
 			envelopeOfOne, own := seal(time.Minute, people.WrongPassword)
 			_, other := seal(time.Minute, people.WrongPassword)
-			reply := answerer.Check(t.Context(), envelopeOfOne, func(context.Context) ([]byte, error) { return other.GoToken(), nil })
+			reply := answerer.Check(t.Context(), envelopeOfOne, func(_ context.Context, nonce []byte) ([]byte, error) { return other.GoToken(nonce), nil })
 			answer, err := own.OpenAnswer(reply.Sealed)
 			if err != nil || answer.Trouble == nil || answer.Trouble.Fenced {
 				t.Errorf("a go that another sender has made: %+v, %v", answer, err)
@@ -320,7 +320,7 @@ func (c *counter) envelopes(t *testing.T) {
 		},
 		"of a service that never says go": func() wire.Code {
 			silent, own := seal(time.Minute, people.WrongPassword)
-			reply := answerer.Check(t.Context(), silent, func(context.Context) ([]byte, error) { return nil, errors.New("no") })
+			reply := answerer.Check(t.Context(), silent, func(context.Context, []byte) ([]byte, error) { return nil, errors.New("no") })
 			answer, err := own.OpenAnswer(reply.Sealed)
 			if err != nil || answer.Trouble == nil || answer.Trouble.Fenced {
 				t.Errorf("no go: %+v, %v", answer, err)

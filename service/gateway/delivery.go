@@ -101,7 +101,7 @@ func (g *Gateway) claim(scope tenant.Scope, d queue.Delivery, cancel context.Can
 }
 
 // deliver carries one check to its agent and its end back.
-func (g *Gateway) deliver(ctx context.Context, scope tenant.Scope, d queue.Delivery, fence func(context.Context) ([]byte, error)) queue.Outcome {
+func (g *Gateway) deliver(ctx context.Context, scope tenant.Scope, d queue.Delivery, fence func(context.Context, []byte) ([]byte, error)) queue.Outcome {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	res := g.claim(scope, d, cancel)
@@ -151,13 +151,13 @@ func (g *Gateway) deliver(ctx context.Context, scope tenant.Scope, d queue.Deliv
 
 // react handles one word of the agent about a check.
 func (g *Gateway) react(ctx context.Context, a *attached, request string, check *delivery, m *linkpb.FromAgent,
-	fence func(context.Context) ([]byte, error)) (o queue.Outcome, outcome string, done bool) {
+	fence func(context.Context, []byte) ([]byte, error)) (o queue.Outcome, outcome string, done bool) {
 	if m.GetFence() == nil {
 		a.finish(request, check)
 		o, outcome = final(m)
 		return o, outcome, true
 	}
-	token, err := fence(ctx)
+	token, err := fence(ctx, m.GetFence().GetNonce())
 	if err != nil {
 		a.abandon(request, check)
 		return lost(err.Error()), "fence_denied", true

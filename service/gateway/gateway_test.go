@@ -89,7 +89,7 @@ sallyport_gateway_slots_in_use 0
 func TestRefusalsAndOtherEnds(t *testing.T) {
 	w := newWorld(t)
 	d := w.gateway(w.queue(""), nil)
-	w.attach(w.register(d, "a1"), 2, handlerFunc(func(_ context.Context, c *linkpb.Check, _ func(context.Context) ([]byte, error)) link.Reply {
+	w.attach(w.register(d, "a1"), 2, handlerFunc(func(_ context.Context, c *linkpb.Check, _ func(context.Context, []byte) ([]byte, error)) link.Reply {
 		if c.GetDirectoryId() != w.directory || string(c.GetEnvelope()) != "sealed" {
 			t.Errorf("check %v", c)
 		}
@@ -124,7 +124,7 @@ func TestASlotServesOnlyWhomItWasOfferedTo(t *testing.T) {
 	deliver := func(scope tenant.Scope, directory, agent, slot string) queue.Outcome {
 		t.Helper()
 		o, fenced, err := d.queue.Deliver(t.Context(), scope, offer.Gateway, queue.Delivery{Request: "r1", Directory: directory, Agent: agent,
-			Slot: slot, Envelope: []byte("sealed")}, func() []byte { return []byte("go r1") })
+			Slot: slot, Envelope: []byte("sealed")}, func([]byte) []byte { return []byte("go r1") })
 		if err != nil || fenced && len(o.Sealed) == 0 {
 			t.Errorf("fenced %v, %v", fenced, err)
 		}
@@ -173,16 +173,16 @@ func TestAgentLostBeforeAndAfterTheFence(t *testing.T) {
 		m := w.register(d, fmt.Sprint("a", fenced))
 		reached := make(chan struct{})
 		release := make(chan struct{})
-		w.attach(m, 1, handlerFunc(func(ctx context.Context, _ *linkpb.Check, fence func(context.Context) ([]byte, error)) link.Reply {
+		w.attach(m, 1, handlerFunc(func(ctx context.Context, _ *linkpb.Check, fence func(context.Context, []byte) ([]byte, error)) link.Reply {
 			if fenced {
-				if _, err := fence(ctx); err != nil {
+				if _, err := fence(ctx, nonce); err != nil {
 					t.Error(err)
 				}
 			}
 			close(reached)
 			<-release
 			if !fenced {
-				if _, err := fence(ctx); !errors.Is(err, link.ErrNoGo) {
+				if _, err := fence(ctx, nonce); !errors.Is(err, link.ErrNoGo) {
 					t.Errorf("a fence on a lost stream: %v", err)
 				}
 			}
@@ -207,13 +207,13 @@ func TestALateFenceGetsNoToken(t *testing.T) {
 	d := w.gateway(w.queue(""), nil)
 	inside, givenUp, fenceResult := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	cancelled := make(chan struct{})
-	w.attach(w.register(d, "a1"), 1, handlerFunc(func(ctx context.Context, c *linkpb.Check, fence func(context.Context) ([]byte, error)) link.Reply {
+	w.attach(w.register(d, "a1"), 1, handlerFunc(func(ctx context.Context, c *linkpb.Check, fence func(context.Context, []byte) ([]byte, error)) link.Reply {
 		if c.GetRequestId() != "late" {
 			return yes(ctx, c, fence)
 		}
 		close(inside)
 		<-givenUp
-		_, err := fence(context.Background())
+		_, err := fence(context.Background(), nonce)
 		fenceResult <- err
 		<-ctx.Done() // the gateway has sent Cancel
 		close(cancelled)
@@ -414,7 +414,7 @@ func TestOverload(t *testing.T) {
 	w := newWorld(t)
 	d := w.gateway(w.queue(""), nil)
 	release := make(chan struct{})
-	w.attach(w.register(d, "a1"), 2, handlerFunc(func(ctx context.Context, c *linkpb.Check, fence func(context.Context) ([]byte, error)) link.Reply {
+	w.attach(w.register(d, "a1"), 2, handlerFunc(func(ctx context.Context, c *linkpb.Check, fence func(context.Context, []byte) ([]byte, error)) link.Reply {
 		r := yes(ctx, c, fence)
 		<-release
 		return r
@@ -445,7 +445,7 @@ func TestDrainLosesNothingInFlight(t *testing.T) {
 	service := w.queue(url)
 	m := w.register(one, "a1")
 	inside, release := make(chan struct{}), make(chan struct{})
-	a := w.attach(m, 4, handlerFunc(func(ctx context.Context, c *linkpb.Check, fence func(context.Context) ([]byte, error)) link.Reply {
+	a := w.attach(m, 4, handlerFunc(func(ctx context.Context, c *linkpb.Check, fence func(context.Context, []byte) ([]byte, error)) link.Reply {
 		if c.GetRequestId() == "slow" {
 			close(inside)
 			<-release

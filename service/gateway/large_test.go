@@ -23,13 +23,13 @@ func TestTheLargestAnswerArrives(t *testing.T) {
 			q := w.queue(url)
 			m := w.register(w.gateway(q, nil), "a1")
 			binding := envelope.Binding{Tenant: w.scope.String(), Directory: w.directory, Agent: m.answer.AgentID, Request: "r1", Expires: time.Now().Add(envelope.Life)}
-			w.attach(m, 4, handlerFunc(func(ctx context.Context, c *linkpb.Check, fence func(context.Context) ([]byte, error)) link.Reply {
+			w.attach(m, 4, handlerFunc(func(ctx context.Context, c *linkpb.Check, fence func(context.Context, []byte) ([]byte, error)) link.Reply {
 				_, r, err := envelope.Open(m.key, binding, c.GetEnvelope(), time.Now())
 				if err != nil {
 					t.Error(err)
 					return link.Reply{Refused: wire.EnvelopeUnreadable}
 				}
-				if _, err := fence(ctx); err != nil {
+				if _, err := fence(ctx, nonce); err != nil {
 					t.Error(err)
 				}
 				sealed, err := r.SealAnswer(largest)
@@ -48,7 +48,7 @@ func TestTheLargestAnswerArrives(t *testing.T) {
 				t.Fatal(err)
 			}
 			o, fenced, err := q.Deliver(t.Context(), w.scope, offer.Gateway, queue.Delivery{Request: "r1", Directory: w.directory, Agent: offer.Agent,
-				Slot: offer.Slot, Trace: strings.Repeat("t", 512), Envelope: sealed}, func() []byte { return []byte("go") })
+				Slot: offer.Slot, Trace: strings.Repeat("t", 512), Envelope: sealed}, func([]byte) []byte { return []byte("go") })
 			if err != nil || !fenced || len(o.Sealed) == 0 {
 				t.Fatalf("%d sealed bytes, refused %v, lost %v (%s), fenced %v, %v", len(o.Sealed), o.Refused, o.Lost, o.Detail, fenced, err)
 			}

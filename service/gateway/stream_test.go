@@ -116,7 +116,7 @@ func TestAgentOutOfOrder(t *testing.T) {
 		t.Fatal("not welcome")
 	}
 	fence := func(id string) *linkpb.FromAgent {
-		return &linkpb.FromAgent{Message: &linkpb.FromAgent_Fence{Fence: &linkpb.Fence{RequestId: id}}}
+		return &linkpb.FromAgent{Message: &linkpb.FromAgent_Fence{Fence: &linkpb.Fence{RequestId: id, Nonce: nonce}}}
 	}
 	answer := func(id, sealed string) *linkpb.FromAgent {
 		return &linkpb.FromAgent{Message: &linkpb.FromAgent_Answer{Answer: &linkpb.Answer{RequestId: id, Sealed: []byte(sealed)}}}
@@ -176,7 +176,7 @@ func TestAgentKilledBeforeAndAfterTheFence(t *testing.T) {
 		go func() { done <- w.check(t.Context(), d.queue, "r1") }()
 		n.recv()
 		if fenced {
-			n.send(&linkpb.FromAgent{Message: &linkpb.FromAgent_Fence{Fence: &linkpb.Fence{RequestId: "r1"}}})
+			n.send(&linkpb.FromAgent{Message: &linkpb.FromAgent_Fence{Fence: &linkpb.Fence{RequestId: "r1", Nonce: nonce}}})
 			if n.recv().GetGo() == nil {
 				t.Error("no Go")
 			}
@@ -272,8 +272,8 @@ func BenchmarkCheck(b *testing.B) {
 	w := newWorld(b)
 	d := w.gateway(w.queue(""), nil)
 	sealed := make([]byte, 256)
-	h := handlerFunc(func(ctx context.Context, _ *linkpb.Check, fence func(context.Context) ([]byte, error)) link.Reply {
-		if _, err := fence(ctx); err != nil {
+	h := handlerFunc(func(ctx context.Context, _ *linkpb.Check, fence func(context.Context, []byte) ([]byte, error)) link.Reply {
+		if _, err := fence(ctx, nonce); err != nil {
 			return link.Reply{Refused: wire.AgentRefused}
 		}
 		return link.Reply{Sealed: sealed}
@@ -291,7 +291,7 @@ func BenchmarkCheck(b *testing.B) {
 			return
 		}
 		o, fenced, err := d.queue.Deliver(context.Background(), w.scope, offer.Gateway, queue.Delivery{Request: id, Directory: w.directory,
-			Agent: offer.Agent, Slot: offer.Slot, Envelope: envelope}, func() []byte { return token })
+			Agent: offer.Agent, Slot: offer.Slot, Envelope: envelope}, func([]byte) []byte { return token })
 		switch {
 		case err == nil && o.Lost: // a machine so busy that a second passes unnoticed; the number is reported
 			lost.Add(1)

@@ -198,15 +198,18 @@ func pair(t testing.TB, chain string, key *ecdsa.PrivateKey) tls.Certificate {
 	return c
 }
 
-type handlerFunc func(context.Context, *linkpb.Check, func(context.Context) ([]byte, error)) link.Reply
+// nonce is one of the length that a fence must have.
+var nonce = []byte("a nonce of 16 by")
 
-func (f handlerFunc) Check(ctx context.Context, c *linkpb.Check, fence func(context.Context) ([]byte, error)) link.Reply {
+type handlerFunc func(context.Context, *linkpb.Check, func(context.Context, []byte) ([]byte, error)) link.Reply
+
+func (f handlerFunc) Check(ctx context.Context, c *linkpb.Check, fence func(context.Context, []byte) ([]byte, error)) link.Reply {
 	return f(ctx, c, fence)
 }
 
 // yes fences and answers "yes".
-var yes = handlerFunc(func(ctx context.Context, c *linkpb.Check, fence func(context.Context) ([]byte, error)) link.Reply {
-	token, err := fence(ctx)
+var yes = handlerFunc(func(ctx context.Context, c *linkpb.Check, fence func(context.Context, []byte) ([]byte, error)) link.Reply {
+	token, err := fence(ctx, nonce)
 	if err != nil || string(token) != "go "+c.GetRequestId() {
 		return link.Reply{Refused: wire.AgentRefused, Detail: fmt.Sprint("no go: ", err)}
 	}
@@ -270,7 +273,7 @@ func (w *world) check(ctx context.Context, q *queue.Queue, requestID string, exc
 
 func (w *world) deliver(ctx context.Context, q *queue.Queue, offer queue.Offer, requestID string) result {
 	o, fenced, err := q.Deliver(ctx, w.scope, offer.Gateway, queue.Delivery{Request: requestID, Directory: w.directory, Agent: offer.Agent,
-		Slot: offer.Slot, Envelope: []byte("sealed")}, func() []byte { return []byte("go " + requestID) })
+		Slot: offer.Slot, Envelope: []byte("sealed")}, func([]byte) []byte { return []byte("go " + requestID) })
 	return result{offer, o, fenced, err}
 }
 

@@ -2,6 +2,7 @@ package password
 
 import (
 	"context"
+	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
 	"runtime"
@@ -402,7 +403,7 @@ func TestRealQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(stopAsks)
-	stopDeliveries, err := q.AnswerDeliveries("gateway-1", func(ctx context.Context, scope tenant.Scope, d queue.Delivery, fence func(context.Context) ([]byte, error)) queue.Outcome {
+	stopDeliveries, err := q.AnswerDeliveries("gateway-1", func(ctx context.Context, scope tenant.Scope, d queue.Delivery, fence func(context.Context, []byte) ([]byte, error)) queue.Outcome {
 		if loseFirst.Add(-1) >= 0 {
 			return queue.Outcome{Lost: true, Detail: "the stream ended"}
 		}
@@ -412,8 +413,9 @@ func TestRealQueue(t *testing.T) {
 		if err != nil {
 			return queue.Outcome{Refused: wire.EnvelopeUnreadable, Detail: err.Error()}
 		}
-		token, err := fence(ctx)
-		if err != nil || string(token) != string(receiver.GoToken()) {
+		nonce := []byte(cryptorand.Text())
+		token, err := fence(ctx, nonce)
+		if err != nil || string(token) != string(receiver.GoToken(nonce)) {
 			return queue.Outcome{Refused: wire.AgentRefused, Detail: fmt.Sprint(err)}
 		}
 		binds.Add(1)

@@ -111,9 +111,9 @@ func (k *check) tryOne(ctx context.Context, request string, offer queue.Offer, d
 	sent := time.Now()
 	k.stopAt("delivered", sent)
 	outcome, fenced, err := k.queue.Deliver(ctx, k.scope, offer.Gateway, queue.Delivery{Request: request, Directory: k.domain.DirectoryID, Agent: agent.ID,
-		Slot: offer.Slot, Trace: k.attempt.Trace, Envelope: sealed, Deadline: deadline}, func() []byte {
+		Slot: offer.Slot, Trace: k.attempt.Trace, Envelope: sealed, Deadline: deadline}, func(nonce []byte) []byte {
 		k.stop("fenced")
-		return sender.GoToken()
+		return sender.GoToken(nonce)
 	})
 	if err != nil {
 		return try{event: LostBeforeFence, detail: "nothing was delivered: " + err.Error()}

@@ -22,7 +22,7 @@ import (
 // Queue is what a Checker needs of *queue.Queue, which says what the methods promise. Package passwordtest has another one.
 type Queue interface {
 	Ask(ctx context.Context, scope tenant.Scope, directory string, a queue.Ask) (queue.Offer, error)
-	Deliver(ctx context.Context, scope tenant.Scope, gateway string, d queue.Delivery, onFence func() (goToken []byte)) (o queue.Outcome, fenced bool, err error)
+	Deliver(ctx context.Context, scope tenant.Scope, gateway string, d queue.Delivery, onFence func(nonce []byte) (goToken []byte)) (o queue.Outcome, fenced bool, err error)
 	Release(gateway, slot string)
 }
 

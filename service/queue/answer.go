@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/sallyport-auth/sallyport/envelope"
 	"github.com/sallyport-auth/sallyport/service/fault"
 	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/wire"
@@ -17,9 +18,10 @@ import (
 // ErrNoGo says that the service did not grant a fence, or not in time: nothing may be bound.
 var ErrNoGo = errors.New("queue: the fence was not granted")
 
-// Handler works on one delivery at a gateway. fence asks the service for the Go token, once; its error wraps [ErrNoGo]. ctx
+// Handler works on one delivery at a gateway. fence asks the service for the Go token of the
+// agent's nonce, once; its error wraps [ErrNoGo]. ctx
 // ends at the delivery's deadline and when answering stops; the slot's release is told through [Queue.OnRelease].
-type Handler = func(ctx context.Context, scope tenant.Scope, d Delivery, fence func(context.Context) (goToken []byte, err error)) Outcome
+type Handler = func(ctx context.Context, scope tenant.Scope, d Delivery, fence func(ctx context.Context, nonce []byte) (goToken []byte, err error)) Outcome
 
 // answering is one gateway's work on deliveries.
 type answering struct {
@@ -110,7 +112,7 @@ func (a *answering) work(reply string, scope tenant.Scope, d Delivery) {
 	defer cancel()
 	var once sync.Mutex
 	asked := false
-	fence := func(ctx context.Context) ([]byte, error) {
+	fence := func(ctx context.Context, nonce []byte) ([]byte, error) {
 		once.Lock()
 		again := asked
 		asked = true
@@ -118,7 +120,7 @@ func (a *answering) work(reply string, scope tenant.Scope, d Delivery) {
 		if again {
 			return nil, fmt.Errorf("%w: asked twice", ErrNoGo)
 		}
-		return a.fence(ctx, reply)
+		return a.fence(ctx, reply, nonce)
 	}
 	o := a.f(ctx, scope, d, fence)
 	a.mu.Lock()
@@ -128,12 +130,15 @@ func (a *answering) work(reply string, scope tenant.Scope, d Delivery) {
 }
 
 // fence asks the service and waits for its word.
-func (a *answering) fence(ctx context.Context, delivery string) ([]byte, error) {
+func (a *answering) fence(ctx context.Context, delivery string, nonce []byte) ([]byte, error) {
+	if n := len(nonce); n < envelope.MinNonce || n > envelope.MaxNonce {
+		return nil, fmt.Errorf("%w: a nonce of %d bytes", ErrNoGo, n)
+	}
 	ctx, cancel := context.WithTimeout(ctx, fenceReplyWithin)
 	defer cancel()
 	reply, events := a.q.inbox.open(1)
 	defer a.q.inbox.close(reply)
-	if err := a.q.publish(delivery, reply, []byte{frameFence}); err != nil {
+	if err := a.q.publish(delivery, reply, append([]byte{frameFence}, nonce...)); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoGo, err)
 	}
 	select {

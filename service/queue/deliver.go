@@ -2,10 +2,12 @@ package queue
 
 import (
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/sallyport-auth/sallyport/envelope"
 	"github.com/sallyport-auth/sallyport/service/fault"
 	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/wire"
@@ -41,7 +43,7 @@ func lost(detail string) Outcome { return Outcome{Lost: true, Detail: detail} }
 type delivering struct {
 	q       *Queue
 	state   State
-	onFence func() []byte
+	onFence func(nonce []byte) []byte
 
 	started, acked, fenced, heard time.Time
 	deadline                      time.Time
@@ -49,11 +51,12 @@ type delivering struct {
 
 // Deliver hands an envelope to the gateway that made the offer and waits for the end of it: an answer, a refusal, or the
 // knowledge that none will come. onFence is called at most once, on the caller's goroutine, when the agent is about to contact
-// the directory; it returns the Go token, without which the agent never binds, or nil to forbid it.
+// the directory, with the nonce that the agent made for this fence; it returns the Go token for it, without which the agent never
+// binds, or nil to forbid it.
 //
 // fenced says whether a token was granted: if not, nothing was bound, whatever the outcome. An error means that nothing was
 // sent. The end of ctx is an outcome (Lost), since what has happened by then must not be forgotten.
-func (q *Queue) Deliver(ctx context.Context, scope tenant.Scope, gateway string, d Delivery, onFence func() (goToken []byte)) (o Outcome, fenced bool, err error) {
+func (q *Queue) Deliver(ctx context.Context, scope tenant.Scope, gateway string, d Delivery, onFence func(nonce []byte) (goToken []byte)) (o Outcome, fenced bool, err error) {
 	tenantID, err := scope.ID()
 	if err != nil {
 		return Outcome{}, false, err
@@ -178,7 +181,11 @@ func (w *delivering) fence(m *nats.Msg) (o Outcome, done bool) {
 		w.q.denyFence(m)
 		return Outcome{}, false
 	}
-	token := w.onFence()
+	if n := len(m.Data) - 1; n < envelope.MinNonce || n > envelope.MaxNonce {
+		w.q.denyFence(m)
+		return w.lose("a fence with a nonce of " + strconv.Itoa(n) + " bytes"), true
+	}
+	token := w.onFence(m.Data[1:])
 	if len(token) == 0 {
 		w.q.denyFence(m)
 		return w.lose("the service forbade the fence"), true

@@ -14,7 +14,7 @@ import (
 const (
 	frameAck      = 'A' // a gateway has taken a delivery
 	frameBeat     = 'B' // it still has it
-	frameFence    = 'F' // an agent asks for the Go token; the reply is the token, or empty
+	frameFence    = 'F' // an agent asks for the Go token of the nonce that follows; the reply is the token, or empty
 	frameGo       = 'G' // the token, or nothing after the byte: no
 	frameOutcome  = 'O' // the end of a delivery
 	frameAskReply = 'J' // JSON of askReply

@@ -16,12 +16,16 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"github.com/sallyport-auth/sallyport/envelope"
 	"github.com/sallyport-auth/sallyport/service/fault"
 	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
 var scope = tenant.ScopeOf("t1")
+
+// nonce is one of the length that a fence must have.
+var nonce = []byte("a nonce of 16 by")
 
 func open(t testing.TB, url string) *Queue {
 	t.Helper()
@@ -88,7 +92,7 @@ func TestOpenAndCloseLeaveNothingBehind(t *testing.T) {
 	if err := q.Ready(); err != nil {
 		t.Error(err)
 	}
-	stop, err := q.AnswerDeliveries("g1", func(context.Context, tenant.Scope, Delivery, func(context.Context) ([]byte, error)) Outcome {
+	stop, err := q.AnswerDeliveries("g1", func(context.Context, tenant.Scope, Delivery, func(context.Context, []byte) ([]byte, error)) Outcome {
 		return Outcome{Lost: true}
 	})
 	if err != nil {
@@ -264,67 +268,67 @@ func gateway(t testing.TB, q *Queue, f Handler) { must(t)(q.AnswerDeliveries("g1
 
 func TestDeliverTheRightPath(t *testing.T) {
 	q := open(t, "")
-	gateway(t, q, func(ctx context.Context, s tenant.Scope, d Delivery, fence func(context.Context) ([]byte, error)) Outcome {
+	gateway(t, q, func(ctx context.Context, s tenant.Scope, d Delivery, fence func(context.Context, []byte) ([]byte, error)) Outcome {
 		if s != scope || d.Request != "r1" || d.Directory != "d1" || d.Agent != "a1" || d.Slot != "s1" || string(d.Envelope) != "sealed" {
 			t.Errorf("got %s %+v", s, d)
 		}
-		token, err := fence(ctx)
+		token, err := fence(ctx, nonce)
 		if err != nil || string(token) != "go" {
 			t.Errorf("fence: %q, %v", token, err)
 		}
-		if _, err := fence(ctx); !errors.Is(err, ErrNoGo) {
+		if _, err := fence(ctx, nonce); !errors.Is(err, ErrNoGo) {
 			t.Errorf("the second fence: %v", err)
 		}
 		return Outcome{Sealed: []byte("yes")}
 	})
 	calls := 0
-	o, fenced, err := q.Deliver(t.Context(), scope, "g1", delivery(), func() []byte { calls++; return []byte("go") })
+	o, fenced, err := q.Deliver(t.Context(), scope, "g1", delivery(), func([]byte) []byte { calls++; return []byte("go") })
 	if err != nil || !fenced || string(o.Sealed) != "yes" || calls != 1 {
 		t.Fatalf("got %+v, fenced %v, %v; %d calls", o, fenced, err, calls)
 	}
 }
 
 func TestDeliverOutcomes(t *testing.T) {
-	granted := func() []byte { return []byte("go") }
-	fence := func(ctx context.Context, f func(context.Context) ([]byte, error), t *testing.T) {
-		if _, err := f(ctx); err != nil {
+	granted := func([]byte) []byte { return []byte("go") }
+	fence := func(ctx context.Context, f func(context.Context, []byte) ([]byte, error), t *testing.T) {
+		if _, err := f(ctx, nonce); err != nil {
 			t.Errorf("fence: %v", err)
 		}
 	}
 	for name, c := range map[string]struct {
-		f       func(*testing.T, context.Context, func(context.Context) ([]byte, error)) Outcome
-		onFence func() []byte
+		f       func(*testing.T, context.Context, func(context.Context, []byte) ([]byte, error)) Outcome
+		onFence func([]byte) []byte
 		check   func(o Outcome, fenced bool) bool
 	}{
-		"refused": {func(*testing.T, context.Context, func(context.Context) ([]byte, error)) Outcome {
+		"refused": {func(*testing.T, context.Context, func(context.Context, []byte) ([]byte, error)) Outcome {
 			return Outcome{Refused: wire.EnvelopeStale, Detail: "old"}
 		}, granted, func(o Outcome, fenced bool) bool {
 			return o.Refused == wire.EnvelopeStale && o.Detail == "old" && !fenced
 		}},
-		"lost before the fence": {func(*testing.T, context.Context, func(context.Context) ([]byte, error)) Outcome {
+		"lost before the fence": {func(*testing.T, context.Context, func(context.Context, []byte) ([]byte, error)) Outcome {
 			return Outcome{Lost: true, Detail: "stream ended"}
 		}, granted, func(o Outcome, fenced bool) bool { return o.Lost && !fenced }},
-		"answered without a fence": {func(*testing.T, context.Context, func(context.Context) ([]byte, error)) Outcome {
+		"answered without a fence": {func(*testing.T, context.Context, func(context.Context, []byte) ([]byte, error)) Outcome {
 			return Outcome{Sealed: []byte("unreachable")}
 		}, granted, func(o Outcome, fenced bool) bool { return string(o.Sealed) == "unreachable" && !fenced }},
-		"lost after the fence": {func(t *testing.T, ctx context.Context, f func(context.Context) ([]byte, error)) Outcome {
+		"lost after the fence": {func(t *testing.T, ctx context.Context, f func(context.Context, []byte) ([]byte, error)) Outcome {
 			fence(ctx, f, t)
 			return Outcome{Lost: true}
 		}, granted, func(o Outcome, fenced bool) bool { return o.Lost && fenced }},
-		"refused after the fence": {func(t *testing.T, ctx context.Context, f func(context.Context) ([]byte, error)) Outcome {
+		"refused after the fence": {func(t *testing.T, ctx context.Context, f func(context.Context, []byte) ([]byte, error)) Outcome {
 			fence(ctx, f, t)
 			return Outcome{Refused: wire.AgentsBusy}
 		}, granted, func(o Outcome, fenced bool) bool { return o.Lost && o.Refused == 0 && fenced }},
-		"fence forbidden": {func(t *testing.T, ctx context.Context, f func(context.Context) ([]byte, error)) Outcome {
-			if token, err := f(ctx); !errors.Is(err, ErrNoGo) || token != nil {
+		"fence forbidden": {func(t *testing.T, ctx context.Context, f func(context.Context, []byte) ([]byte, error)) Outcome {
+			if token, err := f(ctx, nonce); !errors.Is(err, ErrNoGo) || token != nil {
 				t.Errorf("got %q, %v", token, err)
 			}
 			return Outcome{Lost: true}
-		}, func() []byte { return nil }, func(o Outcome, fenced bool) bool { return o.Lost && !fenced }},
+		}, func([]byte) []byte { return nil }, func(o Outcome, fenced bool) bool { return o.Lost && !fenced }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			q := open(t, "")
-			gateway(t, q, func(ctx context.Context, _ tenant.Scope, _ Delivery, f func(context.Context) ([]byte, error)) Outcome {
+			gateway(t, q, func(ctx context.Context, _ tenant.Scope, _ Delivery, f func(context.Context, []byte) ([]byte, error)) Outcome {
 				return c.f(t, ctx, f)
 			})
 			o, fenced, err := q.Deliver(t.Context(), scope, "g1", delivery(), c.onFence)
@@ -384,10 +388,34 @@ func (g *rawGateway) send(reply, data string) {
 }
 
 // fence returns the token, empty for "no".
+// A fence without a nonce of the right length gets no Go: its token would be good for more than this fence.
+func TestFenceWithoutNonce(t *testing.T) {
+	q := open(t, "")
+	for _, size := range []int{0, envelope.MinNonce - 1, envelope.MaxNonce + 1} {
+		bad := make([]byte, size)
+		stop := must(t)(q.AnswerDeliveries("g1", func(ctx context.Context, _ tenant.Scope, _ Delivery, fence func(context.Context, []byte) ([]byte, error)) Outcome {
+			if _, err := fence(ctx, bad); !errors.Is(err, ErrNoGo) {
+				t.Errorf("%d bytes: %v", size, err)
+			}
+			return Outcome{Lost: true, Detail: "no go"}
+		}))
+		never := func([]byte) []byte { t.Error("asked for a go"); return []byte("go") }
+		if o, fenced, err := q.Deliver(t.Context(), scope, "g1", delivery(), never); !o.Lost || fenced || err != nil {
+			t.Errorf("%d bytes: %+v, %v, %v", size, o, fenced, err)
+		}
+		stop()
+
+		w := delivering{q: q, state: Delivered, onFence: never, heard: time.Now(), deadline: time.Now().Add(time.Minute)}
+		if o, done := w.take(&nats.Msg{Data: append([]byte{frameFence}, bad...)}); !done || !o.Lost || !w.fenced.IsZero() {
+			t.Errorf("past the gateway, %d bytes: %+v", size, o)
+		}
+	}
+}
+
 func (g *rawGateway) fence(reply string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	m, err := g.q.conn.RequestWithContext(ctx, reply, []byte{frameFence})
+	m, err := g.q.conn.RequestWithContext(ctx, reply, append([]byte{frameFence}, nonce...))
 	if err != nil || len(m.Data) == 0 || m.Data[0] != frameGo {
 		g.t.Errorf("fence: %v", err)
 		return "?"
@@ -418,7 +446,7 @@ func TestGatewayThatDiesAfterTheFence(t *testing.T) {
 			g.send(m.Reply, "B") // the last sign of life
 		}()
 		start := time.Now()
-		o, fenced, err := q.Deliver(t.Context(), scope, "g1", delivery(), func() []byte { return []byte("go") })
+		o, fenced, err := q.Deliver(t.Context(), scope, "g1", delivery(), func([]byte) []byte { return []byte("go") })
 		if took := time.Since(start); err != nil || !o.Lost || !fenced || took > 900*time.Millisecond+silence+time.Millisecond {
 			t.Errorf("got %+v, fenced %v, %v after %s", o, fenced, err, took)
 		}
@@ -433,8 +461,8 @@ func TestBeatsKeepASlowDeliveryAlive(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer q.Close()
-		stop, err := q.AnswerDeliveries("g1", func(ctx context.Context, _ tenant.Scope, _ Delivery, fence func(context.Context) ([]byte, error)) Outcome {
-			if _, err := fence(ctx); err != nil {
+		stop, err := q.AnswerDeliveries("g1", func(ctx context.Context, _ tenant.Scope, _ Delivery, fence func(context.Context, []byte) ([]byte, error)) Outcome {
+			if _, err := fence(ctx, nonce); err != nil {
 				t.Error(err)
 			}
 			time.Sleep(7 * time.Second)
@@ -444,7 +472,7 @@ func TestBeatsKeepASlowDeliveryAlive(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer stop()
-		o, fenced, err := q.Deliver(t.Context(), scope, "g1", delivery(), func() []byte { return []byte("go") })
+		o, fenced, err := q.Deliver(t.Context(), scope, "g1", delivery(), func([]byte) []byte { return []byte("go") })
 		if err != nil || string(o.Sealed) != "late" || !fenced {
 			t.Errorf("got %+v, fenced %v, %v", o, fenced, err)
 		}
@@ -466,16 +494,16 @@ func TestDeadlinesOfTheParts(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer stopRelease()
-		stop, err := q.AnswerDeliveries("g1", func(_ context.Context, _ tenant.Scope, _ Delivery, fence func(context.Context) ([]byte, error)) Outcome {
+		stop, err := q.AnswerDeliveries("g1", func(_ context.Context, _ tenant.Scope, _ Delivery, fence func(context.Context, []byte) ([]byte, error)) Outcome {
 			if fenceFirst.Load() {
-				if _, err := fence(context.Background()); err != nil {
+				if _, err := fence(context.Background(), nonce); err != nil {
 					t.Error(err)
 				}
 				time.Sleep(20 * time.Second)
 				return Outcome{Sealed: []byte("too late")}
 			}
 			time.Sleep(fenceWithin + 2*time.Second)
-			_, err := fence(context.Background())
+			_, err := fence(context.Background(), nonce)
 			late <- err
 			return Outcome{Lost: true}
 		})
@@ -483,7 +511,7 @@ func TestDeadlinesOfTheParts(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer stop()
-		never := func() []byte { t.Error("a late fence was granted"); return []byte("go") }
+		never := func([]byte) []byte { t.Error("a late fence was granted"); return []byte("go") }
 		start := time.Now()
 		o, fenced, err := q.Deliver(t.Context(), scope, "g1", delivery(), never)
 		if took := time.Since(start); err != nil || !o.Lost || fenced || took < fenceWithin || took > fenceWithin+time.Second {
@@ -497,14 +525,14 @@ func TestDeadlinesOfTheParts(t *testing.T) {
 		}
 		fenceFirst.Store(true)
 		start = time.Now()
-		o, fenced, err = q.Deliver(t.Context(), scope, "g1", delivery(), func() []byte { return []byte("go") })
+		o, fenced, err = q.Deliver(t.Context(), scope, "g1", delivery(), func([]byte) []byte { return []byte("go") })
 		if took := time.Since(start); err != nil || !o.Lost || !fenced || took < answerWithin || took > answerWithin+time.Second {
 			t.Errorf("no answer: %+v, fenced %v, %v after %s", o, fenced, err, took)
 		}
 		start = time.Now()
 		d := delivery()
 		d.Deadline = start.Add(2 * time.Second)
-		o, fenced, err = q.Deliver(t.Context(), scope, "g1", d, func() []byte { return []byte("go") })
+		o, fenced, err = q.Deliver(t.Context(), scope, "g1", d, func([]byte) []byte { return []byte("go") })
 		if took := time.Since(start); err != nil || !o.Lost || !fenced || took > 2*time.Second+time.Millisecond {
 			t.Errorf("overall deadline: %+v, fenced %v, %v after %s", o, fenced, err, took)
 		}
@@ -528,7 +556,7 @@ func TestNoFenceIsGrantedAfterGivingUp(t *testing.T) {
 		done := make(chan result, 1)
 		var calls atomic.Int32
 		go func() {
-			o, fenced, err := q.Deliver(ctx, scope, "g1", delivery(), func() []byte { calls.Add(1); return []byte("go") })
+			o, fenced, err := q.Deliver(ctx, scope, "g1", delivery(), func([]byte) []byte { calls.Add(1); return []byte("go") })
 			done <- result{o, fenced, err}
 		}()
 		m := <-g.inbox
@@ -569,8 +597,8 @@ func TestManyDeliveriesOverTwoGatewaysAndOneBroker(t *testing.T) {
 		must(t)(q.AnswerAsks(scope, "d1", func(context.Context, Ask) (Offer, error) {
 			return Offer{Gateway: name, Agent: fmt.Sprint("a", i), Slot: "s"}, nil
 		}))
-		must(t)(q.AnswerDeliveries(name, func(ctx context.Context, _ tenant.Scope, d Delivery, fence func(context.Context) ([]byte, error)) Outcome {
-			token, err := fence(ctx)
+		must(t)(q.AnswerDeliveries(name, func(ctx context.Context, _ tenant.Scope, d Delivery, fence func(context.Context, []byte) ([]byte, error)) Outcome {
+			token, err := fence(ctx, nonce)
 			if err != nil {
 				t.Error(err)
 			}
@@ -589,7 +617,7 @@ func TestManyDeliveriesOverTwoGatewaysAndOneBroker(t *testing.T) {
 			}
 			d := delivery()
 			d.Request, d.Agent, d.Slot = fmt.Sprint("r", i), offer.Agent, offer.Slot
-			o, fenced, err := q.Deliver(t.Context(), scope, offer.Gateway, d, func() []byte { return []byte(fmt.Sprint("go", i)) })
+			o, fenced, err := q.Deliver(t.Context(), scope, offer.Gateway, d, func([]byte) []byte { return []byte(fmt.Sprint("go", i)) })
 			want := fmt.Sprintf("r%d go%d %s", i, i, offer.Gateway)
 			if err != nil || !fenced || string(o.Sealed) != want {
 				t.Errorf("got %q %v %v, want %q", o.Sealed, fenced, err, want)

@@ -565,8 +565,10 @@ func (x *Check) GetTraceparent() string {
 }
 
 type Fence struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	RequestId     string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// nonce is random and new for each fence; the go is for this nonce alone.
+	Nonce         []byte `protobuf:"bytes,2,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -608,10 +610,18 @@ func (x *Fence) GetRequestId() string {
 	return ""
 }
 
+func (x *Fence) GetNonce() []byte {
+	if x != nil {
+		return x.Nonce
+	}
+	return nil
+}
+
 type Go struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// token is exported from the envelope's HPKE context: only the sealing service can make it.
+	// token is the fence's nonce under a key exported from the envelope's HPKE context: only the sealing service can make it, and it
+	// says nothing to any other fence.
 	Token         []byte `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1077,10 +1087,11 @@ const file_wire_linkpb_link_proto_rawDesc = "" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12!\n" +
 	"\fdirectory_id\x18\x02 \x01(\tR\vdirectoryId\x12\x1a\n" +
 	"\benvelope\x18\x03 \x01(\fR\benvelope\x12 \n" +
-	"\vtraceparent\x18\x04 \x01(\tR\vtraceparent\"&\n" +
+	"\vtraceparent\x18\x04 \x01(\tR\vtraceparent\"<\n" +
 	"\x05Fence\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x01 \x01(\tR\trequestId\"9\n" +
+	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +
+	"\x05nonce\x18\x02 \x01(\fR\x05nonce\"9\n" +
 	"\x02Go\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x14\n" +

@@ -7,6 +7,7 @@ package passwordtest
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/subtle"
 	"fmt"
 	"slices"
@@ -67,7 +68,7 @@ func (q *Queue) Ask(ctx context.Context, scope tenant.Scope, directory string, a
 }
 
 // Deliver lets the agent behave.
-func (q *Queue) Deliver(ctx context.Context, scope tenant.Scope, _ string, d queue.Delivery, onFence func() []byte) (queue.Outcome, bool, error) {
+func (q *Queue) Deliver(ctx context.Context, scope tenant.Scope, _ string, d queue.Delivery, onFence func(nonce []byte) []byte) (queue.Outcome, bool, error) {
 	q.mu.Lock()
 	i := slices.IndexFunc(q.agents, func(w *attached) bool { return w.scope == scope && w.directory == d.Directory && w.id == d.Agent })
 	q.mu.Unlock()
@@ -128,7 +129,7 @@ type Conversation struct {
 
 	q             *Queue
 	agent         *attached
-	onFence       func() []byte
+	onFence       func(nonce []byte) []byte
 	check         envelope.Check
 	receiver      *envelope.Receiver
 	granted, over bool
@@ -148,9 +149,10 @@ func (c *Conversation) Fence() bool {
 		c.q.complain("a second or late fence for %s", c.Delivery.Request)
 		return false
 	}
-	token := c.onFence()
+	nonce := []byte(rand.Text())
+	token := c.onFence(nonce)
 	c.granted = len(token) > 0
-	return c.granted && subtle.ConstantTimeCompare(token, c.receiver.GoToken()) == 1
+	return c.granted && subtle.ConstantTimeCompare(token, c.receiver.GoToken(nonce)) == 1
 }
 
 // Bind counts an attempt at the directory.
