@@ -281,15 +281,17 @@ func (s *Service) openAdmin(certificate getCertificate) error {
 		return nil
 	}
 	st := s.store
-	cfg := admin.Config{DB: st.db, Tenants: st.tenants, Users: st.users, Apps: st.apps, Fleet: st.fleet, Keys: st.keys,
+	cfg := admin.Config{DB: st.db, Box: st.box, Tenants: st.tenants, Users: st.users, Apps: st.apps, Fleet: st.fleet, Keys: st.keys,
 		Lockout: st.lockout, Audit: st.audit, Queue: s.queue, PublicURL: s.cfg.PublicURL, Logger: s.log.With("part", "admin"),
 		// With a queue of its own this process has the only gateway; else others hold agents, too.
 		Elsewhere: s.cfg.Queue.URL != ""}
 	if s.cfg.Has(RoleGateway) {
 		cfg.Attached = s.gateway.Attached
 	}
+	api := admin.New(cfg)
+	s.loops = append(s.loops, api.Run)
 	s.servers = append(s.servers, s.httpServer("admin", s.adminListener, certificate,
-		web.Chain(admin.New(cfg).Routes(), web.Trace, web.Client(nil), web.Recover(cfg.Logger), web.Secure)))
+		web.Chain(api.Routes(), web.Trace, web.Client(nil), web.Recover(cfg.Logger), web.Secure)))
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sallyport-auth/sallyport/service/app"
+	"github.com/sallyport-auth/sallyport/service/atrest"
 	"github.com/sallyport-auth/sallyport/service/audit"
 	"github.com/sallyport-auth/sallyport/service/db"
 	"github.com/sallyport-auth/sallyport/service/fault"
@@ -29,6 +30,7 @@ import (
 // Config holds the nouns that the API speaks for. All but Logger, Queue and Attached are needed.
 type Config struct {
 	DB      *db.DB
+	Box     *atrest.Box // seals the answers kept for idempotency keys
 	Tenants *tenant.Store
 	Users   *user.Store
 	Apps    *app.Store
@@ -75,6 +77,9 @@ type handler func(ctx context.Context, r *request) (status int, body any, err er
 func (a *API) Routes() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, h := range a.routes() {
+		if strings.HasPrefix(pattern, http.MethodPost+" ") {
+			h = a.once(h)
+		}
 		mux.Handle(pattern, a.serve(h))
 	}
 	mux.HandleFunc("GET /admin/v1/openapi.json", describe)
@@ -101,7 +106,7 @@ func (a *API) routes() map[string]handler {
 	return map[string]handler{
 		"GET " + tenants: a.listTenants, "POST " + tenants: a.createTenant,
 		"GET " + one: a.showTenant, "PATCH " + one: a.changeTenant, "DELETE " + one: a.removeTenant,
-		"POST " + one + "/keys/{algorithm}/rotate": a.rotateKey,
+		"POST " + one + "/keys/{algorithm}/rotate": a.rotateKey, "POST " + one + "/keys/{algorithm}/replace": a.replaceKey,
 
 		"GET " + tokens: a.listAdminTokens, "POST " + tokens: a.createAdminToken, "DELETE " + tokens + "/{token}": a.removeAdminToken,
 
@@ -166,6 +171,12 @@ func (a *API) serve(h handler) http.Handler {
 			}
 			a.cfg.Logger.Log(r.Context(), level, "admin request refused", "method", r.Method, "path", r.URL.Path,
 				"trace", web.TraceID(r.Context()), "token", req.caller.token, "error", err)
+			return
+		}
+		if again, ok := body.(replay); ok {
+			a.cfg.Logger.Info("admin answer repeated", "method", r.Method, "path", r.URL.Path,
+				"trace", web.TraceID(r.Context()), "token", req.caller.token)
+			sendReplay(w, status, again)
 			return
 		}
 		if r.Method != http.MethodGet {

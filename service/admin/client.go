@@ -3,6 +3,7 @@ package admin
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -44,39 +46,29 @@ func (e *ProblemError) Error() string {
 
 // Do sends in (nil: no body) and decodes the answer into out (nil: none expected). path is below /admin/v1, its elements
 // already escaped (see [Path]). A refusal by the service is a [*ProblemError].
+//
+// A POST carries an idempotency key of its own and is sent once more when its connection breaks before the answer is read.
 func (c *Client) Do(ctx context.Context, method, path string, in, out any) error {
-	var body io.Reader
+	var body []byte
 	if in != nil {
-		b, err := json.Marshal(in)
-		if err != nil {
+		var err error
+		if body, err = json.Marshal(in); err != nil {
 			return err
 		}
-		body = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.BaseURL, "/")+"/admin/v1"+path, body)
+	header := http.Header{"Authorization": {"Bearer " + c.Token}}
+	if in != nil {
+		header.Set("Content-Type", "application/json")
+	}
+	if method == http.MethodPost {
+		header.Set(keyHeader, rand.Text())
+	}
+	resp, answer, err := c.exchange(ctx, method, path, header, body)
+	if err != nil && method == http.MethodPost && lost(err) {
+		resp, answer, err = c.exchange(ctx, method, path, header, body)
+	}
 	if err != nil {
 		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+c.Token)
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	client := c.HTTP
-	if client == nil {
-		client = http.DefaultClient
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		var uerr *url.Error
-		if errors.As(err, &uerr) {
-			err = uerr.Err
-		}
-		return fmt.Errorf("the admin API at %s cannot be reached: %w", c.BaseURL, err)
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
-	if err != nil {
-		return fmt.Errorf("reading the answer of %s: %w", c.BaseURL, err)
 	}
 	if resp.StatusCode >= 300 {
 		p := wire.Problem{Title: resp.Status}
@@ -92,6 +84,38 @@ func (c *Client) Do(ctx context.Context, method, path string, in, out any) error
 		return fmt.Errorf("the answer of %s is not the JSON expected (is it the admin API of the same version?): %w", c.BaseURL, err)
 	}
 	return nil
+}
+
+// exchange sends one request and reads its answer.
+func (c *Client) exchange(ctx context.Context, method, path string, header http.Header, body []byte) (*http.Response, []byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.BaseURL, "/")+"/admin/v1"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, nil, err
+	}
+	req.Header = header
+	client := c.HTTP
+	if client == nil {
+		client = http.DefaultClient
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		var uerr *url.Error
+		if errors.As(err, &uerr) {
+			err = uerr.Err
+		}
+		return nil, nil, fmt.Errorf("the admin API at %s cannot be reached: %w", c.BaseURL, err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the answer of %s: %w", c.BaseURL, err)
+	}
+	return resp, answer, nil
+}
+
+// lost reports whether the connection broke while an answer was awaited, so that asking again may help.
+func lost(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // Path joins and escapes path elements: Path("tenants", "contoso") is "/tenants/contoso".

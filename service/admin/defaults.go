@@ -26,4 +26,15 @@ const (
 	// seenAgo is how fresh the last sign of life must be for an agent that another process holds to count as connected: gateways
 	// write one a minute.
 	seenAgo = 150 * time.Second
+	// maxKey bounds an idempotency key: a UUID has 36 characters, our own 26.
+	maxKey = 64
+	// keyLife is how long an answer is kept for its idempotency key: nobody asks again after a day, and it may hold a secret.
+	keyLife = 24 * time.Hour
+	// keyLease is how long a request may hold a key without an answer, after which its process is taken for dead. Requests take
+	// less than a second.
+	keyLease = time.Minute
+	// keyWrite bounds writing down how a request ended, which does not depend on the caller's patience.
+	keyWrite = 10 * time.Second
+	// keySweep is how often old answers are removed.
+	keySweep = time.Hour
 )

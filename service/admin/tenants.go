@@ -66,6 +66,11 @@ func (a *API) rotateKey(ctx context.Context, r *request) (int, any, error) {
 	return done(a.cfg.Keys.Rotate(ctx, r.scope, r.PathValue("algorithm"), r.now))
 }
 
+// replaceKey is for a key that is known or feared to be stolen.
+func (a *API) replaceKey(ctx context.Context, r *request) (int, any, error) {
+	return done(a.cfg.Keys.Replace(ctx, r.scope, r.PathValue("algorithm"), r.now))
+}
+
 func directoryJSON(d tenant.Directory) Directory {
 	return Directory{ID: d.ID, Name: d.Name, Evaluation: d.Evaluation, Created: d.Created.UTC(), Changed: d.Changed.UTC()}
 }

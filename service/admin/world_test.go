@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -78,7 +79,7 @@ func newWorldOn(t *testing.T, store *db.DB) *world {
 	t.Cleanup(q.Close)
 	stop := must(q.OnChange(func(c queue.Change) { w.changes <- c }))(t)
 	t.Cleanup(stop)
-	w.cfg = Config{DB: store, Tenants: tenant.NewStore(store), Users: user.NewStore(store), Apps: app.NewStore(store), Fleet: fleet.NewStore(store, authority),
+	w.cfg = Config{DB: store, Box: box, Tenants: tenant.NewStore(store), Users: user.NewStore(store), Apps: app.NewStore(store), Fleet: fleet.NewStore(store, authority),
 		Keys: keyring.New(store, box, nil), Lockout: lockout.New(store, lockout.Policy{}), Audit: audit.NewLog(store, nil), Queue: q,
 		Attached: func(s tenant.Scope) []string {
 			if s != w.scope {
@@ -131,14 +132,26 @@ type answer struct {
 	problem wire.Problem // when it was one
 }
 
+// askOnce sends a request with an idempotency key.
+func (w *world) askOnce(key, token, method, path, body string) answer {
+	w.t.Helper()
+	return w.askWith(http.Header{keyHeader: {key}}, token, method, path, body)
+}
+
 // ask sends a request; an empty token sends none. Every request and answer is held to the API's description.
 func (w *world) ask(token, method, path, body string) answer {
+	w.t.Helper()
+	return w.askWith(nil, token, method, path, body)
+}
+
+func (w *world) askWith(header http.Header, token, method, path, body string) answer {
 	w.t.Helper()
 	var in io.Reader
 	if body != "" {
 		in = strings.NewReader(body)
 	}
 	r := httptest.NewRequest(method, "https://login.example.com/admin/v1"+path, in)
+	maps.Copy(r.Header, header)
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
