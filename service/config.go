@@ -21,6 +21,7 @@ type Config struct {
 	Database  DatabaseConfig `yaml:"database"`
 	Queue     QueueConfig    `yaml:"queue"`
 	Agents    AgentsConfig   `yaml:"agents"`
+	Lockout   LockoutConfig  `yaml:"lockout"`
 	Log       LogConfig      `yaml:"log"`
 	Drain     time.Duration  `yaml:"drain" doc:"how long SIGTERM waits for work in progress"`
 }
@@ -75,6 +76,14 @@ type AgentsConfig struct {
 	CertificateLife time.Duration `yaml:"certificate_life" doc:"life of an agent's certificate"`
 }
 
+// LockoutConfig is smart lockout: how many wrong passwords of one account reach its directory. The numbers must lie on the careful side
+// of the directory's own lockout policy, or strangers lock its accounts through us.
+type LockoutConfig struct {
+	Threshold int           `yaml:"threshold" doc:"number of the wrong password that locks an account here; must be below the directory's own threshold"`
+	Duration  time.Duration `yaml:"duration" doc:"the first lock, twice as long each time; at least the directory's 'reset account lockout counter after'"`
+	Window    time.Duration `yaml:"window" doc:"how long wrong passwords count; at least the directory's 'reset account lockout counter after'"`
+}
+
 // LogConfig says how logs look.
 type LogConfig struct {
 	Level  string `yaml:"level" doc:"debug, info, warn or error"`
@@ -99,6 +108,7 @@ func Defaults() Config {
 		Admin:     AdminConfig{Listen: "127.0.0.1:8445"},
 		Monitor:   MonitorConfig{Listen: "127.0.0.1:8446"},
 		Agents:    AgentsConfig{CertificateLife: 30 * 24 * time.Hour},
+		Lockout:   LockoutConfig{Threshold: 4, Duration: 30 * time.Minute, Window: 30 * time.Minute},
 		Log:       LogConfig{Level: "info", Format: "text"},
 		Drain:     20 * time.Second,
 	}

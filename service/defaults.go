@@ -31,6 +31,9 @@ const (
 	minCertificateLife = 10 * time.Minute
 	// maxCertificateLife: a stolen certificate that nobody misses must end by itself one day.
 	maxCertificateLife = 365 * 24 * time.Hour
+	// maxThreshold and maxLockout bound smart lockout: a threshold beyond any directory's would be none, and a lock of days a weapon.
+	maxThreshold = 100
+	maxLockout   = 24 * time.Hour
 	// maxDrain: service supervisors lose their patience long before.
 	maxDrain = 10 * time.Minute
 )

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -76,6 +77,12 @@ func (f field) set(text string) error {
 		default:
 			return fmt.Errorf("%q is neither true nor false", text)
 		}
+	case int:
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return fmt.Errorf("%q is not a whole number", text)
+		}
+		f.value.SetInt(int64(n))
 	case time.Duration:
 		d, err := time.ParseDuration(text)
 		if err != nil {

@@ -31,6 +31,7 @@ signin:
 tls:
   certificate_file: /etc/tls.pem
   key_file: /etc/tls.key
+lockout: {threshold: 3, window: 1h}
 drain: 45s
 `
 
@@ -42,7 +43,7 @@ func TestLoadLayers(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := s.Config
-	if c.Data != "/var/lib/sallyport" || c.Signin.Listen != ":8443" || c.Log.Level != "warn" || c.Drain != 45*time.Second ||
+	if c.Data != "/var/lib/sallyport" || c.Signin.Listen != ":8443" || c.Log.Level != "warn" || c.Drain != 45*time.Second || c.Lockout != (service.LockoutConfig{Threshold: 3, Duration: 30 * time.Minute, Window: time.Hour}) ||
 		!c.Has(service.RoleAdmin) || len(c.Signin.TrustedProxies) != 2 || c.Gateway.Listen != service.Defaults().Gateway.Listen {
 		t.Errorf("%+v", c)
 	}
@@ -93,6 +94,9 @@ func TestLoadRefuses(t *testing.T) {
 		{"odd database", "database: {url: 'mysql://x'}\n", "neither SQLite nor PostgreSQL"},
 		{"odd role", "roles: [cook]\n", `"cook" is no role`},
 		{"odd level", "log: {level: loud}\n", `"loud" is no level`},
+		{"no number", "lockout: {threshold: few}\n", `lockout.threshold: "few" is not a whole number`},
+		{"a threshold that is none", "lockout: {threshold: 1000}\n", "lockout.threshold: 1000 is out of range. Give a number below the directory's own"},
+		{"endless locks", "lockout: {duration: 48h}\n", "lockout.duration: 48h0m0s is out of range"},
 		{"short certificates", "agents: {certificate_life: 1s}\n", "out of range"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

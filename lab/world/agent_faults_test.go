@@ -21,8 +21,8 @@ var (
 )
 
 // spentBudget is how many wrong passwords leave no room for an attempt that may count beside another one: half of the service's
-// threshold of ten, less the one.
-const spentBudget = 4
+// threshold of four, less the one.
+const spentBudget = 1
 
 // TestAgentLost loses an agent at each stop of the path. Before the fence another agent lets the person in, and the directory has
 // seen one bind. After it there is a second attempt while the account's budget bears it, never a third; else an honest 90020,

@@ -1,12 +1,12 @@
 // Package lockout slows down guessing at one account. The rule is [Next], a pure function of a stored state, an event and the
 // time; [Guard] keeps the states and does nothing but load, ask Next, and store, in one transaction.
 //
-//	            wrong                wrong, the 10th             the time is over
+//	            wrong                wrong, the 4th              the time is over
 //	┌───────┐ ────────▶ ┌──────────┐ ───────────────▶ ┌────────┐ ────────────────▶ ┌───────────┐
 //	│ clear │           │ counting │                  │ locked │                   │ probation │
 //	└───────┘ ◀──────── └──────────┘                  └────────┘ ◀──────────────── └───────────┘
 //	    ▲      right, or                                  │        wrong, at once:       │
-//	    │      10 quiet minutes                           │ right  twice as long         │ right, or a quiet day
+//	    │      30 quiet minutes                           │ right  twice as long         │ right, or a quiet day
 //	    └─────────────────────────────────────────────────┴──────────────────────────────┘
 //
 // The same as a table, which the test reads:
@@ -30,8 +30,8 @@
 // one is counted but does not make the lock longer, a right one proves its owner and ends it.
 //
 // Only a directory's (or our own) word that the password is wrong is an event. An outage, a timeout, an expired or
-// disabled account is none: nothing calls [Guard.Settle] for "don't know", so an outage never locks anybody out. The numbers are
-// those of Entra's smart lockout: see defaults.go.
+// disabled account is none: nothing calls [Guard.Settle] for "don't know", so an outage never locks anybody out. The numbers
+// are meant for a directory behind it: see defaults.go.
 //
 // It refuses to know what an account is: the caller names it, by the user's id, or by the typed name when there is no user,
 // so that a stranger cannot tell the two apart by when they lock. A password that we keep is counted for each network apart

@@ -19,8 +19,11 @@ import (
 
 var now = tenanttest.Now
 
+// ten is the policy of these tests, with round numbers.
+var ten = lockout.Policy{Threshold: 10, Duration: time.Minute, Window: 10 * time.Minute}
+
 func TestFailsClosed(t *testing.T) {
-	tenanttest.FailsClosed(t, lockout.New(dbtest.New(t), lockout.Policy{}), 5)
+	tenanttest.FailsClosed(t, lockout.New(dbtest.New(t), ten), 5)
 }
 
 func settle(t *testing.T, g *lockout.Guard, scope tenant.Scope, account string, e lockout.Event, times int) {
@@ -43,7 +46,7 @@ func locked(t *testing.T, g *lockout.Guard, scope tenant.Scope, account string, 
 
 func TestGuard(t *testing.T) {
 	ctx, d := t.Context(), dbtest.New(t)
-	g, scope := lockout.New(d, lockout.Policy{}), tenanttest.New(t, d, "contoso").Scope()
+	g, scope := lockout.New(d, ten), tenanttest.New(t, d, "contoso").Scope()
 	if locked(t, g, scope, "alice", now) {
 		t.Error("an account that nobody guessed at is locked")
 	}
@@ -68,7 +71,7 @@ func TestGuard(t *testing.T) {
 		t.Errorf("state %+v, %v", s, err)
 	}
 	// Another process of the service sees the same.
-	if !locked(t, lockout.New(d, lockout.Policy{}), scope, "alice", now) {
+	if !locked(t, lockout.New(d, ten), scope, "alice", now) {
 		t.Error("the lock is not in the store")
 	}
 	if err := g.Clear(ctx, scope, "alice"); err != nil {
@@ -97,7 +100,7 @@ func TestGuard(t *testing.T) {
 
 func TestTenantsNeverMeet(t *testing.T) {
 	d := dbtest.New(t)
-	g := lockout.New(d, lockout.Policy{})
+	g := lockout.New(d, ten)
 	one, two := tenanttest.New(t, d, "contoso").Scope(), tenanttest.New(t, d, "fabrikam").Scope()
 	settle(t, g, one, "alice", lockout.Wrong, 10)
 	if !locked(t, g, one, "alice", now) || locked(t, g, two, "alice", now) {
@@ -134,7 +137,7 @@ func TestAllAtOnce(t *testing.T) {
 // TestStrangeAccounts: whatever strangers type is counted, apart from everything else that they type.
 func TestStrangeAccounts(t *testing.T) {
 	d := dbtest.New(t)
-	g, scope := lockout.New(d, lockout.Policy{}), tenanttest.New(t, d, "contoso").Scope()
+	g, scope := lockout.New(d, ten), tenanttest.New(t, d, "contoso").Scope()
 	strange := []string{"", "a\x00b", "a\x00c", "\xff", "\xfe", strings.Repeat("a", 257), strings.Repeat("a", 258), strings.Repeat("ä", 1<<16), "'; DROP TABLE lockout; --"}
 	for i, account := range strange {
 		settle(t, g, scope, account, lockout.Wrong, 10)
@@ -148,7 +151,7 @@ func TestStrangeAccounts(t *testing.T) {
 
 func TestSweep(t *testing.T) {
 	ctx, d := t.Context(), dbtest.New(t)
-	g, scope := lockout.New(d, lockout.Policy{}), tenanttest.New(t, d, "contoso").Scope()
+	g, scope := lockout.New(d, ten), tenanttest.New(t, d, "contoso").Scope()
 	settle(t, g, scope, "counting", lockout.Wrong, 3)
 	settle(t, g, scope, "locked", lockout.Wrong, 10)
 	for _, c := range []struct {
@@ -169,7 +172,7 @@ func TestSweep(t *testing.T) {
 
 func TestRunEnds(t *testing.T) {
 	d := dbtest.New(t)
-	g := lockout.New(d, lockout.Policy{})
+	g := lockout.New(d, ten)
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -184,7 +187,7 @@ func TestRunEnds(t *testing.T) {
 
 func BenchmarkAllow(b *testing.B) {
 	d := dbtest.New(b)
-	g, scope := lockout.New(d, lockout.Policy{}), tenanttest.New(b, d, "contoso").Scope()
+	g, scope := lockout.New(d, ten), tenanttest.New(b, d, "contoso").Scope()
 	if err := g.Settle(b.Context(), scope, "alice", lockout.Wrong, now); err != nil {
 		b.Fatal(err)
 	}
@@ -201,7 +204,7 @@ func BenchmarkAllow(b *testing.B) {
 // TestNetworksAreCountedApart: one network's guesses lock it out alone, and an administrator's mercy is for all of them.
 func TestNetworksAreCountedApart(t *testing.T) {
 	d := dbtest.New(t)
-	g, scope := lockout.New(d, lockout.Policy{}), tenanttest.New(t, d, "contoso").Scope()
+	g, scope := lockout.New(d, ten), tenanttest.New(t, d, "contoso").Scope()
 	one, two, other := lockout.At("alice", "192.0.2.1/32"), lockout.At("alice", "2001:db8::/48"), lockout.At("alice2", "192.0.2.1/32")
 	for _, account := range []string{one, other} {
 		settle(t, g, scope, account, lockout.Wrong, g.Policy().Threshold)

@@ -10,6 +10,9 @@ import (
 	"pgregory.net/rapid"
 )
 
+// ten is the policy of these tests, with round numbers.
+var ten = Policy{Threshold: 10, Duration: time.Minute, Window: 10 * time.Minute}
+
 var start = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
 
 // example returns a state that is in a phase at start.
@@ -62,11 +65,11 @@ func TestDrawing(t *testing.T) {
 			delete(rows, string(phase)+" "+event.String())
 			var got []string
 			for _, s := range []State{example(phase), nearThreshold(phase)} {
-				if in := s.Phase(Policy{}, start); in != phase {
+				if in := s.Phase(ten, start); in != phase {
 					t.Fatalf("the example of %s is %s", phase, in)
 				}
-				after, d := Next(s, event, Policy{}, start)
-				to := after.Phase(Policy{}, start)
+				after, d := Next(s, event, ten, start)
+				to := after.Phase(ten, start)
 				if d.Locked != (to == Locked) || d.Locked && d.Until != after.LockedUntil {
 					t.Errorf("%s, %s: %s with the decision %+v", phase, event, to, d)
 				}
@@ -86,7 +89,7 @@ func TestDrawing(t *testing.T) {
 func nearThreshold(phase Phase) State {
 	s := example(phase)
 	if phase == Counting {
-		s.Failures = defaultThreshold - 1
+		s.Failures = ten.Threshold - 1
 	}
 	return s
 }
@@ -99,14 +102,14 @@ func TestTimePasses(t *testing.T) {
 		at   time.Time
 		want Phase
 	}{
-		{"window not over", counting, counting.LastFailure.Add(defaultWindow - 1), Counting},
-		{"window over", counting, counting.LastFailure.Add(defaultWindow), Clear},
+		{"window not over", counting, counting.LastFailure.Add(ten.Window - 1), Counting},
+		{"window over", counting, counting.LastFailure.Add(ten.Window), Clear},
 		{"lock not over", locked, locked.LockedUntil.Add(-1), Locked},
 		{"lock over", locked, locked.LockedUntil, Probation},
 		{"not forgotten", locked, locked.LockedUntil.Add(defaultForget - 1), Probation},
 		{"forgotten", locked, locked.LockedUntil.Add(defaultForget), Clear},
 	} {
-		if got := c.s.Phase(Policy{}, c.at); got != c.want {
+		if got := c.s.Phase(ten, c.at); got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
 		}
 	}
@@ -117,32 +120,32 @@ func TestTenWrongThenLongerAndLonger(t *testing.T) {
 	var d Decision
 	now := start
 	for i := 1; i <= 9; i++ {
-		if s, d = Next(s, Wrong, Policy{}, now); d.Locked {
+		if s, d = Next(s, Wrong, ten, now); d.Locked {
 			t.Fatalf("locked after %d", i)
 		}
-		if n := left(s, Policy{}, now); n != 10-i {
+		if n := left(s, ten, now); n != 10-i {
 			t.Errorf("after %d wrong ones %d are left", i, n)
 		}
 		now = now.Add(time.Minute)
 	}
 	for i, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60, 60} {
-		s, d = Next(s, Wrong, Policy{}, now)
+		s, d = Next(s, Wrong, ten, now)
 		if want *= time.Minute; !d.Locked || d.Until.Sub(now) != want {
 			t.Errorf("lock %d lasts %v, want %v", i+1, d.Until.Sub(now), want)
 		}
-		if n := left(s, Policy{}, now); n != 0 {
+		if n := left(s, ten, now); n != 0 {
 			t.Errorf("%d left while locked", n)
 		}
 		// A check that was under way when the lock fell does not make it longer.
-		if s, d = Next(s, Wrong, Policy{}, now.Add(time.Second)); d.Until.Sub(now) != want {
+		if s, d = Next(s, Wrong, ten, now.Add(time.Second)); d.Until.Sub(now) != want {
 			t.Errorf("a late wrong one made the lock end at %v", d.Until)
 		}
 		now = d.Until
-		if n := left(s, Policy{}, now); n != 1 {
+		if n := left(s, ten, now); n != 1 {
 			t.Errorf("%d left on probation", n)
 		}
 	}
-	if s, _ = Next(s, Right, Policy{}, now); s != (State{}) {
+	if s, _ = Next(s, Right, ten, now); s != (State{}) {
 		t.Errorf("after the right one: %+v", s)
 	}
 }
@@ -152,11 +155,37 @@ func TestSlowGuessingCountsFromTheLast(t *testing.T) {
 	var d Decision
 	now := start
 	for range 10 {
-		s, d = Next(s, Wrong, Policy{}, now)
-		now = now.Add(defaultWindow - time.Second)
+		s, d = Next(s, Wrong, ten, now)
+		now = now.Add(ten.Window - time.Second)
 	}
 	if !d.Locked {
 		t.Errorf("ten wrong ones, each within the window of the one before, do not lock: %+v", s)
+	}
+}
+
+// TestDefaultsStayBelowTheDirectorys plays a stranger who guesses as early as we let him at a directory that locks after five wrong passwords
+// and forgets them after 30 quiet minutes, or after 10 and 15 as Microsoft's baseline has it.
+func TestDefaultsStayBelowTheDirectorys(t *testing.T) {
+	for _, directory := range []struct {
+		threshold int
+		window    time.Duration
+	}{{5, 30 * time.Minute}, {10, 15 * time.Minute}, {10, 10 * time.Minute}} {
+		var s State
+		count, now, last := 0, start, time.Time{}
+		for range 200 {
+			if _, d := Next(s, Asked, Policy{}, now); d.Locked {
+				now = d.Until
+				continue
+			}
+			if now.Sub(last) >= directory.window {
+				count = 0
+			}
+			count, last = count+1, now
+			if count >= directory.threshold {
+				t.Fatalf("%+v is locked by guess %d at %v", directory, count, now.Sub(start))
+			}
+			s, _ = Next(s, Wrong, Policy{}, now)
+		}
 	}
 }
 

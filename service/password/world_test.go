@@ -83,7 +83,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.tenants, w.users, w.fleet = tenant.NewStore(w.store), user.NewStore(w.store), fleet.NewStore(w.store, authority)
-	w.guard = lockout.New(w.store, lockout.Policy{})
+	w.guard = lockout.New(w.store, lockout.Policy{Threshold: 10})
 	w.Checker = New(Config{Tenants: w.tenants, Users: w.users, Fleet: w.fleet, Lockout: w.guard, Queue: w.queue,
 		Logger: slog.New(slog.NewJSONHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	for _, x := range []struct {
