@@ -26,8 +26,8 @@ const (
 	// maxAccount bounds an account's name in the store, in bytes; longer ones are stored as a hash.
 	maxAccount = 256
 
-	// sweepEvery and sweepLimit: states that time has cleared are removed now and then, some at a time, so that names
-	// made up by strangers do not fill the store and no sign-in waits for the removal.
-	sweepEvery = 10 * time.Minute
+	// sweepEvery and sweepLimit: states that time has cleared are removed every minute, all of them, some in one transaction, so
+	// that names made up by strangers do not fill the store and no sign-in waits for the removal.
+	sweepEvery = time.Minute
 	sweepLimit = 1000
 )

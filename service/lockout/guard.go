@@ -139,9 +139,18 @@ func (g *Guard) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case now := <-tick.C:
-			if _, err := g.Sweep(ctx, now); err != nil && g.Logger != nil && ctx.Err() == nil {
+			if err := g.sweepAll(ctx, now); err != nil && g.Logger != nil && ctx.Err() == nil {
 				g.Logger.WarnContext(ctx, "old lockout states stay for now", "error", err)
 			}
+		}
+	}
+}
+
+// sweepAll sweeps until nothing is left: strangers make up names faster than one sweep removes them.
+func (g *Guard) sweepAll(ctx context.Context, now time.Time) error {
+	for {
+		if n, err := g.Sweep(ctx, now); err != nil || n < sweepLimit {
+			return err
 		}
 	}
 }

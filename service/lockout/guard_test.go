@@ -3,12 +3,14 @@ package lockout_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/sallyport-auth/sallyport/service/db"
 	"github.com/sallyport-auth/sallyport/service/db/dbtest"
 	"github.com/sallyport-auth/sallyport/service/fault"
 	"github.com/sallyport-auth/sallyport/service/lockout"
@@ -168,6 +170,53 @@ func TestSweep(t *testing.T) {
 			t.Errorf("after %v: removed %d, %v; want %d", c.at, n, err, c.removed)
 		}
 	}
+}
+
+// TestRunSweepsEverything: more states than one sweep takes are gone after one turn of the loop.
+func TestRunSweepsEverything(t *testing.T) {
+	d := dbtest.New(t)
+	g, scope := lockout.New(d, ten), tenanttest.New(t, d, "contoso").Scope()
+	tenantID, err := scope.ID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Two and a half sweeps' worth of names, made up long before any clock that a test may have.
+	err = d.Write(t.Context(), func(tx db.Querier) error {
+		for i := range 2500 {
+			if _, err := tx.ExecContext(t.Context(), `INSERT INTO lockout (tenant_id, account, failures, lockouts, last_failure, locked_until)
+				VALUES ($1, $2, 1, 0, 1, 0)`, tenantID, strconv.Itoa(i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		done := make(chan error, 1)
+		go func() { done <- g.Run(ctx) }()
+		time.Sleep(time.Minute + time.Second) // the bubble's clock
+		synctest.Wait()
+		for look := 1; ; look++ {
+			var left int
+			if err := d.Reader().QueryRowContext(ctx, `SELECT count(*) FROM lockout`).Scan(&left); err != nil {
+				t.Fatal(err)
+			}
+			if left == 0 {
+				break
+			}
+			if look == 20_000 {
+				t.Fatalf("%d are left after a turn", left)
+			}
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
 }
 
 func TestRunEnds(t *testing.T) {
