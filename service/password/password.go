@@ -151,7 +151,7 @@ func (k *check) run(ctx context.Context) error {
 		return err
 	}
 	cloud := k.known.Source == user.CloudOnly || k.domain.Kind == tenant.Cloud
-	if k.domain.Name == "" && !cloud {
+	if k.ans.NameForm != formUPN {
 		why := ""
 		if k.ans.NameForm == formUnusable {
 			why = "the name is empty, too long, or holds a space, something invisible or a second @"
@@ -181,10 +181,23 @@ func (k *check) run(ctx context.Context) error {
 		k.refuse(wire.AccountLockedOut, "held back by smart lockout until "+decision.Until.UTC().Format(time.RFC3339))
 		return k.likeReal(ctx)
 	}
-	if cloud {
+	switch {
+	case cloud:
 		return k.cloud(ctx)
+	case k.domain.Name == "":
+		return k.nowhere(ctx)
 	}
 	return k.passThrough(ctx)
+}
+
+// nowhere ends a check whose name lies in no domain of the tenant. It stands in line, takes its time and counts as a name of a
+// directory does, so that many posts at once tell no more than one.
+func (k *check) nowhere(ctx context.Context) error {
+	k.refuse(wire.DomainUnknown, "")
+	if err := k.likeReal(ctx); err != nil {
+		return err
+	}
+	return k.settle(ctx, wire.NoSuchUser)
 }
 
 // who finds user and domain. Both may be unknown.
