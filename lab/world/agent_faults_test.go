@@ -28,6 +28,7 @@ const spentBudget = 1
 // seen one bind. After it there is a second attempt while the account's budget bears it, never a third; else an honest 90020,
 // which counts nowhere.
 func TestAgentLost(t *testing.T) {
+	t.Parallel()
 	w := single(t, 3, crowd("p", 64))
 	next := 0
 	for _, c := range []struct {
@@ -58,9 +59,9 @@ func TestAgentLost(t *testing.T) {
 						saw, err := w.SignIn(t.Context(), name, people.WrongPassword)
 						wantCode(t, name, saw, err, wire.InvalidPassword)
 					}
-					sprung := trap(t, w, c.at, c.with.do)
+					caught := trap(t, w, c.at, c.with.do)
 					saw, err := w.SignIn(t.Context(), name, typed)
-					n := <-sprung
+					n := sprung(t, caught)
 					untrap(w)
 
 					binds, judged := c.fresh, true
@@ -108,6 +109,7 @@ func again(t *testing.T, w *World, n *Node) {
 // TestAgentFrozen freezes an agent, or its line, before the fence: another agent lets the person in after the three seconds that
 // a fence may take. When the first one thaws it asks for a fence that nobody grants any more, and binds nothing.
 func TestAgentFrozen(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name     string
 		at       stop
@@ -120,13 +122,13 @@ func TestAgentFrozen(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			w := single(t, 2, crowd("p", 1))
-			sprung := trap(t, w, c.at, func(n *Node) {
+			caught := trap(t, w, c.at, func(n *Node) {
 				if err := c.do(n); err != nil {
 					t.Error(err)
 				}
 			})
 			in(t, w, upn("p", 0))
-			n := <-sprung
+			n := sprung(t, caught)
 			untrap(w)
 			wantBinds(t, w, upn("p", 0), 1, 0)
 			noError(t, c.undo(n))

@@ -112,7 +112,6 @@ func (g *guest) visit(ctx context.Context, w *World) {
 // TestRollingRestart restarts everything, one process after the other and each with SIGTERM, under load. Nobody notices: every
 // sign-in ends at the first try as it must, every password is bound exactly once, every wrong one counted exactly once.
 func TestRollingRestart(t *testing.T) {
-	t.Parallel()
 	const count = 600
 	w := split(t, 4, crowd("r", count))
 	w.Directory.Delay(slowBind) // so that every process has checks in flight when it is told to go
@@ -165,19 +164,18 @@ func TestRollingRestart(t *testing.T) {
 // people sign in. Everybody gets their answer in the end; what was typed once is bound twice at most, and counted once by the
 // service; and whoever was told anything else was told honestly that it is not known.
 func TestCrashesUnderLoad(t *testing.T) {
-	t.Parallel()
 	const count = 900
 	w := split(t, 4, crowd("c", count))
 	w.Directory.Delay(slowBind)
 	l := begin(t, w, "c", count)
 	for _, at := range []stop{atCheck, atFence, atGo, atBind, atAnswer, atCheck, atFence, atGo, atBind, atAnswer} {
-		n := <-trap(t, w, at, kill.do)
+		n := sprung(t, trap(t, w, at, kill.do))
 		untrap(w)
 		noError(t, n.Start(t.Context()))
 		noError(t, w.AwaitAgents(t.Context(), len(w.Agents)))
 	}
 	for i, g := range w.Gateways {
-		<-trap(t, w, atGo, func(*Node) { g.Kill() })
+		sprung(t, trap(t, w, atGo, func(*Node) { g.Kill() }))
 		untrap(w)
 		noError(t, w.AwaitAgents(t.Context(), len(w.Agents)))
 		noError(t, g.Start(t.Context()))
@@ -188,7 +186,7 @@ func TestCrashesUnderLoad(t *testing.T) {
 			}
 		}
 		s := w.Signins[i]
-		<-trap(t, w, atGo, func(*Node) { s.Kill() })
+		sprung(t, trap(t, w, atGo, func(*Node) { s.Kill() }))
 		untrap(w)
 		noError(t, s.Start(t.Context()))
 	}

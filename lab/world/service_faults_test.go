@@ -22,12 +22,12 @@ func TestServiceLost(t *testing.T) {
 	}{{atCheck, 0}, {atFence, 0}, {atGo, 0}, {atBind, 1}, {atAnswer, 1}} {
 		t.Run(string(c.at), func(t *testing.T) {
 			name := upn("p", i)
-			sprung := trap(t, w, c.at, func(n *Node) {
+			caught := trap(t, w, c.at, func(n *Node) {
 				n.Line.Cut() // what the process has said just before is lost
 				service.Kill()
 			})
 			saw, err := w.SignIn(t.Context(), name, people.RightPassword)
-			<-sprung
+			sprung(t, caught)
 			untrap(w)
 			if err == nil || !saw.Posted {
 				t.Errorf("the service was killed, and the browser saw %+v", saw)
@@ -91,9 +91,9 @@ func loseGateways(t *testing.T, faults []gatewayFault) {
 				saw, err := w.SignIn(t.Context(), name, people.WrongPassword)
 				wantCode(t, name, saw, err, wire.InvalidPassword)
 			}
-			sprung := trap(t, w, c.at, func(n *Node) { c.do(n, gatewayOf(w, n)) })
+			caught := trap(t, w, c.at, func(n *Node) { c.do(n, gatewayOf(w, n)) })
 			saw, err := w.SignIn(t.Context(), name, people.RightPassword)
-			n := <-sprung
+			n := sprung(t, caught)
 			untrap(w)
 			counted := c.before
 			if c.code != 0 {
@@ -151,9 +151,9 @@ func TestSigninLost(t *testing.T) {
 		t.Run(string(c.at), func(t *testing.T) {
 			name := upn("p", i)
 			w.Welcome(first)
-			sprung := trap(t, w, c.at, func(*Node) { first.Kill() })
+			caught := trap(t, w, c.at, func(*Node) { first.Kill() })
 			saw, err := w.SignIn(t.Context(), name, people.RightPassword)
-			<-sprung
+			sprung(t, caught)
 			untrap(w)
 			if err == nil || !saw.Posted {
 				t.Errorf("the process was killed, and the browser saw %+v", saw)
@@ -169,7 +169,7 @@ func TestSigninLost(t *testing.T) {
 	t.Run("broker", func(t *testing.T) {
 		name := upn("p", 7)
 		w.Welcome(first)
-		sprung := trap(t, w, atCheck, func(*Node) { first.Line.Freeze(true) })
+		caught := trap(t, w, atCheck, func(*Node) { first.Line.Freeze(true) })
 		done := make(chan visitor.Outcome, 1)
 		go func() {
 			saw, err := w.SignIn(t.Context(), name, people.RightPassword)
@@ -178,7 +178,7 @@ func TestSigninLost(t *testing.T) {
 			}
 			done <- saw
 		}()
-		<-sprung
+		sprung(t, caught)
 		untrap(w)
 		noError(t, Await(t.Context(), "the check is handed over", func() bool { return first.Logged("check handed over to another agent") > 0 }))
 		first.Line.Freeze(false)

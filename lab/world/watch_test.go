@@ -3,6 +3,7 @@ package world
 import (
 	"sync"
 	"testing"
+	"time"
 )
 
 // stop is a place on the path of a check where a fault can happen, as it shows on an agent's line from outside, by the lengths of
@@ -52,7 +53,7 @@ func (s *sighting) sees(c Chunk) stop {
 }
 
 // trap does something to the first agent whose check comes to a stop, at that very moment and once, and tells which it was.
-func trap(t *testing.T, w *World, at stop, do func(*Node)) (sprung <-chan *Node) {
+func trap(t *testing.T, w *World, at stop, do func(*Node)) <-chan *Node {
 	t.Helper()
 	caught := make(chan *Node, 1)
 	wanted := at
@@ -87,6 +88,18 @@ func trap(t *testing.T, w *World, at stop, do func(*Node)) (sprung <-chan *Node)
 		})
 	}
 	return caught
+}
+
+// sprung waits for a trap.
+func sprung(t *testing.T, trap <-chan *Node) *Node {
+	t.Helper()
+	select {
+	case n := <-trap:
+		return n
+	case <-time.After(startTimeout):
+		t.Fatal("no check came to the trap")
+		return nil
+	}
 }
 
 // untrap ends watching.

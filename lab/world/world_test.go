@@ -3,6 +3,7 @@ package world
 import (
 	"context"
 	"database/sql"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,6 +31,11 @@ func run(m *testing.M) int {
 		programs, err = Build(context.Background(), dir)
 	}
 	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	// Most of these tests wait for the service to notice something, so more of them than cores may run at once.
+	if err := flag.Set("test.parallel", "4"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -144,6 +150,7 @@ func failures(t *testing.T, w *World, name string) int {
 
 // TestShapes: in both shapes people get in, or not, and every process ends well when told to.
 func TestShapes(t *testing.T) {
+	t.Parallel()
 	for _, shape := range []struct {
 		name  string
 		start func(*testing.T, int, []people.Person) *World
