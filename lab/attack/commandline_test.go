@@ -61,6 +61,13 @@ var commandLines = map[string][]string{
 
 	"signin list": {"-t {tenant}", "--trace {trace} -t {any}", "--user {user} -t {any}", "--name {upn} -t {any}"},
 
+	"signin show": {"{trace} -t {any}"},
+	// It asks what signin list asks, until it is interrupted.
+	"signin follow": nil,
+
+	"key rotate":  {"--algorithm ES256 -t {tenant}"},
+	"key replace": {"--algorithm ES256 --yes -t {tenant}"},
+
 	"token create": {"-t {tenant}"},
 	"token list":   {""},
 	"token remove": {"{token}"},

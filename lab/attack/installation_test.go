@@ -46,13 +46,14 @@ type ids struct {
 	// Of sign-ins: a finished one with its tokens, a code not yet exchanged, and a journey that waits for its password.
 	Access, Refresh, IDToken, Code, Verifier, Session, Trace string
 	Journey, Browser, Request                                string
+	Key                                                      string // of idempotency, used once at the admin API
 }
 
 // each calls f with every identifier, so that all can be changed or looked for.
 func (x *ids) each(f func(*string)) {
 	for _, s := range []*string{&x.Tenant, &x.TenantName, &x.Directory, &x.DirectoryName, &x.Domain, &x.User, &x.UPN, &x.Password, &x.App, &x.AppName,
 		&x.AppSecret, &x.Redirect, &x.PostLogout, &x.Agent, &x.AgentName, &x.AgentToken, &x.AgentTokenSecret, &x.UsedTokenSecret, &x.AdminToken,
-		&x.AdminSecret, &x.Access, &x.Refresh, &x.IDToken, &x.Code, &x.Verifier, &x.Session, &x.Trace, &x.Journey, &x.Browser, &x.Request} {
+		&x.AdminSecret, &x.Access, &x.Refresh, &x.IDToken, &x.Code, &x.Verifier, &x.Session, &x.Trace, &x.Journey, &x.Browser, &x.Request, &x.Key} {
 		f(s)
 	}
 }
@@ -185,6 +186,11 @@ func (n *installation) furnish(letter string) ids {
 	x.Access, x.Refresh, x.IDToken = got.Access, got.Refresh, got.ID
 	x.Code = n.visit(&x, true)
 	n.visit(&x, false)
+	x.Key = "key-" + rand.Text()
+	if got := n.send(ask{method: "POST", path: "/admin/v1" + at + "/apps", admin: true, bearer: x.AdminSecret, key: x.Key,
+		json: object{"name": "keyed", "redirect_uris": []string{x.Redirect}}}); got.status != http.StatusCreated {
+		t.Fatalf("an app with an idempotency key: %+v", got)
+	}
 	log := do[admin.Page[admin.SignIn]](n, "GET", at+"/signins", nil)
 	if len(log.Items) == 0 {
 		t.Fatal("no sign-in was recorded")
@@ -261,6 +267,7 @@ type ask struct {
 	user, password string // Basic
 	form           url.Values
 	json           any
+	key            string // Idempotency-Key
 	cookies        map[string]string
 	origin         bool // as a form of our own pages
 }
@@ -300,6 +307,9 @@ func (n *installation) send(a ask) answer {
 	if a.origin {
 		r.Header.Set("Origin", base)
 		r.Header.Set("Sec-Fetch-Site", "same-origin")
+	}
+	if a.key != "" {
+		r.Header.Set("Idempotency-Key", a.key)
 	}
 	for name, value := range a.cookies {
 		r.AddCookie(&http.Cookie{Name: name, Value: value})
