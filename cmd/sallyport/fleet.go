@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/sallyport-auth/sallyport/service"
@@ -110,53 +109,6 @@ type tokenRemove struct {
 
 func (c tokenRemove) Run(ctx context.Context, t *terminal) error {
 	return call[struct{}](ctx, t, c.apiFlags, http.MethodDelete, c.path("agent-tokens", c.Token), nil, "Token removed.")
-}
-
-type signinCommand struct {
-	List signinList `cmd:"" help:"List sign-ins, newest first."`
-}
-
-type signinList struct {
-	tenantFlags
-	Trace string        `help:"The trace id that the person saw."`
-	User  string        `help:"Only this user's, by sign-in name or id."`
-	Name  string        `help:"Only this name, exactly as it was typed."`
-	Since time.Duration `help:"Only the last 15m, 24h …"`
-	Limit int           `default:"50" help:"At most so many (1 to 500)."`
-}
-
-func (c signinList) Run(ctx context.Context, t *terminal) error {
-	client, err := c.client()
-	if err != nil {
-		return err
-	}
-	q := url.Values{"limit": {fmt.Sprint(c.Limit)}}
-	for key, value := range map[string]string{"trace": c.Trace, "user": c.User, "name": c.Name} {
-		if value != "" {
-			q.Set(key, value)
-		}
-	}
-	if c.Since > 0 {
-		q.Set("since", time.Now().Add(-c.Since).Format(time.RFC3339))
-	}
-	var page admin.Page[admin.SignIn]
-	if err := client.Do(ctx, http.MethodGet, c.path("signins")+"?"+q.Encode(), nil, &page); err != nil {
-		return err
-	}
-	return printList(t.out, c.Output, page.Items, []column[admin.SignIn]{
-		{"time", func(x admin.SignIn) string { return x.At.Local().Format("2006-01-02 15:04:05") }},
-		{"name", func(x admin.SignIn) string { return x.Name }}, {"outcome", func(x admin.SignIn) string { return x.Outcome }},
-		{"code", codeText}, {"reason", func(x admin.SignIn) string { return x.Reason }},
-		{"agent", func(x admin.SignIn) string { return cmp.Or(x.AgentName, x.Agent) }}, {"dc", func(x admin.SignIn) string { return x.DC }},
-		{"trace", func(x admin.SignIn) string { return x.Trace }}})
-}
-
-// codeText is a sign-in's number; one that went well has none.
-func codeText(x admin.SignIn) string {
-	if x.Code == 0 {
-		return ""
-	}
-	return x.Code.String()
 }
 
 // adminTokenCommand is about tokens for the admin API itself.

@@ -68,15 +68,19 @@ func (s *safe) String() string {
 	return s.b.String()
 }
 
-func freePort(t *testing.T) string {
+// freePorts returns ports that nobody listens on, all different: each is held until the last is found.
+func freePorts(t *testing.T, n int) (ports []string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		ports = append(ports, port)
 	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
+	return ports
 }
 
 // newWorld does what the operator's page says: write the file, check it, init, serve.
@@ -87,10 +91,11 @@ func newWorldWith(t *testing.T, host, tls string) *world {
 	t.Helper()
 	t.Setenv("SALLYPORT_CONFIG", "")
 	w := &world{t: t, cfg: service.Defaults()}
-	signin, monitor := freePort(t), freePort(t)
+	ports := freePorts(t, 4)
+	signin, monitor := ports[0], ports[1]
 	w.config = write(t, fmt.Sprintf("data: %s\npublic_url: https://%s:%s\nsignin: {listen: '127.0.0.1:%s'}\ngateway: {listen: '127.0.0.1:%s'}\n"+
 		"admin: {listen: '127.0.0.1:%s'}\nmonitor: {listen: '127.0.0.1:%s'}\ntls: %s\n",
-		filepath.Join(t.TempDir(), "data"), host, signin, signin, freePort(t), freePort(t), monitor, tls))
+		filepath.Join(t.TempDir(), "data"), host, signin, signin, ports[2], ports[3], monitor, tls))
 	if r := sallyport(t, "", "config", "check", "--config", w.config); r.code != 0 || r.out != "The configuration is fine.\n" {
 		t.Fatalf("%+v", r)
 	}
@@ -293,6 +298,14 @@ func TestVerbs(t *testing.T) {
 	w.ok(line("signin list --since 15m"), "none")
 	w.ok(line("signin list --trace 00 --user charles@cloud.example --name x --limit 1"), "none")
 	w.fails(1, line("signin list --limit 1000"), "from 1 to 500")
+
+	w.fails(1, line("signin show 00"), `no sign-in with trace id "00"`)
+
+	w.ok(line("key rotate --algorithm ES256"), "The next key is published")
+	w.fails(2, line("key replace --algorithm ES256"), "Repeat with --yes")
+	w.ok(line("key replace --algorithm ES256 --yes"), "Keys replaced")
+	w.fails(2, line("key rotate --algorithm none"), "ES256")
+	w.fails(2, line("key rotate"), "missing flags: --algorithm")
 
 	w.ok(line("tenant create fabrikam --display-name Fabrikam --color #204060"), "/t/fabrikam")
 	w.ok(line("tenant change fabrikam --display-name F2"), "F2")
