@@ -20,8 +20,8 @@ import (
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
-// InitRequest says what the first start makes. AdminName's domain becomes a cloud domain of the tenant; empty: admin at a name
-// under .internal, which no directory can own. A zero AdminPassword is made up and returned once.
+// InitRequest says what the first start makes. AdminName's domain becomes a cloud domain of the tenant; empty: admin and six random letters and digits
+// at a name under .internal, which no directory can own. A zero AdminPassword is made up and returned once.
 type InitRequest struct {
 	Tenant, DisplayName, AdminName string
 	AdminPassword                  wire.Secret
@@ -48,7 +48,8 @@ func Init(ctx context.Context, cfg Config, in InitRequest, log *slog.Logger) (ou
 		log = slog.New(slog.DiscardHandler)
 	}
 	if in.AdminName == "" {
-		in.AdminName = "admin@" + in.Tenant + ".internal"
+		// Six letters and digits, so that strangers cannot guess whom to guess at.
+		in.AdminName = "admin-" + strings.ToLower(rand.Text()[:6]) + "@" + in.Tenant + ".internal"
 	}
 	_, suffix, _ := strings.Cut(in.AdminName, "@")
 	domain, err := tenant.DomainName(suffix)

@@ -99,7 +99,7 @@ func newWorldWith(t *testing.T, host, tls string) *world {
 	if r := sallyport(t, "", "config", "check", "--config", w.config); r.code != 0 || r.out != "The configuration is fine.\n" {
 		t.Fatalf("%+v", r)
 	}
-	w.init = sallyport(t, "", "init", "--config", w.config, "--tenant", "contoso", "--display-name", "Contoso Ltd")
+	w.init = sallyport(t, "", "init", "--config", w.config, "--tenant", "contoso", "--display-name", "Contoso Ltd", "--admin", "admin@contoso.internal")
 	if w.init.code != 0 {
 		t.Fatalf("init: %+v", w.init)
 	}

@@ -88,7 +88,7 @@ type initCommand struct {
 	settingsFlags
 	Tenant       string `required:"" help:"The tenant's name in addresses: 2 to 63 lower-case letters, digits and hyphens."`
 	DisplayName  string `help:"The tenant's name for people (default: the name)."`
-	Admin        string `placeholder:"NAME" help:"Sign-in name of the break-glass administrator (default: admin@TENANT.internal)."`
+	Admin        string `placeholder:"NAME" help:"Sign-in name of the break-glass administrator (default: admin-XXXXXX@TENANT.internal with six random letters and digits)."`
 	PasswordFile string `placeholder:"FILE" help:"File whose first line is the administrator's password; - for standard input. Default: one is made and printed once."`
 }
 
@@ -120,7 +120,7 @@ func (c initCommand) Run(ctx context.Context, t *terminal) error {
 	fmt.Fprintf(t.out, "Tenant         %s (%s)\nIssuer         %s/t/%s\nAdministrator  %s\n", out.Tenant.Name, out.Tenant.ID,
 		s.Config.PublicURL, out.Tenant.Name, out.Administrator.UPN)
 	if out.AdminPassword != "" {
-		fmt.Fprintf(t.out, "Password       %s   (shown only now: keep it where you keep such things)\n", out.AdminPassword)
+		fmt.Fprintf(t.out, "Password       %s   (shown only now: keep it, with the name, where you keep such things)\n", out.AdminPassword)
 	}
 	fmt.Fprintf(t.out, "Admin API      token in %s\n", out.TokenFile)
 	return nil

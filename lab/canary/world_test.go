@@ -183,7 +183,7 @@ func (w *world) startService() {
 	w.cfg = cfg
 	logFile := must[*os.File](t)(os.Create(filepath.Join(w.dir, "service.log")))
 	log := slog.New(slog.NewJSONHandler(logFile, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	must[service.InitResult](t)(service.Init(t.Context(), cfg, service.InitRequest{Tenant: "contoso"}, log))
+	must[service.InitResult](t)(service.Init(t.Context(), cfg, service.InitRequest{Tenant: "contoso", AdminName: "admin@contoso.internal"}, log))
 	w.service = must[*service.Service](t)(service.New(t.Context(), cfg, log))
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
