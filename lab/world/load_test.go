@@ -112,7 +112,7 @@ func (g *guest) visit(ctx context.Context, w *World) {
 // TestRollingRestart restarts everything, one process after the other and each with SIGTERM, under load. Nobody notices: every
 // sign-in ends at the first try as it must, every password is bound exactly once, every wrong one counted exactly once.
 func TestRollingRestart(t *testing.T) {
-	const count = 600
+	const count = 3000
 	w := split(t, 4, crowd("r", count))
 	w.Directory.Delay(slowBind) // so that every process has checks in flight when it is told to go
 	l := begin(t, w, "r", count)
@@ -164,7 +164,7 @@ func TestRollingRestart(t *testing.T) {
 // people sign in. Everybody gets their answer in the end; what was typed once is bound twice at most, and counted once by the
 // service; and whoever was told anything else was told honestly that it is not known.
 func TestCrashesUnderLoad(t *testing.T) {
-	const count = 900
+	const count = 3000
 	w := split(t, 4, crowd("c", count))
 	w.Directory.Delay(slowBind)
 	l := begin(t, w, "c", count)
