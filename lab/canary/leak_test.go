@@ -42,7 +42,7 @@ func TestNoPasswordAnywhere(t *testing.T) {
 	play("50126", `CORP\alice`, secrets["wrong"])
 	play("50144", "expired@"+domain, secrets["expired"])
 	play("50144", "mustchange@"+domain, secrets["must change"])
-	play("50126", "admin@contoso.internal", secrets["cloud"])
+	play("50126", w.admin, secrets["cloud"])
 	w.wrongForms(secrets["wrong"])
 	w.crafted(secrets["echoed"])
 	w.lost(secrets["lost"])

@@ -82,6 +82,7 @@ type world struct {
 	agents    [agents]*process.Process
 	sample    *process.Process
 	sampleURL string
+	admin     string // the break-glass administrator's name
 	programs  []string
 }
 
