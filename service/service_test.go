@@ -28,6 +28,8 @@ func TestWholeService(t *testing.T) {
 	if status, _, body := r.get(r.monitorURL("/healthz")); status != http.StatusOK || body != "ok\n" {
 		t.Errorf("/healthz: %d %q", status, body)
 	}
+	// The gateway begins to listen beside the pages, perhaps a moment later.
+	r.await("the gateway to listen", func() bool { _, states := r.ready(); return states["gateway"] == "ok" })
 	if status, states := r.ready(); status != http.StatusOK || states["database"] != "ok" || states["gateway"] != "ok" || states["process"] != "ok" {
 		t.Errorf("/readyz: %d %v", status, states)
 	}
