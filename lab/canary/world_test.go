@@ -267,7 +267,7 @@ func (w *world) await(what string, ok func() bool) {
 		if time.Now().After(deadline) {
 			w.t.Fatalf("waited in vain for %s", what)
 		}
-		time.Sleep(20 * time.Millisecond) // between two looks at a condition
+		<-time.After(20 * time.Millisecond) // between two looks at a condition
 	}
 }
 
