@@ -358,7 +358,13 @@ func TestMutualTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := tlsServer(t)
-	client := &tls.Config{InsecureSkipVerify: true, // the server is not what is tested here
+	leaf, err := x509.ParseCertificate(server.Certificates[0].Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(leaf)
+	client := &tls.Config{RootCAs: roots, ServerName: "gateway",
 		Certificates: []tls.Certificate{{Certificate: c.Chain, PrivateKey: key}}}
 	left, right := net.Pipe()
 	defer left.Close()
