@@ -40,6 +40,7 @@ type DB struct {
 	write   *sql.DB
 	read    *sql.DB // the same as write on PostgreSQL
 	reader  Querier
+	group   *group // the one writer of SQLite; nil on PostgreSQL
 	level   sql.IsolationLevel
 }
 
@@ -73,11 +74,14 @@ func short(s string) string {
 // Close closes all connections. With SQLite it also folds the write-ahead log back into the file.
 func (d *DB) Close() error {
 	var err error
+	if d.group != nil {
+		err = d.group.close()
+	}
 	if c, ok := d.reader.(*statements); ok {
 		c.close()
 	}
 	if d.read != d.write {
-		err = d.read.Close()
+		err = errors.Join(err, d.read.Close())
 	}
 	return errors.Join(err, d.write.Close())
 }

@@ -29,6 +29,9 @@ const (
 	// connectionLife makes PostgreSQL connections move on after a failover or a change of the DNS name.
 	connectionLife = 30 * time.Minute
 
+	// largestGroup bounds how many writes are committed together, and with it how long the first of them waits for the last.
+	largestGroup = 64
+
 	// statementLimit bounds the prepared statements that are kept for readers. Statements are constants in the
 	// program, far fewer than this; the bound is there so that a query that is built at run time costs speed, not memory.
 	statementLimit = 512

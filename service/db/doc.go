@@ -13,8 +13,8 @@
 //	stores ──────┤                                ├──▶ one SQLite file (WAL), or PostgreSQL
 //	             └── Write ───▶ one writer ───────┘
 //
-// With SQLite a write is one immediate transaction on the only write connection, so writes of one process queue up in Go
-// instead of failing as busy. With PostgreSQL a write is one serialisable transaction; the server aborts those that it
+// With SQLite all writes of a process go over its only write connection, so they queue up in Go instead of failing as busy; those
+// that wait at the same time are committed together, each in a savepoint of its own (see group). With PostgreSQL a write is one serialisable transaction; the server aborts those that it
 // cannot put in an order, and [DB.Write] runs them again.
 //
 // # What survives
@@ -23,7 +23,7 @@
 // survive a power cut is the database's setting: SQLite is opened with synchronous=FULL by default (one fsync a
 // transaction), and with ?synchronous=normal in its URL the last transactions may be lost (never torn) when power fails.
 // Full is the default because an acknowledged sign-in record should outlive anything that happens to the machine, and
-// because records are written in groups, which makes the fsync cheap.
+// because writes are committed in groups, which makes the fsync cheap.
 //
 // Callers: every store under service/, and the wiring, which opens it.
 package db

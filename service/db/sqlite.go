@@ -31,7 +31,7 @@ func openSQLite(ctx context.Context, rest string) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database %s: %w", path, err)
 	}
-	// One writer: SQLite has one write lock, and waiting for it in Go is fair and free of busy errors.
+	// One writer (see group): SQLite has one write lock, and waiting for it in Go is fair and free of busy errors.
 	write.SetMaxOpenConns(1)
 	write.SetMaxIdleConns(1)
 	if err := migrate(ctx, SQLite, write); err != nil {
@@ -45,6 +45,9 @@ func openSQLite(ctx context.Context, rest string) (*DB, error) {
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
 	d := &DB{dialect: SQLite, path: path, write: write, read: read, reader: newStatements(read)}
+	if d.group, err = newGroup(ctx, write); err != nil {
+		return nil, errors.Join(explainSQLite(path, err), read.Close(), write.Close())
+	}
 	if err := d.Ping(ctx); err != nil {
 		return nil, errors.Join(explainSQLite(path, err), d.Close())
 	}

@@ -50,7 +50,12 @@ func (s *statements) QueryContext(ctx context.Context, query string, args ...any
 	return s.pool.QueryContext(ctx, query, args...)
 }
 
+// QueryRowContext reads one row. A point read in a local file is over in microseconds; to be able to interrupt it would cost two
+// goroutines each time, which take longer than the read. So ctx is only looked at before.
 func (s *statements) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	if ctx.Err() == nil {
+		ctx = context.WithoutCancel(ctx)
+	}
 	if stmt := s.of(ctx, query); stmt != nil {
 		return stmt.QueryRowContext(ctx, args...)
 	}

@@ -24,9 +24,10 @@ var (
 // Write runs f in one transaction and commits it when f returns nil; any error of f rolls back and is returned as it is, but
 // that a failure of the file itself (a full disk, say) gets its remedy in words.
 //
-// f may run several times, when the database could not put its transaction in an order with others (PostgreSQL) or another
-// process held the file (SQLite): it must keep no results of an earlier run and touch nothing outside tx. Errors of tx
-// must be returned, wrapped with %w if at all, or the retry cannot see them.
+// f may run several times, when the database could not put its transaction in an order with others (PostgreSQL), when another process
+// held the file, or when another write of its group has brought the transaction down (SQLite): it must keep no results of an earlier
+// run and touch nothing outside tx. Errors of tx must be returned, wrapped with %w if at all, or the retry cannot see them. f may run
+// on another goroutine than the caller's, and must not call Write itself.
 func (d *DB) Write(ctx context.Context, f func(tx Querier) error) error {
 	pause := firstPause
 	for try := 1; ; try++ {
@@ -61,6 +62,9 @@ func (d *DB) explained(err error) error {
 
 // writeOnce is one try. A panic of f rolls back and goes on.
 func (d *DB) writeOnce(ctx context.Context, f func(tx Querier) error) error {
+	if d.group != nil {
+		return d.group.write(ctx, f)
+	}
 	tx, err := d.write.BeginTx(ctx, &sql.TxOptions{Isolation: d.level})
 	if err != nil {
 		return fmt.Errorf("db: begin: %w", err)
