@@ -149,7 +149,7 @@ func (p *Provider) handle(name string, e endpoint, refuse func(http.ResponseWrit
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, began := r.Context(), time.Now()
 		var c call
-		t, err := p.tenants.TenantByName(ctx, r.PathValue("tenant"))
+		t, err := p.tenants.RecentTenant(ctx, r.PathValue("tenant"), began)
 		switch {
 		case fault.Has(err, wire.NotFound):
 			err = fault.Wrap(wire.TenantUnknown, "tenant in the address", err)

@@ -137,7 +137,7 @@ func (s *Service) page(h handler) http.Handler {
 // tenantPage finds the tenant first.
 func (s *Service) tenantPage(h handler) http.Handler {
 	return s.page(func(w http.ResponseWriter, r *http.Request, v *visit) error {
-		t, err := s.tenants.TenantByName(r.Context(), r.PathValue("tenant"))
+		t, err := s.tenants.RecentTenant(r.Context(), r.PathValue("tenant"), time.Now())
 		if fault.Has(err, wire.NotFound) || fault.Has(err, wire.BadRequest) {
 			return fault.Wrap(wire.TenantUnknown, "", err)
 		}

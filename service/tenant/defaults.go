@@ -1,6 +1,14 @@
 package tenant
 
+import "time"
+
 const (
+	// recentFor is how old an answer of RecentTenant may be: a second, as everywhere where processes hear of changes late.
+	recentFor = time.Second
+
+	// recentLimit bounds the tenants that are remembered: a few hundred bytes each.
+	recentLimit = 10_000
+
 	// DefaultColor is the colour of the sign-in page of a tenant that chose none: a dark blue, 8.9:1 against white.
 	DefaultColor = "#0f4c81"
 

@@ -13,7 +13,10 @@ import (
 )
 
 // Store keeps tenants, directories and domains. It is safe for concurrent use.
-type Store struct{ db *db.DB }
+type Store struct {
+	db     *db.DB
+	recent recent
+}
 
 // NewStore returns the store in d.
 func NewStore(d *db.DB) *Store { return &Store{db: d} }
@@ -123,6 +126,7 @@ func (s *Store) ChangeTenant(ctx context.Context, scope Scope, c TenantChange, n
 		t, err = scanTenant(row)
 		return err
 	})
+	s.recent.forget()
 	return found(t, err, noTenant(id))
 }
 
@@ -132,6 +136,7 @@ func (s *Store) RemoveTenant(ctx context.Context, scope Scope) error {
 	if err != nil {
 		return err
 	}
+	defer s.recent.forget()
 	return s.exec(ctx, noTenant(id), `DELETE FROM tenant WHERE id = $1`, id)
 }
 
