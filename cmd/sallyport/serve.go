@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"runtime/debug"
 	"strings"
 
 	"github.com/sallyport-auth/sallyport/service"
@@ -48,6 +49,10 @@ func logger(cfg service.LogConfig, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
+// gcPercent is how much the heap grows between collections, unless GOGC says otherwise: a service of 50 MB is better at 100 MB and
+// an eighth faster (lab/bench). GOMEMLIMIT bounds it where memory is short.
+const gcPercent = 400
+
 // serveCommand runs the service until it is told to stop.
 type serveCommand struct{ settingsFlags }
 
@@ -69,6 +74,9 @@ func (c serveCommand) Run(ctx context.Context, t *terminal) error {
 		return err
 	}
 	log := logger(s.Config.Log, t.err)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	log.Info("sallyport starts", "version", versionText("sallyport"), "data", s.Config.Data)
 	svc, err := service.New(ctx, s.Config, log)
 	if err != nil && ctx.Err() != nil {
