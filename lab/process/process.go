@@ -23,6 +23,12 @@ type Process struct {
 	err  error
 }
 
+// Usage is what a process has used.
+type Usage struct {
+	CPU      time.Duration
+	Resident int64 // bytes, now
+}
+
 // Start runs a program. Each line of its standard output is also handed to line (nil: none).
 func Start(name, logFile string, line func(string), program string, args ...string) (*Process, error) {
 	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)

@@ -21,6 +21,9 @@ func askToEnd(p *os.Process) {
 	}
 }
 
+// UsageOf tells what a process uses; only Linux can.
+func UsageOf(int) (Usage, error) { return Usage{}, errors.ErrUnsupported }
+
 // Pause makes the child stand still; only Linux can.
 func (p *Process) Pause() error { return errors.ErrUnsupported }
 

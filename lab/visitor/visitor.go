@@ -81,6 +81,9 @@ func attributes(tag string) map[string]string {
 
 // textOf returns the text of the element with an id.
 func textOf(page, id string) string {
+	if !strings.Contains(page, `id="`+id+`"`) { // most pages: the pattern costs more than the page
+		return ""
+	}
 	m := regexp.MustCompile(fmt.Sprintf(idTextPattern, id)).FindStringSubmatch(page)
 	if m == nil {
 		return ""

@@ -65,7 +65,10 @@ func (w *World) agent(ctx context.Context, i int, tokenFile string) (*Node, erro
 	proxy := url.URL{Scheme: "http", Host: line.Address()}
 	n := &Node{Name: name, LogFile: state + ".log", Line: line, program: w.o.Programs.Agent, ready: isAttached}
 	// No limits of the agent's own: a lab asks for the same few names over and over.
-	n.args = []string{"run", "--state", state, "--log-level", "debug", "--name-rate=-1", "--rate=-1", "--proxy", proxy.String()}
+	n.args = []string{"run", "--state", state, "--log-level", w.logLevel(), "--name-rate=-1", "--rate=-1"}
+	if !w.o.Quiet {
+		n.args = append(n.args, "--proxy", proxy.String())
+	}
 	for _, address := range w.dcs.Addresses {
 		n.args = append(n.args, "--dc", address)
 	}

@@ -97,6 +97,9 @@ func (n *Node) Pause() error { return n.running().Pause() }
 // Resume thaws it.
 func (n *Node) Resume() error { return n.running().Resume() }
 
+// Usage is what the process has used in its present life.
+func (n *Node) Usage() (process.Usage, error) { return process.UsageOf(n.running().PID()) }
+
 // Alive reports whether the process runs, be it frozen.
 func (n *Node) Alive() bool { p := n.running(); return p != nil && p.Alive() }
 

@@ -110,7 +110,7 @@ func (w *World) node(name, roles, gateway, public string) (*Node, error) {
 	set("gateway.public_address", "localhost:"+port)
 	set("gateway.name", name)
 	set("monitor.listen", at[2])
-	set("log.level", "debug")
+	set("log.level", w.logLevel())
 	set("drain", drain)
 	n.args = append(n.args, w.tls...)
 	if strings.Contains(roles, "signin") {
@@ -132,7 +132,11 @@ func (w *World) node(name, roles, gateway, public string) (*Node, error) {
 	if n.Line, err = w.line(false, false, w.o.Broker); err != nil {
 		return nil, err
 	}
-	set("queue.url", "nats://"+n.Line.Address())
+	broker := n.Line.Address()
+	if w.o.Quiet {
+		broker = w.o.Broker
+	}
+	set("queue.url", "nats://"+broker)
 	return n, nil
 }
 

@@ -61,6 +61,9 @@ type Options struct {
 	Database, Broker string
 	// Agents is how many to run.
 	Agents int
+	// Quiet is for measuring: processes log at info level, and agents and service
+	// processes dial the first gateway and the broker without a line of the lab between.
+	Quiet bool
 	// People fill the embedded directory.
 	People []people.Person
 	// Directory is asked in place of the embedded one, if Addresses are set.
@@ -137,6 +140,13 @@ func (w *World) nodes() []*Node {
 		all = append(all, w.Gateways...)
 	}
 	return append(all, w.Agents...)
+}
+
+func (w *World) logLevel() string {
+	if w.o.Quiet {
+		return "info"
+	}
+	return "debug"
 }
 
 func (w *World) split() bool { return w.o.Broker != "" }
@@ -252,6 +262,17 @@ func (w *World) SignIn(ctx context.Context, name, password string) (visitor.Outc
 	transport := w.transportTo(w.Front.Address())
 	defer transport.CloseIdleConnections()
 	return visitor.New(w.App, transport).SignIn(ctx, name, password)
+}
+
+// Browser returns an HTTP transport of somebody who comes from a loopback address of their own and goes straight to one sign-in
+// process, for measurements.
+func (w *World) Browser(to *Node, from net.IP) *http.Transport {
+	t := w.transportTo(to.browsersAt)
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: from}}
+	t.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return d.DialContext(ctx, network, to.browsersAt)
+	}
+	return t
 }
 
 // Records returns what the sign-in log has of a typed name, newest first.
