@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 # Without grpcnotrace gRPC links golang.org/x/net/trace and with it templates, which the agent must not hold.
 RELEASE  = CGO_ENABLED=0 $(GO) build -trimpath -tags grpcnotrace -buildvcs=false -ldflags '$(LDFLAGS)'
 
-.PHONY: build cross test lint bench demo generate clean
+.PHONY: build cross test lint bench bench-hot demo generate clean
 
 build: ## the three programs, static, into bin/
 	$(RELEASE) -o bin/ ./cmd/...
@@ -25,8 +25,16 @@ lint: ## gofmt, go vet (also as the agent's Windows build sees it), staticcheck
 test: ## everything, against a real domain controller, database and browser; installs what it needs where it may
 	sh tools/test/run.sh
 
-bench: ## benchmarks of the hot code
-	$(GO) test -run '^$$' -bench . -benchmem ./envelope ./service/... ./agent/... ./lab/evaluation ./lab/bench
+bench: ## the whole path against the directory itself; writes the figures into docs/benchmarks.md. Wants a quiet machine.
+	mkdir -p bin && rm -f bin/bench.txt
+	$(GO) test -timeout 30m -run '^$$' -bench 'Checks|Latency' -benchtime 3000x ./lab/bench | tee -a bin/bench.txt
+	$(GO) test -timeout 30m -run '^$$' -bench 'Bytes' -benchtime 1000x ./lab/bench | tee -a bin/bench.txt
+	$(GO) test -timeout 30m -run '^$$' -bench 'SignIns' -benchtime 4000x ./lab/bench | tee -a bin/bench.txt
+	$(GO) test -timeout 30m -run '^$$' -bench 'Idle' -benchtime 150x ./lab/bench | tee -a bin/bench.txt
+	$(GO) run ./lab/bench/report docs/benchmarks.md < bin/bench.txt
+
+bench-hot: ## benchmarks of the hot code, package by package
+	$(GO) test -run '^$$' -bench . -benchmem ./envelope ./service/... ./agent/... ./lab/evaluation
 
 demo: ## the whole system on this machine
 	$(GO) run ./cmd/sallyport demo
