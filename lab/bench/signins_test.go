@@ -49,6 +49,7 @@ func installed(b *testing.B, split bool) *world.World {
 type window struct {
 	w         *world.World
 	transport *http.Transport
+	fresh     bool // connects anew for each sign-in
 }
 
 func (v window) signIn(b *testing.B, who people.Person) {
@@ -56,16 +57,18 @@ func (v window) signIn(b *testing.B, who people.Person) {
 	if err != nil || saw.SignedIn == "" {
 		b.Errorf("%s: %+v, %v", who.UPN, saw, err)
 	}
+	if v.fresh {
+		v.transport.CloseIdleConnections()
+	}
 }
 
-// windows opens the browsers. With fresh set, each connects anew for each sign-in.
+// windows opens the browsers.
 func windows(b *testing.B, w *world.World, fresh bool) chan window {
 	all := make(chan window, browsers)
 	for i := range browsers {
 		t := w.Browser(w.Signins[i%len(w.Signins)], net.IPv4(127, 9, 0, byte(i+1)))
-		t.DisableKeepAlives = fresh
 		b.Cleanup(t.CloseIdleConnections)
-		all <- window{w, t}
+		all <- window{w, t, fresh}
 	}
 	return all
 }
