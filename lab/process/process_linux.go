@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // childAttributes puts a child into a process group of its own, so that Ctrl-C reaches the parent alone and the end is orderly,
@@ -25,8 +27,18 @@ func pinThread() (release func()) {
 
 func askToEnd(p *os.Process) { _ = p.Signal(syscall.SIGTERM) }
 
-// Pause makes the child stand still, as on a machine that has frozen: its connections stay open and nothing is answered.
-func (p *Process) Pause() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
+// Pause makes the child stand still, as on a machine that has frozen: its connections stay open and nothing is answered. It returns
+// when the last thread stands: the signal alone is on its way for some milliseconds on a busy machine.
+func (p *Process) Pause() error {
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for {
+		if err := unix.Waitid(unix.P_PID, p.PID(), nil, unix.WSTOPPED|unix.WNOWAIT, nil); err != unix.EINTR {
+			return err
+		}
+	}
+}
 
 // Resume lets a paused child go on.
 func (p *Process) Resume() error { return p.cmd.Process.Signal(syscall.SIGCONT) }

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -102,12 +103,15 @@ func Start(ctx context.Context, o Options) (_ *World, err error) {
 	if (o.Database == "") != (o.Broker == "") {
 		return nil, errors.New("world: a split service needs a database and a broker")
 	}
-	w := &World{o: o, base: firstPort + rand.N(portSpread)}
+	w := &World{o: o}
 	defer func() {
 		if err != nil {
 			w.Close()
 		}
 	}()
+	if err := w.claimPorts(); err != nil {
+		return nil, err
+	}
 	for _, step := range []func(context.Context) error{w.makeCertificates, w.openDirectory, w.startService, w.fillTenant, w.startAgents} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -150,6 +154,22 @@ func (w *World) logLevel() string {
 }
 
 func (w *World) split() bool { return w.o.Broker != "" }
+
+// claimPorts takes a range of ports that no other world uses, of this process or another, as long as this one lives: ports are free
+// while their process is down, and must still be there when it comes back. Who listens on the first port has the range.
+func (w *World) claimPorts() error {
+	var err error
+	for range portTries {
+		base := firstPort + rand.N(portSpread/portRange)*portRange
+		var claim net.Listener
+		if claim, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(base))); err == nil {
+			w.closers = append(w.closers, func() { _ = claim.Close() })
+			w.base = base + 1
+			return nil
+		}
+	}
+	return fmt.Errorf("world: no range of ports is free: %w", err)
+}
 
 // address takes a port for a process.
 func (w *World) address() (string, error) {
