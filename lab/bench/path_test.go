@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/sallyport-auth/sallyport/agent"
+	"github.com/sallyport-auth/sallyport/agent/directory"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/agent/identity"
 	"github.com/sallyport-auth/sallyport/envelope"
@@ -41,16 +43,18 @@ type path struct {
 	link *counted
 }
 
-// installation is what agents join.
+// installation is what agents join. Without validator they ask the place.
 type installation struct {
 	place
-	members *fleet.Store
-	scope   tenant.Scope
-	local   *localca.CA
-	trust   string
-	token   string
-	gateway string
-	corp    string
+	validator directory.Validator
+	log       *slog.Logger
+	members   *fleet.Store
+	scope     tenant.Scope
+	local     *localca.CA
+	trust     string
+	token     string
+	gateway   string
+	corp      string
 }
 
 // newPath puts service, gateway and agents together, with SQLite in a file and the queue in process.
@@ -98,7 +102,7 @@ func newPath(b *testing.B, at place, agents int) path {
 }
 
 // join registers an agent and runs it.
-func (in installation) join(b *testing.B, i int) {
+func (in installation) join(b *testing.B, i int) *agent.Agent {
 	tlsKey := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(b)
 	csr := must(x509.ParseCertificateRequest(must(x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, tlsKey))(b)))(b)
 	key := must(envelope.GenerateKey())(b)
@@ -114,9 +118,13 @@ func (in installation) join(b *testing.B, i int) {
 	id := must(identity.New(identity.Facts{Service: "https://bench.example", Gateway: in.gateway,
 		GatewayCA: string(must(os.ReadFile(in.local.CertificateFile()))(b)), TenantID: in.scope.String(), TenantName: "bench", DirectoryID: in.corp,
 		DirectoryName: "corp", AgentID: row.ID, AgentName: row.Name, TrustDomain: in.trust}, tlsKey, chain, key))(b)
-	one := must(agent.New(agent.Config{Identity: id, Limits: agent.Limits{NamePerMinute: -1, PerSecond: -1}, Slots: 64,
-		LDAP: ldap.Config{Servers: []string{in.address}, RootCAs: in.roots, Connections: 32}}))(b)
+	config := agent.Config{Identity: id, Limits: agent.Limits{NamePerMinute: -1, PerSecond: -1}, Slots: 64, Validator: in.validator, Logger: in.log}
+	if in.validator == nil {
+		config.LDAP = ldap.Config{Servers: []string{in.address}, RootCAs: in.roots, Connections: 32}
+	}
+	one := must(agent.New(config))(b)
 	run(b, one.Run)
+	return one
 }
 
 // run runs a loop until the benchmark ends.

@@ -25,10 +25,10 @@ var shapes = []struct {
 	split bool
 }{{"one-process", false}, {"split", true}}
 
-// installed runs the real programs with one agent and the embedded directory.
-func installed(b *testing.B, split bool) *world.World {
+// installed runs the real programs with some agents and the embedded directory.
+func installed(b *testing.B, split bool, agents int) *world.World {
 	dir := b.TempDir()
-	o := world.Options{Programs: must(world.Build(b.Context(), dir))(b), Dir: dir, Agents: 1, People: crowd(), Quiet: true}
+	o := world.Options{Programs: must(world.Build(b.Context(), dir))(b), Dir: dir, Agents: agents, People: crowd(), Quiet: true}
 	if split {
 		o.Database = dbtest.Schema(b, dbtest.Postgres(b))
 		broker := must(natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true}))(b)
@@ -79,7 +79,7 @@ func BenchmarkSignIns(b *testing.B) {
 	for _, shape := range shapes {
 		for _, connect := range []string{"kept", "new"} {
 			b.Run(shape.name+"/"+connect+"-connections", func(b *testing.B) {
-				w := installed(b, shape.split)
+				w := installed(b, shape.split, 1)
 				open := windows(b, w, connect == "new")
 				everybody := crowd()
 				signIn := func(i int) {
@@ -128,7 +128,7 @@ func used(b *testing.B, nodes []*world.Node) (cpu time.Duration, memory float64)
 // BenchmarkIdle reports the resident memory of the programs that have just started, and the processor time that they use for doing
 // nothing. One operation is a tenth of a second of idleness.
 func BenchmarkIdle(b *testing.B) {
-	w := installed(b, false)
+	w := installed(b, false, 1)
 	service, agent := w.Signins, w.Agents
 	serviceBefore, _ := used(b, service)
 	agentBefore, _ := used(b, agent)

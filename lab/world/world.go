@@ -295,6 +295,12 @@ func (w *World) Browser(to *Node, from net.IP) *http.Transport {
 	return t
 }
 
+// GatewayAddress returns where agents find the first gateway.
+func (w *World) GatewayAddress() string { return w.Gateways[0].agentsAt }
+
+// DataFolder returns the data folder of a service process.
+func (w *World) DataFolder(n *Node) string { return w.data(n.Name) }
+
 // Records returns what the sign-in log has of a typed name, newest first.
 func (w *World) Records(ctx context.Context, name string) ([]admin.SignIn, error) {
 	var page admin.Page[admin.SignIn]
