@@ -31,6 +31,7 @@ bench: ## the whole path against the directory itself; writes the figures into d
 	$(GO) test -timeout 30m -run '^$$' -bench 'Bytes' -benchtime 1000x ./lab/bench | tee -a bin/bench.txt
 	$(GO) test -timeout 30m -run '^$$' -bench 'SignIns' -benchtime 4000x ./lab/bench | tee -a bin/bench.txt
 	$(GO) test -timeout 30m -run '^$$' -bench 'Idle' -benchtime 150x ./lab/bench | tee -a bin/bench.txt
+	$(GO) test -timeout 60m -run '^$$' -bench 'Uniformity' -benchtime 300x ./lab/bench | tee -a bin/bench.txt
 	$(GO) run ./lab/bench/report docs/benchmarks.md < bin/bench.txt
 
 bench-hot: ## benchmarks of the hot code, package by package
