@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 # Without grpcnotrace gRPC links golang.org/x/net/trace and with it templates, which the agent must not hold.
 RELEASE  = CGO_ENABLED=0 $(GO) build -trimpath -tags grpcnotrace -buildvcs=false -ldflags '$(LDFLAGS)'
 
-.PHONY: build cross test lint bench bench-hot demo generate clean
+.PHONY: build cross test lint bench bench-uniformity bench-hot demo generate clean
 
 build: ## the three programs, static, into bin/
 	$(RELEASE) -o bin/ ./cmd/...
@@ -33,6 +33,11 @@ bench: ## the whole path against the directory itself; writes the figures into d
 	$(GO) test -timeout 30m -run '^$$' -bench 'Idle' -benchtime 150x ./lab/bench | tee -a bin/bench.txt
 	$(GO) test -timeout 30m -run '^$$' -bench 'Fleet' -benchtime 3x ./lab/bench | tee -a bin/bench.txt
 	$(GO) run ./lab/bench/report docs/benchmarks.md < bin/bench.txt
+
+bench-uniformity: ## what a stranger can tell from times, for docs/benchmarks.md: a quarter of an hour
+	mkdir -p bin
+	$(GO) test -timeout 60m -run '^$$' -bench 'Uniformity' -benchtime 300x ./lab/bench | tee bin/uniformity.txt
+	$(GO) run ./lab/bench/report docs/benchmarks.md < bin/uniformity.txt
 
 bench-hot: ## benchmarks of the hot code, package by package
 	$(GO) test -run '^$$' -bench . -benchmem ./envelope ./service/... ./agent/... ./lab/evaluation

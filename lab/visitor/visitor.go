@@ -35,6 +35,9 @@ type App struct {
 
 // Visitor is one browser. It is used by one goroutine at a time.
 type Visitor struct {
+	// Acknowledged, if set, is called as soon as the service has answered a post of the password by leading the browser on.
+	Acknowledged func()
+
 	app  App
 	http *http.Client
 }
@@ -168,6 +171,9 @@ func (v *Visitor) SignIn(ctx context.Context, name, password string) (saw Outcom
 			return Outcome{}, err
 		}
 		if location := resp.Header.Get("Location"); location != "" {
+			if form.Has("password") && v.Acknowledged != nil {
+				v.Acknowledged()
+			}
 			next, err := resp.Request.URL.Parse(location)
 			if err != nil {
 				return Outcome{}, err

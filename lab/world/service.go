@@ -123,6 +123,9 @@ func (w *World) node(name, roles, gateway, public string) (*Node, error) {
 		set("gateway.listen", gateway)
 	}
 	w.DatabaseURL = w.o.Database
+	for _, setting := range w.o.Settings {
+		n.args = append(n.args, "--set", setting)
+	}
 	if !w.split() {
 		w.DatabaseURL = "sqlite:" + filepath.Join(dir, "sallyport.db")
 		return n, nil

@@ -69,6 +69,8 @@ type Options struct {
 	People []people.Person
 	// Directory is asked in place of the embedded one, if Addresses are set.
 	Directory Directory
+	// Settings are further ones of every service process, "log.level=info"; they go before the lab's own.
+	Settings []string
 }
 
 // World is a running installation.
@@ -277,9 +279,12 @@ func (w *World) transportTo(address string) *http.Transport {
 		}}
 }
 
+// Transport returns how a browser reaches the front. The caller closes its idle connections.
+func (w *World) Transport() *http.Transport { return w.transportTo(w.Front.Address()) }
+
 // SignIn plays one person in a browser of their own: name, password, and what comes of it.
 func (w *World) SignIn(ctx context.Context, name, password string) (visitor.Outcome, error) {
-	transport := w.transportTo(w.Front.Address())
+	transport := w.Transport()
 	defer transport.CloseIdleConnections()
 	return visitor.New(w.App, transport).SignIn(ctx, name, password)
 }

@@ -135,17 +135,24 @@ func wantBinds(t *testing.T, w *World, name string, binds, wrong int) {
 // failures is the number of wrong passwords that the service's own lockout counts for somebody.
 func failures(t *testing.T, w *World, name string) int {
 	t.Helper()
+	pool := openRows(t, w)
+	defer pool.Close()
+	var n sql.NullInt64
+	noError(t, pool.QueryRowContext(t.Context(), `SELECT sum(failures) FROM lockout WHERE account = $1
+		OR account IN (SELECT id FROM person WHERE upn_key = $2)`, name, name).Scan(&n))
+	return int(n.Int64)
+}
+
+// openRows opens the database for reading. The caller closes it.
+func openRows(t *testing.T, w *World) *sql.DB {
+	t.Helper()
 	driver, source := "pgx", w.DatabaseURL
 	if path, ok := strings.CutPrefix(source, "sqlite:"); ok {
 		driver, source = "sqlite", "file:"+path+"?mode=ro"
 	}
 	pool, err := sql.Open(driver, source)
 	noError(t, err)
-	defer pool.Close()
-	var n sql.NullInt64
-	noError(t, pool.QueryRowContext(t.Context(), `SELECT sum(failures) FROM lockout WHERE account = $1
-		OR account IN (SELECT id FROM person WHERE upn_key = $2)`, name, name).Scan(&n))
-	return int(n.Int64)
+	return pool
 }
 
 // TestShapes: in both shapes people get in, or not, and every process ends well when told to.

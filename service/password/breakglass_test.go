@@ -3,6 +3,7 @@ package password
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sallyport-auth/sallyport/service/lockout"
@@ -29,49 +30,51 @@ func (w *world) breakGlass(t *testing.T, upn string) user.User {
 
 // TestNobodyElsewhereLocksTheAdministratorOut guesses until the account is locked, and again whenever the lock ends.
 func TestNobodyElsewhereLocksTheAdministratorOut(t *testing.T) {
-	w := newWorld(t)
-	ctx := context.Background()
-	for _, upn := range []string{"admin@cloud.example", "admin@corp.example"} {
-		u := w.breakGlass(t, upn)
-		for _, elsewhere := range []string{"198.51.100.7", "2001:db8:1:2::3"} {
-			for range w.guard.Policy().Threshold + 1 {
-				if _, err := w.checkFrom(t, ctx, w.a, elsewhere, upn, wrong); err != nil {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		ctx := context.Background()
+		for _, upn := range []string{"admin@cloud.example", "admin@corp.example"} {
+			u := w.breakGlass(t, upn)
+			for _, elsewhere := range []string{"198.51.100.7", "2001:db8:1:2::3"} {
+				for range w.guard.Policy().Threshold + 1 {
+					if _, err := w.checkFrom(t, ctx, w.a, elsewhere, upn, wrong); err != nil {
+						t.Fatal(err)
+					}
+				}
+				got, err := w.checkFrom(t, ctx, w.a, elsewhere, upn, right)
+				if err != nil {
 					t.Fatal(err)
 				}
+				wantShown(t, "from the guesser's network", got, wire.AccountLockedOut, wire.InvalidPassword)
 			}
-			got, err := w.checkFrom(t, ctx, w.a, elsewhere, upn, right)
+			// The guesser's other addresses of one IPv6 site are one network.
+			got, err := w.checkFrom(t, ctx, w.a, "2001:db8:1:ffff::9", upn, right)
 			if err != nil {
 				t.Fatal(err)
 			}
-			wantShown(t, "from the guesser's network", got, wire.AccountLockedOut, wire.InvalidPassword)
-		}
-		// The guesser's other addresses of one IPv6 site are one network.
-		got, err := w.checkFrom(t, ctx, w.a, "2001:db8:1:ffff::9", upn, right)
-		if err != nil {
-			t.Fatal(err)
-		}
-		wantShown(t, "from the same site", got, wire.AccountLockedOut, wire.InvalidPassword)
-		for _, own := range []string{home, "2001:db8:2::1"} {
-			if got, err := w.checkFrom(t, ctx, w.a, own, upn, right); err != nil || !got.Right {
-				t.Errorf("%s from %s: %+v, %v", upn, own, got, err)
+			wantShown(t, "from the same site", got, wire.AccountLockedOut, wire.InvalidPassword)
+			for _, own := range []string{home, "2001:db8:2::1"} {
+				if got, err := w.checkFrom(t, ctx, w.a, own, upn, right); err != nil || !got.Right {
+					t.Errorf("%s from %s: %+v, %v", upn, own, got, err)
+				}
+			}
+			// Unlocking ends all locks.
+			if err := w.guard.Clear(ctx, w.a, u.ID); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := w.checkFrom(t, ctx, w.a, "198.51.100.7", upn, right); err != nil || !got.Right {
+				t.Errorf("%s after unlocking: %+v, %v", upn, got, err)
 			}
 		}
-		// Unlocking ends all locks.
-		if err := w.guard.Clear(ctx, w.a, u.ID); err != nil {
-			t.Fatal(err)
+		// What a directory counts everywhere, we count everywhere.
+		w.agent(t, w.a, w.dirA, w.ad.Agent)
+		for range w.guard.Policy().Threshold {
+			if _, err := w.checkFrom(t, ctx, w.a, "198.51.100.7", name, wrong); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if got, err := w.checkFrom(t, ctx, w.a, "198.51.100.7", upn, right); err != nil || !got.Right {
-			t.Errorf("%s after unlocking: %+v, %v", upn, got, err)
-		}
-	}
-	// What a directory counts everywhere, we count everywhere.
-	w.agent(t, w.a, w.dirA, w.ad.Agent)
-	for range w.guard.Policy().Threshold {
-		if _, err := w.checkFrom(t, ctx, w.a, "198.51.100.7", name, wrong); err != nil {
-			t.Fatal(err)
-		}
-	}
-	wantShown(t, "a directory's user", w.must(t, w.a, name, right), wire.AccountLockedOut, wire.InvalidPassword)
+		wantShown(t, "a directory's user", w.must(t, w.a, name, right), wire.AccountLockedOut, wire.InvalidPassword)
+	})
 }
 
 func TestNetwork(t *testing.T) {

@@ -386,8 +386,9 @@ func TestNoAgent(t *testing.T) {
 func TestTimesLookAlike(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
+		judging := 40 * time.Millisecond
 		w.agent(t, w.a, w.dirA, func(ctx context.Context, c *passwordtest.Conversation) queue.Outcome {
-			time.Sleep(70 * time.Millisecond) // the bubble's clock
+			time.Sleep(judging) // the bubble's clock
 			return w.ad.Agent(ctx, c)
 		})
 		took := func(typed, password string) time.Duration {
@@ -395,21 +396,25 @@ func TestTimesLookAlike(t *testing.T) {
 			w.must(t, w.a, typed, password)
 			return time.Since(start)
 		}
-		if d := took("ada@other.example", wrong); d < guessFrom || d > guessTo {
+		if d := took("ada@other.example", wrong); d != holdStep {
 			t.Errorf("before any wrong answer: %v", d)
 		}
-		const real = 70 * time.Millisecond
+		if d := took(name, right); d != judging {
+			t.Errorf("a right password was held back: %v", d)
+		}
+		const real = holdStep
 		for range w.guard.Policy().Threshold {
 			if d := took(name, wrong); d != real {
 				t.Errorf("wrong: %v", d)
 			}
 		}
+		judging = 10 * time.Millisecond // the directory is faster with what comes now
 		for _, test := range []struct{ what, name, password string }{
 			{"unknown domain", "ada@other.example", wrong}, {"bare name", "ada", wrong}, {"no name", "", wrong},
 			{"locked, wrong password", name, wrong}, {"locked, right password", name, right}, {"unknown user", "nobody@corp.example", wrong},
 		} {
 			if d := took(test.name, test.password); d != real {
-				t.Errorf("%s: %v, real ones took %v", test.what, d, real)
+				t.Errorf("%s: %v, wrong ones took %v", test.what, d, real)
 			}
 		}
 		// A cloud-only user in the directory's domain looks like the directory's users.
@@ -429,6 +434,32 @@ func TestTimesLookAlike(t *testing.T) {
 			t.Errorf("after %v", d)
 		}
 	})
+}
+
+// TestHeld: what is known at different times is told at one.
+func TestHeld(t *testing.T) {
+	const ms = time.Millisecond
+	for _, c := range []struct{ took, usual, want time.Duration }{
+		{0, 0, holdStep}, {3 * ms, 8 * ms, 100 * ms}, {60 * ms, 8 * ms, 100 * ms}, {100 * ms, 8 * ms, 100 * ms}, {101 * ms, 8 * ms, 200 * ms},
+		{1 * ms, 66 * ms, 100 * ms}, {1 * ms, 67 * ms, 200 * ms}, {90 * ms, 90 * ms, 200 * ms}, {110 * ms, 90 * ms, 200 * ms},
+		{150 * ms, 155 * ms, 300 * ms}, {160 * ms, 155 * ms, 300 * ms},
+		{1 * ms, 10 * time.Second, mostFloor}, {2001 * ms, 10 * time.Second, 2100 * ms},
+	} {
+		if got := hold(c.took, c.usual); got != c.want {
+			t.Errorf("known after %v where %v is usual: told after %v, want %v", c.took, c.usual, got, c.want)
+		}
+	}
+	var r timing
+	k := timingKey{"t", tenant.PassThrough}
+	if d := r.usual(k); d != (guessFrom+guessTo)/2 {
+		t.Errorf("%v is usual before anything happened", d)
+	}
+	for i := range 11 {
+		r.put(k, time.Duration(11-i)*ms)
+	}
+	if d := r.usual(k); d != 10*ms {
+		t.Errorf("of 1 to 11 ms, %v is usual", d)
+	}
 }
 
 func TestReservoirs(t *testing.T) {

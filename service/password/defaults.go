@@ -58,6 +58,13 @@ const (
 	// Argon2id take.
 	guessFrom = 20 * time.Millisecond
 	guessTo   = 90 * time.Millisecond
+
+	// holdStep is in what steps wrong answers are given: nobody who has mistyped notices a tenth of a second, and domain controllers
+	// nearby have told one reason from another within a tenth of it.
+	holdStep = 100 * time.Millisecond
+
+	// mostFloor bounds what all of them wait for when the directory is slow.
+	mostFloor = 2 * time.Second
 )
 
 // Argon2id (RFC 9106) for cloud-only users, PHC string format.

@@ -24,8 +24,9 @@
 //
 // # What a stranger can see
 //
-// Unknown domain, unknown user, wrong password, disabled, locked: all show 50126, and those that were decided here wait for
-// as long as a recent real wrong answer took. The true number is in [Answer.Code], for the log.
+// Unknown domain, unknown user, wrong password, disabled, locked: all show 50126. Those that were decided here wait for as long as a recent
+// real wrong answer took, and then all of them, until more time has passed than nearly all recent ones took ([hold]): directories are
+// faster with some reasons than with others. The true number is in [Answer.Code], for the log, and the stop "done" says when it was known.
 //
 // # What the caller can break off
 //

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/sallyport-auth/sallyport/service/lockout"
 	"github.com/sallyport-auth/sallyport/service/user"
@@ -101,67 +102,71 @@ func FuzzNameOf(f *testing.F) {
 
 // One account must not have as many lockout budgets as it has spellings.
 func TestSpellingsShareOneBudget(t *testing.T) {
-	var variants []string
-	for _, c1 := range []string{"a", "á", "à", "â", "ä", "ã", "å", "ａ"} {
-		for _, c2 := range []string{"a", "ã"} {
-			for _, d := range []string{"corp.example", "ｃorp.example", "co\u00adrp.example", "corp。example"} {
-				variants = append(variants, c1+"d"+c2+"@"+d)
+	synctest.Test(t, func(t *testing.T) {
+		var variants []string
+		for _, c1 := range []string{"a", "á", "à", "â", "ä", "ã", "å", "ａ"} {
+			for _, c2 := range []string{"a", "ã"} {
+				for _, d := range []string{"corp.example", "ｃorp.example", "co\u00adrp.example", "corp。example"} {
+					variants = append(variants, c1+"d"+c2+"@"+d)
+				}
 			}
 		}
-	}
-	for i, n := range readSpellings(t).Unfit {
-		if i%8 == 0 { // each waits as long as a real answer takes
-			variants = append(variants, n)
-		}
-	}
-	for _, known := range []bool{false, true} {
-		w := newWorld(t)
-		w.agent(t, w.a, w.dirA, w.ad.Agent)
-		if known {
-			w.must(t, w.a, name, right)
-		}
-		before, locked := len(w.queue.Binds()), 0
-		for _, v := range variants {
-			a := w.must(t, w.a, v, wrong)
-			if a.Shown != wire.InvalidPassword {
-				t.Fatalf("%q is shown %v", v, a.Shown)
-			}
-			if a.Code == wire.AccountLockedOut {
-				locked++
+		for i, n := range readSpellings(t).Unfit {
+			if i%8 == 0 { // each waits as long as a real answer takes
+				variants = append(variants, n)
 			}
 		}
-		threshold := w.guard.Policy().Threshold
-		if n := len(w.queue.Binds()) - before; n > threshold || locked < 20 {
-			t.Errorf("known %v: %d spellings, %d binds, %d held back; the threshold is %d", known, len(variants), n, locked, threshold)
-		}
-		for _, bound := range w.queue.Binds()[before:] {
-			if strings.ContainsFunc(bound, unfit) || !strings.HasSuffix(bound, "@corp.example") {
-				t.Errorf("%q was sent", bound)
+		for _, known := range []bool{false, true} {
+			w := newWorld(t)
+			w.agent(t, w.a, w.dirA, w.ad.Agent)
+			if known {
+				w.must(t, w.a, name, right)
+			}
+			before, locked := len(w.queue.Binds()), 0
+			for _, v := range variants {
+				a := w.must(t, w.a, v, wrong)
+				if a.Shown != wire.InvalidPassword {
+					t.Fatalf("%q is shown %v", v, a.Shown)
+				}
+				if a.Code == wire.AccountLockedOut {
+					locked++
+				}
+			}
+			threshold := w.guard.Policy().Threshold
+			if n := len(w.queue.Binds()) - before; n > threshold || locked < 20 {
+				t.Errorf("known %v: %d spellings, %d binds, %d held back; the threshold is %d", known, len(variants), n, locked, threshold)
+			}
+			for _, bound := range w.queue.Binds()[before:] {
+				if strings.ContainsFunc(bound, unfit) || !strings.HasSuffix(bound, "@corp.example") {
+					t.Errorf("%q was sent", bound)
+				}
 			}
 		}
-	}
+	})
 }
 
 // Nothing at all happens with an unfit name: no bind, no count.
 func TestUnfitNamesReachNobody(t *testing.T) {
-	w := newWorld(t)
-	w.agent(t, w.a, w.dirA, w.ad.Agent)
-	for i, n := range readSpellings(t).Unfit {
-		if i%4 != 0 || strings.TrimSpace(n) != n {
-			continue
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.agent(t, w.a, w.dirA, w.ad.Agent)
+		for i, n := range readSpellings(t).Unfit {
+			if i%4 != 0 || strings.TrimSpace(n) != n {
+				continue
+			}
+			a := w.must(t, w.a, n, right)
+			wantShown(t, n, a, wire.DomainUnknown, wire.InvalidPassword)
+			if a.NameForm != formUnusable || a.Diagnostic == "" {
+				t.Errorf("%q: %+v", n, a)
+			}
 		}
-		a := w.must(t, w.a, n, right)
-		wantShown(t, n, a, wire.DomainUnknown, wire.InvalidPassword)
-		if a.NameForm != formUnusable || a.Diagnostic == "" {
-			t.Errorf("%q: %+v", n, a)
+		if n := len(w.queue.Asks()); n != 0 {
+			t.Errorf("%d asks", n)
 		}
-	}
-	if n := len(w.queue.Asks()); n != 0 {
-		t.Errorf("%d asks", n)
-	}
-	if s, err := w.guard.State(t.Context(), w.a, ""); err != nil || s != (lockout.State{}) {
-		t.Errorf("%+v, %v", s, err)
-	}
+		if s, err := w.guard.State(t.Context(), w.a, ""); err != nil || s != (lockout.State{}) {
+			t.Errorf("%+v, %v", s, err)
+		}
+	})
 }
 
 // Accents are part of a name, and the directory is asked about the name.

@@ -101,7 +101,8 @@ type Answer struct {
 // a fault when nobody could judge (no agent, an agent that was lost …), or tenant.ErrNoScope. The secret is wiped before Check
 // returns.
 //
-// When ctx ends, waiting ends; a delivery that is under way is finished and settled first.
+// When ctx ends, waiting ends; a delivery that is under way is finished and settled first. Answers that must look like any wrong
+// password are given later than they are known, see [hold]; right ones and faults at once.
 func (c *Checker) Check(ctx context.Context, scope tenant.Scope, a Attempt) (Answer, error) {
 	defer a.Password.Wipe()
 	tenantID, err := scope.ID()
@@ -118,7 +119,13 @@ func (c *Checker) Check(ctx context.Context, scope tenant.Scope, a Attempt) (Ans
 		k.ans.Shown = k.ans.Code
 	}
 	k.stop("done")
-	c.metrics.count(k.ans, err, time.Since(k.ans.Started))
+	took := time.Since(k.ans.Started)
+	c.metrics.count(k.ans, err, took)
+	if err == nil && k.ans.Shown == wire.InvalidPassword && k.ans.Code != wire.PasswordUnusable {
+		// All is settled, and nobody waits but the one who asked: a caller that goes away gets the answer at once.
+		a.Password.Wipe()
+		_ = until(ctx, k.ans.Started.Add(hold(took, c.timing.usual(k.face))))
+	}
 	return k.ans, err
 }
 
