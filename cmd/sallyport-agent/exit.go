@@ -18,6 +18,7 @@ const (
 	exitRefused       = 3
 	exitNotRegistered = 4
 	exitNotAttached   = 5
+	exitNotRight      = 6
 )
 
 // usageError is a mistake in the command line or the settings, as against a failure while running.
@@ -31,7 +32,7 @@ var errNotAttached = errors.New("not attached")
 
 // report prints an error with its remedy and trace id, each on a line of its own, and returns the exit code for it.
 func report(w io.Writer, err error) int {
-	if err == nil || errors.Is(err, errNotAttached) {
+	if err == nil || errors.Is(err, errNotAttached) || errors.Is(err, errUnwell) || errors.Is(err, errNotRight) {
 		return exitCode(err)
 	}
 	fmt.Fprintf(w, "%s: %v\n", program, err)
@@ -69,6 +70,8 @@ func exitCode(err error) int {
 		return exitNotRegistered
 	case errors.Is(err, errNotAttached):
 		return exitNotAttached
+	case errors.Is(err, errNotRight):
+		return exitNotRight
 	}
 	return exitFailure
 }

@@ -25,6 +25,8 @@ type cli struct {
 	Register registerCommand `cmd:"" help:"Make keys on this host and register them with a service."`
 	Run      runCommand      `cmd:"" help:"Answer password checks until told to stop."`
 	Status   statusCommand   `cmd:"" help:"Show what the running agent does."`
+	Doctor   doctorCommand   `cmd:"" help:"Look for whatever keeps passwords from being checked, and say what to do about it."`
+	Test     testCommand     `cmd:"" name:"test-signin" help:"Check one name and password at the directory, from this terminal."`
 	Explain  explainCommand  `cmd:"" help:"Explain an error number of Sallyport, Entra, Windows or Active Directory."`
 }
 
@@ -38,7 +40,7 @@ Examples:
 
 Exit codes: 0 fine; 1 failure; 2 wrong command line or settings; 3 refused by the service for good, or the
 certificate has expired: register again; 4 not registered, or the state folder is unprotected or damaged;
-5 (status) the agent does not run or is not attached.`
+5 (status) the agent does not run or is not attached; 6 (test-signin) the directory judged, and not with yes.`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"path/filepath"
 
@@ -16,15 +15,14 @@ import (
 )
 
 type runCommand struct {
-	DC          []string `help:"Domain controller: ldaps://dc1.corp.example, or ldap://… (StartTLS). Repeat it for each." placeholder:"URL" name:"dc" required:""`
-	DCCAFile    string   `help:"PEM file of the CA that issued the domain controllers' certificates. The system's roots by default." name:"dc-ca-file" placeholder:"FILE" type:"path"`
-	Slots       int      `help:"How many checks to work on at once; 0 is the default (32)." default:"0" placeholder:"N"`
-	Connections int      `help:"How many connections to keep to each domain controller; 0 is the default." default:"0" placeholder:"N"`
-	NameRate    int      `help:"How many checks a minute for one name, whatever the service asks; 0 is the default (12), negative no limit." default:"0" placeholder:"N"`
-	NameBurst   int      `help:"How many checks at once for one name; 0 is the default (10)." default:"0" placeholder:"N"`
-	Rate        int      `help:"How many checks a second for all names; 0 is the default (1000), negative no limit." default:"0" placeholder:"N"`
-	Burst       int      `help:"How many checks at once for all names; 0 is the default (1000)." default:"0" placeholder:"N"`
-	Proxy       string   `help:"HTTP proxy for the link to the gateway. What HTTPS_PROXY says by default." placeholder:"URL"`
+	directoryFlags
+	Slots       int    `help:"How many checks to work on at once; 0 is the default (32)." default:"0" placeholder:"N"`
+	Connections int    `help:"How many connections to keep to each domain controller; 0 is the default." default:"0" placeholder:"N"`
+	NameRate    int    `help:"How many checks a minute for one name, whatever the service asks; 0 is the default (12), negative no limit." default:"0" placeholder:"N"`
+	NameBurst   int    `help:"How many checks at once for one name; 0 is the default (10)." default:"0" placeholder:"N"`
+	Rate        int    `help:"How many checks a second for all names; 0 is the default (1000), negative no limit." default:"0" placeholder:"N"`
+	Burst       int    `help:"How many checks at once for all names; 0 is the default (1000)." default:"0" placeholder:"N"`
+	Proxy       string `help:"HTTP proxy for the link to the gateway. What HTTPS_PROXY says by default." placeholder:"URL"`
 }
 
 // Help is printed below the flags.
@@ -44,15 +42,16 @@ Examples:
 // Run is called by kong.
 func (r *runCommand) Run(ctx context.Context, c *cli, term *terminal) error {
 	log := c.logger(term.err)
+	if len(r.DC) == 0 {
+		return &usageError{errNoDC}
+	}
 	roots, err := readRoots(r.DCCAFile)
 	if err != nil {
 		return &usageError{err}
 	}
-	var proxy *url.URL
-	if r.Proxy != "" {
-		if proxy, err = url.Parse(r.Proxy); err != nil {
-			return &usageError{errors.New("--proxy is not a URL")} // the cause could repeat a password in it
-		}
+	proxy, err := parseProxy(r.Proxy)
+	if err != nil {
+		return err
 	}
 	id, err := identity.Open(c.State)
 	if err != nil {
@@ -71,6 +70,9 @@ func (r *runCommand) Run(ctx context.Context, c *cli, term *terminal) error {
 	}
 	return a.Run(ctx)
 }
+
+// errNoDC refuses to work without a directory.
+var errNoDC = errors.New("no domain controller is given: add --dc ldaps://dc1.corp.example, or dc to the settings file")
 
 // statusFile is where the running agent leaves its status.
 func statusFile(state string) string { return filepath.Join(state, "status.json") }

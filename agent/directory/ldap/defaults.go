@@ -31,6 +31,8 @@ const (
 	// pingEvery is how long an idle connection may be silent in the background. Firewalls forget connections after minutes, AD
 	// closes them after 15.
 	pingEvery = 30 * time.Second
+	// examineFor bounds a look at a server by a person, who would rather wait than be told nothing.
+	examineFor = 10 * time.Second
 	// idleLife is how long a connection above the warm ones is kept without a check.
 	idleLife = 10 * time.Minute
 	// unansweredLimit is how many binds in a row may stay without an answer before a server is down.

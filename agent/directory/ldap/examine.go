@@ -1,0 +1,119 @@
+package ldap
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	goldap "github.com/go-ldap/ldap/v3"
+)
+
+// Examination is what a server shows to somebody who has no account: nobody's password is sent.
+type Examination struct {
+	// Address is host and port, StartTLS whether TLS begins by that.
+	Address  string
+	StartTLS bool
+	// Err says why the server cannot be used, Remedy what to do about it; nil and empty if it can. The rest is filled as far as things went.
+	Err    error
+	Remedy string
+	// Took is the time for TCP, TLS and the first answer.
+	Took time.Duration
+	// Chain is what the server showed in the handshake, its own certificate first, also when it was refused.
+	Chain []*x509.Certificate
+	// Host and NamingContext are what the server says it is and serves; Clock is its time, and ClockSkew how far that is ahead of this
+	// machine's, to about a second.
+	Host, NamingContext string
+	Clock               time.Time
+	ClockSkew           time.Duration
+	// Lockout is the domain's policy; nil where it is not told without an account, as AD does by default.
+	Lockout *LockoutPolicy
+}
+
+// LockoutPolicy is a domain's account lockout (MS-ADA1 lockoutThreshold and its neighbours). Durations are zero where they were not told.
+type LockoutPolicy struct {
+	Threshold        int // 0: accounts are never locked
+	Duration, Window time.Duration
+}
+
+// Examine looks at one server, given as in [Config], within ctx and a dozen seconds.
+func Examine(ctx context.Context, server string, roots *x509.CertPool) Examination {
+	a, err := parseAddress(server)
+	if err != nil {
+		return Examination{Address: server, Err: err, Remedy: "Write ldaps://dc1.corp.example, or ldap://dc1.corp.example for StartTLS."}
+	}
+	e := Examination{Address: a.String(), StartTLS: a.startTLS}
+	ctx, cancel := context.WithTimeout(ctx, examineFor)
+	defer cancel()
+	began := time.Now()
+	c, err := dial(ctx, a, roots)
+	if err != nil {
+		var refused *tls.CertificateVerificationError
+		if errors.As(err, &refused) {
+			e.Chain = refused.UnverifiedCertificates
+		}
+		e.Err, e.Remedy = err, remedy(err)
+		return e
+	}
+	defer c.close()
+	if secure, ok := c.spender.Conn.(*tls.Conn); ok {
+		e.Chain = secure.ConnectionState().PeerCertificates
+	}
+	root, err := c.entry(ctx, "", "defaultNamingContext", "dnsHostName", "currentTime")
+	e.Took = time.Since(began)
+	if err != nil {
+		e.Err, e.Remedy = err, remedy(err)
+		return e
+	}
+	e.Host, e.NamingContext = root.GetAttributeValue("dnsHostName"), root.GetAttributeValue("defaultNamingContext")
+	if t, err := time.Parse("20060102150405.0Z", root.GetAttributeValue("currentTime")); err == nil { // GeneralizedTime as AD writes it
+		e.Clock, e.ClockSkew = t, t.Sub(time.Now())
+	}
+	if e.NamingContext == "" {
+		e.Err = errors.New("the server has no defaultNamingContext: it is no domain controller")
+		e.Remedy = "Give the address of a domain controller; a global catalog or another LDAP server is none."
+		return e
+	}
+	if domain, err := c.entry(ctx, e.NamingContext, "lockoutThreshold", "lockoutDuration", "lockOutObservationWindow"); err == nil {
+		e.Lockout = lockoutOf(domain)
+	}
+	return e
+}
+
+// entry reads one entry by its name.
+func (c *conn) entry(ctx context.Context, dn string, attributes ...string) (entry *goldap.Entry, err error) {
+	err = c.within(ctx, examineFor, func() error {
+		r, err := c.ldap.Search(&goldap.SearchRequest{BaseDN: dn, Scope: goldap.ScopeBaseObject, Filter: "(objectClass=*)",
+			Attributes: attributes, SizeLimit: 1, EnforceSizeLimit: true})
+		if err == nil && len(r.Entries) == 0 {
+			err = errors.New("the server answers without an entry")
+		}
+		if err == nil {
+			entry = r.Entries[0]
+		}
+		return err
+	})
+	return entry, err
+}
+
+// lockoutOf reads the policy of a domain's entry; nil if the threshold is not told.
+func lockoutOf(e *goldap.Entry) *LockoutPolicy {
+	threshold, err := strconv.Atoi(strings.TrimSpace(e.GetAttributeValue("lockoutThreshold")))
+	if err != nil {
+		return nil
+	}
+	return &LockoutPolicy{Threshold: threshold, Duration: interval(e.GetAttributeValue("lockoutDuration")),
+		Window: interval(e.GetAttributeValue("lockOutObservationWindow"))}
+}
+
+// interval reads a span of AD: negative hundreds of nanoseconds (MS-ADTS 2.2.16). What is none, or would last for ever, is 0.
+func interval(s string) time.Duration {
+	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)
+	if err != nil || n >= 0 || n < -int64(time.Duration(1<<62)/100) {
+		return 0
+	}
+	return time.Duration(-n) * 100
+}

@@ -1,0 +1,57 @@
+package ldap_test
+
+import (
+	"crypto/x509"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
+)
+
+// examine is the same on both directories: what a server shows to somebody without an account.
+func (w world) examine(t *testing.T) {
+	t.Helper()
+	for _, server := range []string{w.ldaps, w.startTLS} {
+		e := ldap.Examine(t.Context(), server, w.roots)
+		if e.Err != nil || e.NamingContext != "DC=corp,DC=example,DC=com" || e.Host == "" || len(e.Chain) == 0 || e.Took <= 0 {
+			t.Errorf("%s: %+v", server, e)
+		}
+		if e.StartTLS != (server == w.startTLS) {
+			t.Errorf("%s: StartTLS %v", server, e.StartTLS)
+		}
+		if e.Lockout != nil {
+			t.Errorf("%s tells strangers its lockout policy: %+v", server, e.Lockout)
+		}
+		if e := ldap.Examine(t.Context(), server, x509.NewCertPool()); e.Err == nil || len(e.Chain) == 0 || e.Remedy == "" {
+			t.Errorf("%s, whose CA is not trusted: %+v", server, e)
+		} else {
+			var unknown x509.UnknownAuthorityError
+			if !errors.As(e.Err, &unknown) {
+				t.Errorf("%s: %v", server, e.Err)
+			}
+		}
+	}
+}
+
+func TestExamineEvaluation(t *testing.T) {
+	w, s := evaluationWorld(t, newAuthority(t))
+	w.examine(t)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if e := ldap.Examine(t.Context(), w.ldaps, w.roots); e.Err == nil || e.Remedy == "" {
+		t.Errorf("a server that is gone: %+v", e)
+	}
+	if e := ldap.Examine(t.Context(), "http://dc1", nil); e.Err == nil || e.Remedy == "" {
+		t.Errorf("no address: %+v", e)
+	}
+}
+
+func TestExamineSamba(t *testing.T) {
+	w, _ := sambaWorld(t)
+	w.examine(t)
+	if e := ldap.Examine(t.Context(), w.ldaps, w.roots); e.ClockSkew.Abs() > time.Minute || e.Clock.IsZero() {
+		t.Errorf("the clock of a directory on this machine: %s, %s ahead", e.Clock, e.ClockSkew)
+	}
+}

@@ -1,0 +1,227 @@
+// Package doctor examines an agent's host and says what stands in the way of passwords being checked, or will: the state folder and
+// certificate, the proxy, the service and the gateway, and each domain controller.
+//
+//	Examine ── probes, one after the other ──▶ what was seen ── rules (judge…) ──▶ findings with severity and remedy
+//
+// It refuses to change anything, to send anybody's password, and to accept a certificate that the agent would not: an interceptor is found
+// because verification fails, and named from what it showed.
+//
+// The command line calls it.
+package doctor
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
+	"github.com/sallyport-auth/sallyport/agent/identity"
+	"github.com/sallyport-auth/sallyport/agent/link"
+)
+
+// Severity is how bad a finding is.
+type Severity string
+
+// The severities. Only an Error keeps passwords from being checked now.
+const (
+	OK      Severity = "ok"
+	Note    Severity = "note"    // for information: something that could not be looked at, or that is as it should be but worth knowing
+	Warning Severity = "warning" // will fail one day, or already costs something
+	Error   Severity = "error"
+)
+
+// Finding is one thing that was looked at.
+type Finding struct {
+	Severity Severity `json:"severity"`
+	// Check is what was looked at ("state", "service", "gateway", "domain controller" …), Subject which one.
+	Check   string `json:"check"`
+	Subject string `json:"subject,omitempty"`
+	// Says is what was seen, Remedy what to do; empty when nothing is to be done.
+	Says   string `json:"says"`
+	Remedy string `json:"remedy,omitempty"`
+}
+
+// Config says what to examine.
+type Config struct {
+	// State is the state folder.
+	State string
+	// Servers and RootCAs are those of the agent's settings; no servers is a finding.
+	Servers []string
+	RootCAs *x509.CertPool
+	// Proxy is that of the settings; nil means that of the environment.
+	Proxy *url.URL
+	// Progress is told what is looked at now; nil is allowed.
+	Progress func(string)
+}
+
+// Examine looks at everything, each with a time limit of its own, and returns what it found in the order in which it looked. When ctx ends
+// what was not reached is missing.
+func Examine(ctx context.Context, c Config) []Finding {
+	if c.Progress == nil {
+		c.Progress = func(string) {}
+	}
+	var all []Finding
+	add := func(f ...Finding) { all = append(all, f...) }
+
+	c.Progress("state folder")
+	id, err := identity.Open(c.State)
+	add(judgeState(c.State, id, err, time.Now())...)
+	if id != nil {
+		c.Progress("service " + id.Facts().Service)
+		add(judgeService(id.Facts().Service, askService(ctx, id, c.Proxy))...)
+		c.Progress("gateway " + id.Gateway())
+		add(judgeGateway(id.Gateway(), probeGateway(ctx, id, c.Proxy), time.Now())...)
+	}
+	if len(c.Servers) == 0 {
+		add(Finding{Error, "domain controller", "", "no domain controller is given", "Give each with --dc, or as dc in the settings file of --config."})
+	}
+	contexts := map[string][]string{}
+	for _, server := range c.Servers {
+		if ctx.Err() != nil {
+			return all
+		}
+		c.Progress("domain controller " + server)
+		e := ldap.Examine(ctx, server, c.RootCAs)
+		add(judgeServer(e, time.Now())...)
+		if e.NamingContext != "" {
+			contexts[strings.ToLower(e.NamingContext)] = append(contexts[strings.ToLower(e.NamingContext)], e.Address)
+		}
+	}
+	add(judgeContexts(contexts)...)
+	for base := range contexts {
+		if domain := domainOf(base); domain != "" {
+			c.Progress("DNS of " + domain)
+			add(judgeSRV(domain, contexts[base], lookSRV(ctx, domain))...)
+		}
+	}
+	return all
+}
+
+// Worst returns the highest severity; OK for none.
+func Worst(all []Finding) Severity {
+	worst := OK
+	for _, f := range all {
+		for _, s := range []Severity{Note, Warning, Error} {
+			if f.Severity == s && rank(s) > rank(worst) {
+				worst = s
+			}
+		}
+	}
+	return worst
+}
+
+func rank(s Severity) int {
+	switch s {
+	case Error:
+		return 3
+	case Warning:
+		return 2
+	case Note:
+		return 1
+	}
+	return 0
+}
+
+// reply is what the service answered to a request without meaning.
+type reply struct {
+	err  error
+	took time.Duration
+	// proxy is what it went through; chain what the other side showed, also when it was refused.
+	proxy string
+	chain []*x509.Certificate
+	// skew is how far the service's clock is ahead of this host's; known only with a Date header.
+	skew      time.Duration
+	skewKnown bool
+}
+
+// askService asks for a page of the service over HTTPS, as a registration would.
+func askService(ctx context.Context, id *identity.Identity, proxy *url.URL) reply {
+	ctx, cancel := context.WithTimeout(ctx, probeFor)
+	defer cancel()
+	var r reply
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{}).DialContext, DisableKeepAlives: true,
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: serviceRoots(id)}, MaxResponseHeaderBytes: 64 << 10}
+	if proxy != nil {
+		transport.Proxy = http.ProxyURL(proxy)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, id.Facts().Service+"/", nil)
+	if err != nil {
+		return reply{err: err}
+	}
+	if through, err := transport.Proxy(request); err == nil && through != nil {
+		r.proxy = (&url.URL{Scheme: through.Scheme, Host: through.Host}).String()
+	}
+	began := time.Now()
+	answer, err := transport.RoundTrip(request)
+	r.took = time.Since(began)
+	if err != nil {
+		var refused *tls.CertificateVerificationError
+		if errors.As(err, &refused) {
+			r.chain = refused.UnverifiedCertificates
+		}
+		r.err = err
+		return r
+	}
+	_ = answer.Body.Close()
+	if answer.TLS != nil {
+		r.chain = answer.TLS.PeerCertificates
+	}
+	if date, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
+		// The header counts whole seconds, cut off.
+		r.skew, r.skewKnown = date.Add(500*time.Millisecond).Sub(began.Add(r.took/2)), true
+	}
+	return r
+}
+
+// serviceRoots are the system's and, for an installation with a CA of its own, the one that the gateway is known by.
+func serviceRoots(id *identity.Identity) *x509.CertPool {
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	roots.AppendCertsFromPEM([]byte(id.Facts().GatewayCA))
+	return roots
+}
+
+func probeGateway(ctx context.Context, id *identity.Identity, proxy *url.URL) link.Look {
+	ctx, cancel := context.WithTimeout(ctx, probeFor)
+	defer cancel()
+	return link.Probe(ctx, id, proxy)
+}
+
+// records are the domain controllers that DNS names for a domain.
+type records struct {
+	hosts []string
+	err   error
+}
+
+// lookSRV asks DNS for the domain controllers of a domain (MS-ADTS 6.3.2.3).
+func lookSRV(ctx context.Context, domain string) records {
+	ctx, cancel := context.WithTimeout(ctx, probeFor)
+	defer cancel()
+	_, found, err := net.DefaultResolver.LookupSRV(ctx, "ldap", "tcp", "dc._msdcs."+domain)
+	r := records{err: err}
+	for _, s := range found {
+		r.hosts = append(r.hosts, strings.ToLower(strings.TrimSuffix(s.Target, ".")))
+	}
+	return r
+}
+
+// domainOf makes the DNS name of a naming context: "DC=corp,DC=example" is corp.example (RFC 2247). Empty for any other.
+func domainOf(base string) string {
+	var labels []string
+	for part := range strings.SplitSeq(base, ",") {
+		name, value, ok := strings.Cut(strings.TrimSpace(part), "=")
+		if !ok || !strings.EqualFold(name, "dc") || value == "" {
+			return ""
+		}
+		labels = append(labels, value)
+	}
+	return strings.Join(labels, ".")
+}

@@ -1,0 +1,216 @@
+package doctor
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
+	"github.com/sallyport-auth/sallyport/agent/identity"
+	"github.com/sallyport-auth/sallyport/agent/link"
+)
+
+// The rules: each makes findings of what a probe has seen. They contact nobody.
+
+// judgeState judges the state folder and the certificate in it.
+func judgeState(folder string, id *identity.Identity, err error, now time.Time) []Finding {
+	var known *identity.Error
+	switch {
+	case errors.As(err, &known):
+		return []Finding{{Error, "state folder", folder, known.Error(), known.Remedy}}
+	case err != nil:
+		return []Finding{{Error, "state folder", folder, err.Error(), "Run this as the agent's user, or as root."}}
+	}
+	f := id.Facts()
+	all := []Finding{{OK, "state folder", folder, fmt.Sprintf("agent %s (%s) of tenant %s, directory %s; protected, and its parts belong together",
+		f.AgentName, f.AgentID, f.TenantName, f.DirectoryName), ""}}
+	left := id.NotAfter().Sub(now)
+	cert := Finding{OK, "agent certificate", f.AgentName, "valid until " + stamp(id.NotAfter()), ""}
+	switch {
+	case now.Before(id.NotBefore()):
+		cert.Severity, cert.Says = Error, "not valid before "+stamp(id.NotBefore())+", and this host's clock says "+stamp(now)
+		cert.Remedy = "Set this host's clock (NTP)."
+	case left <= 0:
+		cert.Severity, cert.Says = Error, "expired at "+stamp(id.NotAfter())
+		cert.Remedy = "Set this host's clock (NTP) if it is wrong; else ask for a new token and register this agent again."
+	case left < id.NotAfter().Sub(id.NotBefore())/6:
+		cert.Severity, cert.Says = Warning, fmt.Sprintf("ends in %s, at %s", left.Round(time.Minute), stamp(id.NotAfter()))
+		cert.Remedy = "See that the agent runs and reaches its gateway; register it again before the end if nothing renews it."
+	}
+	return append(all, cert)
+}
+
+// judgeService judges what the service answered.
+func judgeService(service string, r reply) []Finding {
+	all := []Finding{judgeProxy("service", r.proxy)}
+	if r.err != nil {
+		return append(all, refusedTLS("service", service, r.err, r.chain,
+			"Check that the firewall lets this host out to the service, or give the proxy that may (--proxy, HTTPS_PROXY)."))
+	}
+	all = append(all, Finding{OK, "service", service, fmt.Sprintf("answers in %s; its certificate was issued by %s", r.took.Round(time.Millisecond), issuerOf(r.chain)), ""})
+	if !r.skewKnown {
+		return append(all, Finding{Note, "clock", service, "the service does not tell its time", ""})
+	}
+	return append(all, judgeSkew("service's", r.skew, serviceSkewFails))
+}
+
+// judgeGateway judges the handshake with the gateway. There is one way in which an inspecting proxy shows: it presents a certificate that
+// leads to none of the roots that the registration named.
+func judgeGateway(gateway string, l link.Look, now time.Time) []Finding {
+	all := []Finding{judgeProxy("gateway", l.Proxy)}
+	if l.Err != nil {
+		return append(all, refusedTLS("gateway", gateway, l.Err, l.Chain,
+			"Check that the firewall lets this host out to the gateway's port, or give the proxy that may (--proxy, HTTPS_PROXY)."))
+	}
+	f := Finding{OK, "gateway", gateway, fmt.Sprintf("handshake in %s; its certificate was issued by %s", l.Took.Round(time.Millisecond), issuerOf(l.Chain)), ""}
+	return append(all, f, judgeCertificates("gateway certificate", gateway, l.Chain, now))
+}
+
+// refusedTLS is the finding of a connection that did not come about; one whose certificate was refused names who issued it.
+func refusedTLS(check, subject string, err error, chain []*x509.Certificate, otherwise string) Finding {
+	f := Finding{Error, check, subject, "cannot be reached: " + err.Error(), otherwise}
+	var unknown x509.UnknownAuthorityError
+	switch {
+	case errors.As(err, &unknown):
+		f.Says = fmt.Sprintf("the certificate shown was issued by %s, which is not trusted for it: a proxy opens TLS, or another server answers", issuerOf(chain))
+		f.Remedy = fmt.Sprintf("Exempt %s from TLS inspection: the agent's connection uses a client certificate, which inspection breaks. "+
+			"If the installation has a new CA of its own, register again with --ca-file.", subject)
+	case len(chain) > 0:
+		f.Says = fmt.Sprintf("the certificate shown, issued by %s for %s, does not hold: %v", issuerOf(chain), strings.Join(chain[0].DNSNames, ", "), err)
+		f.Remedy = "Set this host's clock (NTP) if it is wrong; else have the certificate renewed for this name."
+	}
+	return f
+}
+
+func judgeProxy(check, proxy string) Finding {
+	if proxy == "" {
+		return Finding{OK, "proxy", check, "none: straight to the " + check, ""}
+	}
+	return Finding{Note, "proxy", check, "through " + proxy, ""}
+}
+
+// judgeSkew judges how far another clock is ahead of ours.
+func judgeSkew(whose string, skew, fails time.Duration) Finding {
+	size := skew.Abs().Round(time.Second)
+	f := Finding{OK, "clock", "", fmt.Sprintf("the %s clock and this host's agree to %s", whose, max(size, time.Second)), ""}
+	if size < skewWarns {
+		return f
+	}
+	direction := "behind"
+	if skew > 0 {
+		direction = "ahead of"
+	}
+	f.Severity, f.Says = Warning, fmt.Sprintf("the %s clock is %s %s this host's", whose, size, direction)
+	f.Remedy = "Set both clocks by NTP."
+	if size >= fails {
+		f.Severity = Error
+	}
+	return f
+}
+
+// judgeServer judges one domain controller.
+func judgeServer(e ldap.Examination, now time.Time) []Finding {
+	const check = "domain controller"
+	if e.Err != nil {
+		f := Finding{Error, check, e.Address, e.Err.Error(), e.Remedy}
+		if len(e.Chain) > 0 {
+			f.Says += "; its certificate was issued by " + issuerOf(e.Chain)
+		}
+		if f.Remedy == "" {
+			f.Remedy = "Check that it runs, and that this host reaches it on that port."
+		}
+		return []Finding{f}
+	}
+	how := "LDAPS"
+	if e.StartTLS {
+		how = "StartTLS"
+	}
+	f := Finding{OK, check, e.Address, fmt.Sprintf("%s of %s answers in %s over %s", e.Host, e.NamingContext, e.Took.Round(time.Millisecond), how), ""}
+	if e.Took > slowFrom {
+		f.Severity, f.Remedy = Warning, "Put a nearer domain controller first."
+	}
+	all := []Finding{f, judgeCertificates("its certificate", e.Address, e.Chain, now)}
+	if !e.Clock.IsZero() {
+		all = append(all, judgeSkew(e.Address+"'s", e.ClockSkew, directorySkewFails))
+	}
+	return append(all, judgeLockout(e))
+}
+
+// judgeCertificates judges the ends of a chain.
+func judgeCertificates(check, subject string, chain []*x509.Certificate, now time.Time) Finding {
+	if len(chain) == 0 {
+		return Finding{Note, check, subject, "not seen", ""}
+	}
+	first := slices.MinFunc(chain, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
+	f := Finding{OK, check, subject, fmt.Sprintf("issued by %s; the chain ends at %s", issuerOf(chain), stamp(first.NotAfter)), ""}
+	if left := first.NotAfter.Sub(now); left < certificateWarns {
+		f.Severity, f.Says = Warning, fmt.Sprintf("%s ends in %s, at %s", first.Subject, max(left, 0).Round(time.Hour), stamp(first.NotAfter))
+		f.Remedy = "Have it renewed; see that whatever renews it works."
+	}
+	return f
+}
+
+// judgeLockout compares the directory's lockout with what the service should have.
+func judgeLockout(e ldap.Examination) Finding {
+	const check = "lockout policy"
+	p := e.Lockout
+	switch {
+	case p == nil:
+		return Finding{Note, check, e.Address, "not told without an account, as usual; net accounts /domain shows it on a joined computer",
+			"The operator sets the service's lockout.threshold below it: the default, 4, suits a directory that locks at 5 or later."}
+	case p.Threshold == 0:
+		return Finding{OK, check, e.Address, "the directory never locks accounts; the service's own smart lockout stands alone", ""}
+	}
+	f := Finding{OK, check, e.Address, fmt.Sprintf("the directory locks after %d wrong passwords within %s, for %s", p.Threshold, p.Window, p.Duration), ""}
+	if p.Threshold <= 4 { // the service's default threshold
+		f.Severity = Warning
+		f.Remedy = fmt.Sprintf("The service's default, 4, is too high for it: strangers at the sign-in page could lock accounts. Ask the operator for lockout.threshold: %d.", max(p.Threshold-1, 1))
+	}
+	return f
+}
+
+// judgeContexts sees to it that all domain controllers serve one domain.
+func judgeContexts(contexts map[string][]string) []Finding {
+	if len(contexts) < 2 {
+		return nil
+	}
+	var parts []string
+	for _, base := range slices.Sorted(maps.Keys(contexts)) {
+		parts = append(parts, fmt.Sprintf("%s: %s", base, strings.Join(contexts[base], ", ")))
+	}
+	return []Finding{{Error, "domain controllers", "", "they serve different domains: " + strings.Join(parts, "; "),
+		"One agent asks the domain controllers of one domain. Give those of one, and run another agent for the other."}}
+}
+
+// judgeSRV compares the configured servers with those that DNS names.
+func judgeSRV(domain string, configured []string, r records) []Finding {
+	const check = "DNS"
+	name := "_ldap._tcp.dc._msdcs." + domain
+	if r.err != nil || len(r.hosts) == 0 {
+		says := name + " names no domain controllers"
+		if r.err != nil {
+			says = fmt.Sprintf("%s: %v", name, r.err)
+		}
+		return []Finding{{Note, check, domain, says, "The agent uses the domain controllers of its settings, so this is no fault; this host's resolver does not know the domain."}}
+	}
+	slices.Sort(r.hosts)
+	f := Finding{OK, check, domain, fmt.Sprintf("%d domain controllers: %s", len(r.hosts), strings.Join(r.hosts, ", ")), ""}
+	if len(configured) < 2 && len(r.hosts) > 1 {
+		f.Severity, f.Remedy = Warning, "Only one of them is in the settings: add a second --dc, so that it can be restarted."
+	}
+	return []Finding{f}
+}
+
+// issuerOf names who issued a chain's first certificate.
+func issuerOf(chain []*x509.Certificate) string {
+	if len(chain) == 0 {
+		return "nobody known"
+	}
+	return fmt.Sprintf("%q", chain[0].Issuer.String())
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+
+	"golang.org/x/term"
+
+	"github.com/sallyport-auth/sallyport/agent/doctor"
+)
+
+// directoryFlags say how to reach the directory; run, doctor and test-signin share them.
+type directoryFlags struct {
+	DC       []string `help:"Domain controller: ldaps://dc1.corp.example, or ldap://… (StartTLS). Repeat it for each." placeholder:"URL" name:"dc"`
+	DCCAFile string   `help:"PEM file of the CA that issued the domain controllers' certificates. The system's roots by default." name:"dc-ca-file" placeholder:"FILE" type:"path"`
+}
+
+type doctorCommand struct {
+	directoryFlags
+	Proxy  string `help:"HTTP proxy for the link to the gateway. What HTTPS_PROXY says by default." placeholder:"URL"`
+	Output string `help:"How to print: text or json." enum:"text,json" default:"text" placeholder:"FORMAT" short:"o"`
+}
+
+// Help is printed below the flags.
+func (doctorCommand) Help() string {
+	return `Looks at this host's state folder, certificate, clock, proxy and DNS, at the service, its gateway, and each domain controller, and says what to do
+about whatever it finds. It changes nothing and sends nobody's password. Run it as the agent's user, with the agent's settings.
+
+The exit code is 1 when something keeps passwords from being checked; warnings and notes do not count.
+
+Examples:
+  sudo -u sallyport-agent sallyport-agent doctor --config /etc/sallyport-agent.yaml
+  sallyport-agent doctor --dc ldaps://dc1.corp.example --output json | jq '.findings[] | select(.severity != "ok")'`
+}
+
+// errUnwell ends `doctor` when what it has printed is not good news.
+var errUnwell = errors.New("something is wrong")
+
+// Run is called by kong.
+func (d *doctorCommand) Run(ctx context.Context, c *cli, t *terminal) error {
+	roots, err := readRoots(d.DCCAFile)
+	if err != nil {
+		return &usageError{err}
+	}
+	proxy, err := parseProxy(d.Proxy)
+	if err != nil {
+		return err
+	}
+	config := doctor.Config{State: c.State, Servers: d.DC, RootCAs: roots, Proxy: proxy}
+	if f, ok := t.err.(*os.File); ok && d.Output == "text" && term.IsTerminal(int(f.Fd())) {
+		config.Progress = func(what string) { fmt.Fprintf(f, "looking at %s …\n", what) }
+	}
+	findings := doctor.Examine(ctx, config)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if d.Output == "json" {
+		e := json.NewEncoder(t.out)
+		e.SetIndent("", "  ")
+		err = e.Encode(struct {
+			Worst    doctor.Severity  `json:"worst"`
+			Findings []doctor.Finding `json:"findings"`
+		}{doctor.Worst(findings), findings})
+	} else {
+		err = printFindings(t.out, findings)
+	}
+	if err == nil && doctor.Worst(findings) == doctor.Error {
+		err = errUnwell
+	}
+	return err
+}
+
+// marks begin the lines of findings; words and not colours alone, for whoever cannot see these.
+var marks = map[doctor.Severity]string{doctor.OK: "   ok   ", doctor.Note: "  note  ", doctor.Warning: "WARNING ", doctor.Error: " ERROR  "}
+
+func printFindings(w io.Writer, all []doctor.Finding) error {
+	counts := map[doctor.Severity]int{}
+	for _, f := range all {
+		counts[f.Severity]++
+		subject := f.Check
+		if f.Subject != "" {
+			subject += " " + f.Subject
+		}
+		fmt.Fprintf(w, "%s %s: %s\n", marks[f.Severity], subject, f.Says)
+		if f.Remedy != "" {
+			fmt.Fprintf(w, "         what to do: %s\n", f.Remedy)
+		}
+	}
+	_, err := fmt.Fprintf(w, "\nerrors: %d, warnings: %d, notes: %d, as it should be: %d\n", counts[doctor.Error], counts[doctor.Warning], counts[doctor.Note], counts[doctor.OK])
+	return err
+}
+
+// parseProxy reads --proxy; nil for none.
+func parseProxy(s string) (*url.URL, error) {
+	if s == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(s)
+	if err != nil {
+		return nil, &usageError{errors.New("--proxy is not a URL")} // the cause could repeat a password in it
+	}
+	return u, nil
+}

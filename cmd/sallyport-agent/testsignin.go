@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+type testCommand struct {
+	directoryFlags
+	Name         string `arg:"" optional:"" help:"Name to check, as the person types it. It is asked for when it is not given."`
+	PasswordFile string `placeholder:"FILE" help:"Read the password from this file, or with - from standard input, in place of asking for it."`
+}
+
+// Help is printed below the flags.
+func (testCommand) Help() string {
+	return `Checks a password as the agent does, beside the agent and without the service: what it says is the directory's word alone. The password is asked for
+at the terminal, without echo, and cannot be given on the command line. It is sent once: a wrong one counts at the directory, once.
+
+Exit codes: 0 the password is right; 6 the directory judged otherwise; 1 nobody judged.
+
+Examples:
+  sallyport-agent test-signin --dc ldaps://dc1.corp.example ada@corp.example
+  sallyport-agent test-signin --config /etc/sallyport-agent.yaml`
+}
+
+// errNotRight ends `test-signin` when the directory did not say yes.
+var errNotRight = errors.New("not right")
+
+// Run is called by kong.
+func (c *testCommand) Run(ctx context.Context, t *terminal) error {
+	if len(c.DC) == 0 {
+		return &usageError{errNoDC}
+	}
+	roots, err := readRoots(c.DCCAFile)
+	if err != nil {
+		return &usageError{err}
+	}
+	in := bufio.NewReader(t.in)
+	if c.Name == "" {
+		if c.Name, err = ask(in, t.err, "Name: "); err != nil {
+			return err
+		}
+	}
+	password, err := c.password(in, t)
+	if err != nil {
+		return err
+	}
+	defer password.Wipe()
+	v, err := ldap.New(ldap.Config{Servers: c.DC, RootCAs: roots, Connections: 1, DialTimeout: testDial})
+	if err != nil {
+		return &usageError{err}
+	}
+	began := time.Now()
+	result, err := v.Validate(ctx, directory.Check{Name: c.Name, Password: password, WantAttributes: true, Fence: func(context.Context) error { return nil }})
+	var trouble *directory.Error
+	if errors.As(err, &trouble) {
+		if entry, ok := wire.Lookup(trouble.Code); ok {
+			fmt.Fprintf(t.err, "nobody judged the password: %d %s. %s\n  what to do: %s\n", entry.Code, entry.Name, entry.Meaning, entry.Remedy)
+		}
+		if trouble.Fenced {
+			fmt.Fprintln(t.err, "  the password had been sent: the attempt may have counted")
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return printVerdict(t.out, result, time.Since(began))
+}
+
+// testDial is how long one domain controller may take before the next is asked: a person waits, and wants to know.
+const testDial = 5 * time.Second
+
+// password reads the password from where it was said to be.
+func (c *testCommand) password(in *bufio.Reader, t *terminal) (wire.Secret, error) {
+	if c.PasswordFile != "" {
+		from := io.Reader(in)
+		if c.PasswordFile != "-" {
+			f, err := os.Open(c.PasswordFile)
+			if err != nil {
+				return wire.Secret{}, &usageError{err}
+			}
+			defer f.Close()
+			from = f
+		}
+		raw, err := io.ReadAll(io.LimitReader(from, directory.MaxPassword+2))
+		if err != nil {
+			return wire.Secret{}, err
+		}
+		return wire.NewSecret([]byte(strings.TrimRight(string(raw), "\r\n"))), nil
+	}
+	f, ok := t.in.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return wire.Secret{}, &usageError{errors.New("this is no terminal: give the password with --password-file FILE, or - for standard input")}
+	}
+	fmt.Fprint(t.err, "Password (not shown): ")
+	raw, err := term.ReadPassword(int(f.Fd()))
+	fmt.Fprintln(t.err)
+	return wire.NewSecret(raw), err
+}
+
+// ask asks for a line.
+func ask(in *bufio.Reader, out io.Writer, question string) (string, error) {
+	fmt.Fprint(out, question)
+	line, err := in.ReadString('\n')
+	if err != nil && (line == "" || !errors.Is(err, io.EOF)) {
+		return "", &usageError{errors.New("no name was given")}
+	}
+	return strings.TrimSpace(line), nil
+}
+
+// printVerdict says what the directory said, in its numbers and in words.
+func printVerdict(w io.Writer, r directory.Result, took time.Duration) error {
+	v := r.Verdict
+	if v.Reason.Right() {
+		fmt.Fprintf(w, "right: %s accepts name and password (%s)\n", r.DC, took.Round(time.Millisecond))
+		if a := v.Attributes; a != nil {
+			fmt.Fprintf(w, "  it is %s, objectGUID %s, in %d groups\n", a.UPN, a.Anchor, len(a.Groups))
+		} else if v.Diagnostic != "" {
+			fmt.Fprintf(w, "  %s: the service would let nobody in\n", v.Diagnostic)
+		}
+		return nil
+	}
+	counted := "it was not counted as a wrong password"
+	if v.Reason.Wrong() {
+		counted = "it counts as one wrong password at the directory"
+	}
+	fmt.Fprintf(w, "not right: %s says %s (%s); %s\n", r.DC, v.Reason, took.Round(time.Millisecond), counted)
+	if v.Diagnostic != "" {
+		fmt.Fprintf(w, "  its words: %s\n", v.Diagnostic)
+	}
+	for _, x := range directory.Explain(fmt.Sprint(v.Win32)) {
+		fmt.Fprintf(w, "  %s\n", x)
+		if x.Remedy != "" {
+			fmt.Fprintf(w, "  what to do: %s\n", x.Remedy)
+		}
+	}
+	return errNotRight
+}
