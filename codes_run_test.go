@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"fmt"
 	"go/token"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,7 +24,7 @@ func (b block) holds(p token.Position) bool {
 		(p.Line < b.toLine || p.Line == b.toLine && p.Column < b.toColumn)
 }
 
-// profile says of every file how often each block ran, in the tests of all packages together.
+// profile says of every file how often each block ran.
 type profile map[string]map[block]int
 
 // ran reports whether the statement at a place ran. Blocks of function literals lie within those of the function around them,
@@ -42,36 +41,45 @@ func (p profile) ran(at token.Position) bool {
 
 // TestNamedTestsMakeTheirCodes: see reachedBy.
 func TestNamedTestsMakeTheirCodes(t *testing.T) {
-	packages, names := map[string]bool{}, map[string]bool{}
-	for _, where := range reachedBy {
-		pkg, name, _ := strings.Cut(where, ".")
-		packages["./"+pkg], names[name] = true, true
-	}
-	file := filepath.Join(t.TempDir(), "profile")
-	args := append([]string{"test", "-count=1", "-timeout=10m", "-v", "-coverprofile=" + file, "-coverpkg=./agent/...,./service/...,./cmd/...",
-		"-run=^(" + strings.Join(slices.Sorted(maps.Keys(names)), "|") + ")$"}, slices.Sorted(maps.Keys(packages))...)
-	out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput()
-	if err != nil {
-		for line := range strings.Lines(string(out)) {
-			if !strings.HasPrefix(strings.TrimSpace(line), "--- PASS") && !strings.HasPrefix(line, "=== ") {
-				t.Log(strings.TrimRight(line, "\n"))
-			}
-		}
-		t.Fatalf("the named tests fail: %v", err)
-	}
-	for _, name := range slices.Sorted(maps.Keys(names)) {
-		if !strings.Contains(string(out), "--- PASS: "+name+" ") {
-			t.Errorf("%s was skipped", name)
-		}
-	}
-	blocks := readProfile(t, file)
 	s := readCodes(t)
+	programs, profiles := map[string]string{}, map[string]profile{}
 	for _, e := range wire.Catalogue() {
-		ran := slices.ContainsFunc(s.made[e.Code], func(at token.Position) bool { return blocks.ran(at) })
-		if !ran {
-			t.Errorf("%d %s: no statement that makes it ran in the named tests; it is made at %v", e.Code, s.names[e.Code], s.made[e.Code])
+		where := reachedBy[e.Code]
+		pkg, name, _ := strings.Cut(where, ".")
+		if programs[pkg] == "" {
+			programs[pkg] = compile(t, pkg)
+		}
+		if profiles[where] == nil {
+			profiles[where] = run(t, programs[pkg], pkg, name)
+		}
+		if !slices.ContainsFunc(s.made[e.Code], profiles[where].ran) {
+			t.Errorf("%d %s: no statement that makes it ran in %s; it is made at %v", e.Code, s.names[e.Code], where, s.made[e.Code])
 		}
 	}
+}
+
+// compile builds the tests of a package with coverage of the product.
+func compile(t *testing.T, pkg string) (program string) {
+	t.Helper()
+	program = filepath.Join(t.TempDir(), "test")
+	out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-cover", "-coverpkg=./agent/...,./service/...,./cmd/...", "-o", program, "./"+pkg).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", pkg, err, out)
+	}
+	return program
+}
+
+// run runs one test, which must pass and not be skipped.
+func run(t *testing.T, program, pkg, name string) profile {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "profile")
+	test := exec.CommandContext(t.Context(), program, "-test.v", "-test.run=^"+name+"$", "-test.timeout=5m", "-test.coverprofile="+file)
+	test.Dir = pkg
+	out, err := test.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+name+" ") {
+		t.Fatalf("%s in %s did not pass: %v\n%s", name, pkg, err, out)
+	}
+	return readProfile(t, file)
 }
 
 func readProfile(t *testing.T, file string) profile {

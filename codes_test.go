@@ -21,9 +21,9 @@ import (
 // constant or in digits) within its own body, and some statement of the product makes it. That proves that nothing in the
 // catalogue is dead and that somebody wrote down what to expect; not that the expectation is met.
 //
-// TestNamedTestsMakeTheirCodes (build tag codes, a step of tools/test/run.sh) proves the rest: it runs the named tests, which must
-// pass, and looks in their coverage whether a statement that makes the number ran. Coverage is that of all the named tests together,
-// so it does not prove which of them ran the statement, nor that every way to a number is tested.
+// TestNamedTestsMakeTheirCodes (build tag codes, a step of tools/test/run.sh) proves the rest: it runs each named test, which must
+// pass, and looks in its coverage whether a statement that makes the number ran. It does not prove that every way to a number is
+// tested.
 var reachedBy = map[wire.Code]string{
 	wire.UserNotFound:          "service/password.TestCloudUsers",
 	wire.AccountLockedOut:      "service/password.TestSmartLockoutKeepsTheDirectoryOut",
@@ -32,7 +32,7 @@ var reachedBy = map[wire.Code]string{
 	wire.InvalidPassword:       "service/signin.TestWithPackagePassword",
 	wire.DomainUnknown:         "service/password.TestRefusedBeforeAnybodyIsAsked",
 	wire.DirectoryPassword:     "service/password.TestEveryVerdict",
-	wire.NoAgent:               "service/password.TestNoAgent",
+	wire.NoAgent:               "service/queue.TestAskAndOffer",
 	wire.DirectoryTimeout:      "agent/directory/ldap.TestLostAfterTheBindWasSent",
 	wire.DirectoryUnusable:     "agent/directory/ldap.TestLostAfterTheBindWasSent",
 	wire.TransientNetwork:      "service/queue.TestBrokerAway",
