@@ -18,7 +18,7 @@ cache=$(go env GOCACHE)/fuzz
 [ $# -gt 0 ] || set -- $(git grep -l --untracked '^func Fuzz' -- '*_test.go' | sed 's,^,./,; s,/[^/]*$,,' | sort -u)
 for package; do
     import=$(go list "$package")
-    decoders=$(go list -deps -test "$package" | grep -E "$decoding" | grep -v ' \|\.test$' | paste -sd, -)
+    decoders=$(go list -deps -test "$package" | grep -E "$decoding" | sed 's, .*,,' | grep -v '_test$\|\.test$' | sort -u | paste -sd, -)
     go test -c -cover -coverpkg "$decoders" -o "$work/test" "$package"
     cd "$root/$package"
     for target in $("$work/test" -test.list '^Fuzz'); do
