@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 # Without grpcnotrace gRPC links golang.org/x/net/trace and with it templates, which the agent must not hold.
 RELEASE  = CGO_ENABLED=0 $(GO) build -trimpath -tags grpcnotrace -buildvcs=false -ldflags '$(LDFLAGS)'
 
-.PHONY: build cross test lint bench bench-uniformity bench-hot demo generate clean
+.PHONY: build cross test lint fuzz bench bench-uniformity bench-hot demo generate clean
 
 build: ## the three programs, static, into bin/
 	$(RELEASE) -o bin/ ./cmd/...
@@ -19,11 +19,15 @@ lint: ## gofmt, go vet (also as the agent's Windows build sees it), staticcheck
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not gofmt-ed:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
 	GOOS=windows $(GO) vet ./cmd/sallyport-agent ./agent/...
+	$(GO) vet -tags codes .
 	cd tools/staticcheck && $(GO) build -buildvcs=false -o ../../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
 	bin/staticcheck ./...
 
 test: ## everything, against a real domain controller, database and browser; installs what it needs where it may
 	sh tools/test/run.sh
+
+fuzz: ## every decoder of outside bytes for some seconds, or FUZZTIME=5m each; tools/fuzz/keep.sh then keeps the best inputs
+	sh tools/fuzz/run.sh
 
 bench: ## the whole path against the directory itself; writes the figures into docs/benchmarks.md. Wants a quiet machine.
 	mkdir -p bin && rm -f bin/bench.txt

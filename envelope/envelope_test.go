@@ -455,6 +455,33 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
+// FuzzKeys feeds what registrations bring as a public key, and what an agent's folder holds as a private one.
+func FuzzKeys(f *testing.F) {
+	k := key(f)
+	private, err := k.Bytes()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(uint16(k.Public().Suite()), k.Public().Bytes())
+	f.Add(uint16(0), []byte{})
+	f.Add(uint16(1), private)
+	f.Fuzz(func(t *testing.T, suite uint16, b []byte) {
+		if p, err := envelope.ParsePublicKey(envelope.Suite(suite), b); err == nil && (!bytes.Equal(p.Bytes(), b) || p.Suite() != envelope.Suite(suite) || p.ID() == "") {
+			t.Fatalf("a public key %s that is not what was read", p.ID())
+		}
+		p, err := envelope.ParsePrivateKey(b)
+		if err != nil {
+			if len(b) > 8 && strings.Contains(err.Error(), string(b)) {
+				t.Fatal("the error shows the key")
+			}
+			return
+		}
+		if again, err := p.Bytes(); err != nil || !bytes.Equal(again, b) {
+			t.Fatalf("a private key that is not what was read: %v", err)
+		}
+	})
+}
+
 func BenchmarkSeal(b *testing.B) {
 	k := key(b)
 	c := check("sam@corp.example", "correct horse battery")

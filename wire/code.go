@@ -3,7 +3,8 @@ package wire
 import "strconv"
 
 // Code is the number of something that can go wrong. Numbers below 90000 mean what they mean in Microsoft Entra (AADSTS),
-// so that an administrator can look them up; ours begin at 90000 and never change their meaning. Zero means "nothing wrong".
+// so that an administrator can look them up; ours begin at 90000 and never change their meaning: one that was given up (90013)
+// is not used again. Zero means "nothing wrong".
 type Code int
 
 // The numbers. Their texts stand in [Catalogue].
@@ -11,7 +12,6 @@ const (
 	InvalidPassword       Code = 50126
 	UserNotFound          Code = 50034
 	AccountLockedOut      Code = 50053
-	CloudPasswordExpired  Code = 50055
 	AccountIsDisabled     Code = 50057
 	NoSession             Code = 50058
 	DirectoryPassword     Code = 50144 // expired or to be changed in the directory
@@ -37,7 +37,6 @@ const (
 	Conflict              Code = 90010
 	Forbidden             Code = 90011
 	Unauthenticated       Code = 90012
-	NotAssigned           Code = 90013
 	LostAfterFence        Code = 90020 // the attempt may have counted; nobody knows the verdict
 	AgentsBusy            Code = 90021
 	AnswerForged          Code = 90022

@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -129,6 +130,24 @@ func FuzzDecodeRegisterRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := wire.DecodeRegisterRequest(strings.NewReader(string(b)))
 		if err == nil && r.Validate() != nil {
+			t.Fatal("decoded what is not valid")
+		}
+	})
+}
+
+// FuzzDecodeAnswers feeds what a service, or whoever stands in its place, answers to a registration.
+func FuzzDecodeAnswers(f *testing.F) {
+	f.Add([]byte(`{"title":"enrol-token-invalid","status":403,"code":90045,"detail":"d","remedy":"r","trace":"ab","extra":1}`))
+	f.Add([]byte(`{"tenant_id":"t","directory_id":"d","agent_id":"a","certificate":"c","gateway":"g:1","gateway_ca":"x","trust_domain":"s"}`))
+	f.Add([]byte(`{}{}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if p, err := wire.DecodeProblem(bytes.NewReader(b)); err == nil {
+			_ = p.Error()
+			if len(b) > wire.MaxProblem {
+				t.Fatalf("read %d bytes", len(b))
+			}
+		}
+		if a, err := wire.DecodeRegisterAnswer(bytes.NewReader(b)); err == nil && a.Validate() != nil {
 			t.Fatal("decoded what is not valid")
 		}
 	})

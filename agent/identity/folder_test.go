@@ -1,15 +1,21 @@
 package identity
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport-auth/sallyport/wire"
 )
 
 func TestSaveAndOpen(t *testing.T) {
@@ -278,4 +284,25 @@ func TestParseChainLimit(t *testing.T) {
 	if _, err := parseChain([]byte(pemOf(nine...))); err == nil {
 		t.Fatal("nine certificates were read")
 	}
+}
+
+// FuzzService feeds what an administrator gives as --service, and what a service says when it refuses.
+func FuzzService(f *testing.F) {
+	f.Add("https://login.example/", []byte(`{"title":"no","status":403,"code":90045}`), 403, "Forbidden")
+	f.Add("https://u:p@h?x#y", []byte("<html>\x1b[1m"), 502, "\x1b[2J")
+	f.Add("http://[::1", []byte(`{"title":"\u001b"}`), 503, "")
+	f.Fuzz(func(t *testing.T, service string, body []byte, status int, reason string) {
+		if s, err := parseService(service); err == nil {
+			if again, err := parseService(s); err != nil || again != s || !strings.HasPrefix(s, "https://") {
+				t.Errorf("%q became %q, then %q, %v", service, s, again, err)
+			}
+		} else if len(service) > 20 && strings.Contains(err.Error(), service) {
+			t.Errorf("the error repeats what may hold a password: %v", err)
+		}
+		err := refusal(&http.Response{StatusCode: status, Status: strconv.Itoa(status) + " " + reason,
+			Header: http.Header{"Content-Type": {wire.ProblemType}}, Body: io.NopCloser(bytes.NewReader(body))})
+		if err == nil || strings.ContainsAny(err.Error(), "\x1b\x00") {
+			t.Errorf("%d %q: %v", status, body, err)
+		}
+	})
 }

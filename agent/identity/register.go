@@ -264,7 +264,7 @@ func refusal(response *http.Response) error {
 			return e
 		}
 	}
-	e := &Error{Kind: ErrAnswer, What: "HTTP status " + response.Status}
+	e := &Error{Kind: ErrAnswer, What: "HTTP status " + shown(response.Status)}
 	switch location := response.Header.Get("Location"); {
 	case location != "":
 		e.What += ", which points to " + shown(location)

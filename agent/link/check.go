@@ -49,8 +49,8 @@ func (s *session) accept(m *linkpb.Check) {
 	s.tasks.Add(1)
 	s.l.tasks.Add(1)
 	inFlight := len(s.checks)
+	s.l.update(func(st *Status) { st.Checks++; st.InFlight = inFlight }) // under the lock: a count must not overtake a later one
 	s.mu.Unlock()
-	s.l.update(func(st *Status) { st.Checks++; st.InFlight = inFlight })
 	go c.run(m)
 }
 
@@ -64,8 +64,8 @@ func (c *check) run(m *linkpb.Check) {
 	s.mu.Lock()
 	delete(s.checks, c.request)
 	inFlight := len(s.checks)
-	s.mu.Unlock()
 	s.l.update(func(st *Status) { st.InFlight = inFlight })
+	s.mu.Unlock()
 	s.reply(c.request, reply)
 }
 

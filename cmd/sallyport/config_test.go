@@ -182,8 +182,16 @@ func FuzzConfig(f *testing.F) {
 		for _, x := range fields(&s.Config) {
 			known[x.key] = x
 		}
-		if len(raw) < maxConfig {
-			s.readYAML("fuzz.yaml", raw, known)
+		if len(raw) >= maxConfig {
+			return
+		}
+		s.readYAML("fuzz.yaml", raw, known)
+		s.Config.Check()
+		// Whatever was read can be printed and read again.
+		var printed bytes.Buffer
+		s.print(&printed)
+		if errs := s.readYAML("printed.yaml", printed.Bytes(), known); errs != nil {
+			t.Errorf("%v in\n%s", errs, &printed)
 		}
 	})
 }

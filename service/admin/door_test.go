@@ -1,7 +1,10 @@
 package admin
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -209,4 +212,27 @@ func TestInternalFailureIsLogged(t *testing.T) {
 	if a.problem.Code != wire.Internal || a.problem.Detail != "" || !strings.Contains(w.log.String(), a.problem.Trace) {
 		t.Errorf("%s\n%s", a.body, w.log)
 	}
+}
+
+// FuzzRequests sends any query and any body to any route: whatever is wrong is the caller's fault, and is said in a problem
+// document with a number.
+func FuzzRequests(f *testing.F) {
+	w := newWorld(f)
+	routes := slices.Sorted(maps.Keys(w.api.routes()))
+	for i := range routes {
+		f.Add(uint8(i), "limit=1&after=x", []byte(`{"name":"a","kind":"cloud","upn":"b@cloud.example","redirect_uris":["https://a"]}`))
+	}
+	f.Add(uint8(0), "limit=-1&since=x&user=%00", []byte("{"))
+	f.Fuzz(func(t *testing.T, route uint8, query string, body []byte) {
+		method, path := paths(routes[int(route)%len(routes)], "contoso")
+		r := httptest.NewRequest(method, "https://login.example.com/admin/v1"+path, bytes.NewReader(body))
+		r.URL.RawQuery = query
+		r.Header.Set("Authorization", "Bearer "+w.contoso)
+		rec := httptest.NewRecorder()
+		w.all.ServeHTTP(rec, r)
+		var p wire.Problem
+		if rec.Code >= 500 || rec.Code >= 400 && (json.Unmarshal(rec.Body.Bytes(), &p) != nil || p.Code == 0) {
+			t.Errorf("%s %s?%s %q: %d %s", method, path, query, body, rec.Code, rec.Body)
+		}
+	})
 }

@@ -73,7 +73,7 @@ type schema map[string]any
 var keywords = []string{"$ref", "type", "description", "properties", "required", "additionalProperties", "items", "enum", "format", "default", "minimum",
 	"maximum", "minLength", "maxLength"}
 
-func readDocument(t *testing.T) document {
+func readDocument(t testing.TB) document {
 	t.Helper()
 	var d document
 	if err := json.Unmarshal(description, &d); err != nil {
@@ -184,7 +184,7 @@ func (d document) checkObject(s schema, v any, at string) string {
 }
 
 // operation finds what a request does; nil for a path or method that is not described.
-func (d document) operation(t *testing.T, method, path string) *operation {
+func (d document) operation(t testing.TB, method, path string) *operation {
 	t.Helper()
 	for pattern, item := range d.Paths {
 		raw, has := item[strings.ToLower(method)]
@@ -206,7 +206,7 @@ func (d document) operation(t *testing.T, method, path string) *operation {
 	return nil
 }
 
-func decodeOperation(t *testing.T, raw json.RawMessage) *operation {
+func decodeOperation(t testing.TB, raw json.RawMessage) *operation {
 	t.Helper()
 	var o operation
 	if err := json.Unmarshal(raw, &o); err != nil {
@@ -216,7 +216,7 @@ func decodeOperation(t *testing.T, raw json.RawMessage) *operation {
 }
 
 // hold fails the test when a real exchange is not what the description says.
-func (d document) hold(t *testing.T, r *http.Request, sent string, a answer) {
+func (d document) hold(t testing.TB, r *http.Request, sent string, a answer) {
 	t.Helper()
 	o := d.operation(t, r.Method, r.URL.EscapedPath())
 	if o == nil { // a stray request: only the form of its refusal is described
@@ -269,7 +269,7 @@ func (d document) hold(t *testing.T, r *http.Request, sent string, a answer) {
 	}
 }
 
-func decoded(t *testing.T, text string) (v any) {
+func decoded(t testing.TB, text string) (v any) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(text), &v); err != nil {
 		t.Errorf("%v in %q", err, text)

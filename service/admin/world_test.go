@@ -38,7 +38,7 @@ import (
 
 // world is the API over a real store and queue, with two tenants that have the same names in them.
 type world struct {
-	t   *testing.T
+	t   testing.TB
 	cfg Config
 	log *logBuffer
 	api *API
@@ -68,9 +68,9 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
-func newWorld(t *testing.T) *world { return newWorldOn(t, dbtest.New(t)) }
+func newWorld(t testing.TB) *world { return newWorldOn(t, dbtest.New(t)) }
 
-func newWorldOn(t *testing.T, store *db.DB) *world {
+func newWorldOn(t testing.TB, store *db.DB) *world {
 	t.Helper()
 	w := &world{t: t, doc: readDocument(t), log: &logBuffer{}, changes: make(chan queue.Change, 100)}
 	box := must(atrest.OpenOrCreate(filepath.Join(t.TempDir(), "key")))(t)
@@ -114,8 +114,8 @@ func newWorldOn(t *testing.T, store *db.DB) *world {
 	return w
 }
 
-func must[T any](v T, err error) func(*testing.T) T {
-	return func(t *testing.T) T {
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
@@ -183,7 +183,7 @@ func (w *world) want(status int, token, method, path, body string) answer {
 }
 
 // read decodes an answer.
-func read[T any](t *testing.T, a answer) (v T) {
+func read[T any](t testing.TB, a answer) (v T) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(a.body), &v); err != nil {
 		t.Fatalf("%v in %s", err, a.body)

@@ -105,7 +105,7 @@ func asProtocolError(err error) *protocolError {
 		e.name = "invalid_request"
 	case wire.NoSession, wire.Unauthenticated:
 		e.name = "login_required"
-	case wire.AccountIsDisabled, wire.UserNotFound, wire.NotAssigned, wire.Forbidden:
+	case wire.AccountIsDisabled, wire.UserNotFound, wire.Forbidden:
 		e.name = "access_denied"
 	case wire.TooManyRequests:
 		e.name, e.status = "temporarily_unavailable", http.StatusTooManyRequests

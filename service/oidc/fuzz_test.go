@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -95,6 +96,29 @@ func FuzzClaims(f *testing.F) {
 		}
 		if len(c.IDToken) > len(requestable) || len(c.UserInfo) > len(requestable) {
 			t.Errorf("too many claims: %+v", c)
+		}
+	})
+}
+
+// FuzzBearer feeds addresses, bodies and Authorization headers to what looks for an access token.
+func FuzzBearer(f *testing.F) {
+	f.Add("", "", "Bearer x")
+	f.Add("", "access_token=x", "")
+	f.Add("access_token=x", "", "bearer  y")
+	f.Add("", "access_token=x&access_token=y", "Bearer\tz")
+	f.Fuzz(func(t *testing.T, query, body, authorization string) {
+		r := httptest.NewRequest(http.MethodPost, "/userinfo", strings.NewReader(body))
+		r.URL.RawQuery = query
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		if authorization != "" {
+			r.Header.Set("Authorization", authorization)
+		}
+		token, refused := bearer(httptest.NewRecorder(), r)
+		if token == "" {
+			return
+		}
+		if refused != nil || query != "" || authorization != "" && strings.Contains(body, "access_token=") && !strings.HasSuffix(authorization, token) {
+			t.Errorf("took %q, %v", token, refused)
 		}
 	})
 }

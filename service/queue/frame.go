@@ -42,6 +42,14 @@ type askReply struct {
 	Waiting bool      `json:"waiting,omitempty"`
 }
 
+func decodeChange(b []byte) (Change, error) {
+	var c Change
+	if len(b) > maxAsk || json.Unmarshal(b, &c) != nil || !c.valid() {
+		return Change{}, fmt.Errorf("%w: change of %d bytes", errFrame, len(b))
+	}
+	return c, nil
+}
+
 func decodeAsk(b []byte) (askMessage, error) {
 	var m askMessage
 	if len(b) > maxAsk {

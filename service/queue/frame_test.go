@@ -142,3 +142,20 @@ func FuzzDecodeAsk(f *testing.F) {
 		}
 	})
 }
+
+func FuzzDecodeChange(f *testing.F) {
+	f.Add([]byte(`{"tenant":"t","agent":"a"}`))
+	f.Add([]byte(`{"tenant":"t.>"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := decodeChange(b)
+		if err != nil {
+			if c != (Change{}) {
+				t.Fatalf("an error and %+v", c)
+			}
+			return
+		}
+		if strings.ContainsAny(c.Tenant+c.Agent, ".*> \x00") || c.Tenant == "" {
+			t.Fatalf("names that are more than a part of a subject: %+v", c)
+		}
+	})
+}

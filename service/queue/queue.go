@@ -163,9 +163,12 @@ type Change struct {
 
 const fleetSubject = "sallyport.fleet"
 
+// valid reports whether both names can be parts of a subject.
+func (c Change) valid() bool { return validToken(c.Tenant) && (c.Agent == "" || validToken(c.Agent)) }
+
 // Announce tells every gateway, this process's own among them, to look an agent up again.
 func (q *Queue) Announce(c Change) error {
-	if !validToken(c.Tenant) || (c.Agent != "" && !validToken(c.Agent)) {
+	if !c.valid() {
 		return fault.Newf(wire.BadRequest, "change names %q, %q", c.Tenant, c.Agent)
 	}
 	b, err := json.Marshal(c)
@@ -179,9 +182,8 @@ func (q *Queue) Announce(c Change) error {
 // away: who must know asks the fleet again from time to time.
 func (q *Queue) OnChange(f func(Change)) (stop func(), err error) {
 	sub, err := q.conn.Subscribe(fleetSubject, func(m *nats.Msg) {
-		var c Change
-		if len(m.Data) > maxAsk || json.Unmarshal(m.Data, &c) != nil || !validToken(c.Tenant) ||
-			(c.Agent != "" && !validToken(c.Agent)) {
+		c, err := decodeChange(m.Data)
+		if err != nil {
 			q.log.Warn("malformed change on the broker", "bytes", len(m.Data))
 			return
 		}

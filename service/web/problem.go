@@ -17,7 +17,7 @@ func Status(code wire.Code) int {
 		return http.StatusBadRequest
 	case wire.Unauthenticated, wire.NoSession, wire.EnrolTokenInvalid:
 		return http.StatusUnauthorized
-	case wire.Forbidden, wire.CrossSite, wire.NotAssigned, wire.CertificateForeign, wire.CertificateExpired, wire.AgentRevoked,
+	case wire.Forbidden, wire.CrossSite, wire.CertificateForeign, wire.CertificateExpired, wire.AgentRevoked,
 		wire.AgentUnknown:
 		return http.StatusForbidden
 	case wire.NotFound, wire.TenantUnknown, wire.UserNotFound, wire.DomainUnknown:

@@ -383,3 +383,21 @@ func TestLimitBody(t *testing.T) {
 	}))
 	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(context.Background(), "POST", "/", strings.NewReader("12345")))
 }
+
+// FuzzCookie feeds Cookie and Host headers.
+func FuzzCookie(f *testing.F) {
+	good := NewToken()
+	f.Add("__Host-journey="+good, "localhost:8443")
+	f.Add("__Host-journey="+good+"; __Host-journey="+good, "[::1]:1")
+	f.Add(`__Host-journey="`+good+`"`, "sso.example")
+	f.Fuzz(func(t *testing.T, cookies, host string) {
+		r := &http.Request{Header: http.Header{"Cookie": {cookies}}}
+		if v := Cookie(r, "journey"); v != "" && (len(v) != tokenLength || strings.Trim(v, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") != "" ||
+			strings.Count(cookies, "__Host-journey=") > 1 && len(r.CookiesNamed("__Host-journey")) > 1) {
+			t.Errorf("took %q", v)
+		}
+		if local(host) && strings.HasSuffix(host, ".example") {
+			t.Errorf("%q is taken for this machine", host)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs every check of the repository: lint, builds, all tests under the race detector against a real Samba AD DC, PostgreSQL and
-# Chromium, the stores a second time on PostgreSQL, and the demonstration's own check. Installs missing programs on Debian when
+# Chromium, the tests that reach each error number once more under coverage, some seconds of fuzzing for each decoder of outside
+# bytes, the stores a second time on PostgreSQL, and the demonstration's own check. Installs missing programs on Debian when
 # run as root. Says at the end what was skipped and why. With SALLYPORT_CI=1 nothing may be skipped.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
@@ -90,6 +91,17 @@ postgres() {
     return "$status"
 }
 
+fuzz() {
+    sh tools/fuzz/run.sh > "$results/fuzz.log" 2>&1
+    status=$?
+    if [ "$status" = 0 ]; then tail -1 "$results/fuzz.log"; else grep -v "^ok " "$results/fuzz.log" | tail -150; fi
+    return "$status"
+}
+
+codes() {
+    go test -count=1 -timeout 15m -tags codes -run "^TestNamedTestsMakeTheirCodes$" .
+}
+
 demo() {
     go run ./cmd/sallyport demo --check
 }
@@ -109,6 +121,8 @@ step 'static builds' make -s build
 step 'agent for Windows and arm64' make -s cross
 step 'all tests, race detector' gotests
 step 'real processes, killed and restarted under load' world
+step 'every error number is reached' codes
+step 'fuzzing, some seconds for each decoder' fuzz
 step 'stores on PostgreSQL' postgres
 step 'demonstration, evaluation directory' demo
 step 'demonstration, Samba AD' sambademo

@@ -52,6 +52,9 @@ func parseAddress(s string) (address, error) {
 	if a.host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
 		return address{}, fmt.Errorf("domain controller %q: want a host and no more than a port", s)
 	}
+	if h, _, err := net.SplitHostPort(a.String()); err != nil || h != a.host { // net/url lets "]" pass
+		return address{}, fmt.Errorf("domain controller %q: the host cannot be dialled", s)
+	}
 	return a, nil
 }
 
