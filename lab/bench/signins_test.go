@@ -17,7 +17,7 @@ import (
 )
 
 // browsers is how many people sign in at once. Each comes from an address of their own: the service limits what one address may post.
-const browsers = 16
+const browsers = 64
 
 // shapes are the ways to run the service.
 var shapes = []struct {
@@ -47,13 +47,13 @@ func installed(b *testing.B, split bool, agents int) *world.World {
 // window is one person's browser on one of the sign-in processes: the transport stays, as a browser's connection does, the cookies
 // are new for each sign-in.
 type window struct {
-	w         *world.World
+	app       visitor.App
 	transport *http.Transport
 	fresh     bool // connects anew for each sign-in
 }
 
 func (v window) signIn(b *testing.B, who people.Person) {
-	saw, err := visitor.New(v.w.App, v.transport).SignIn(b.Context(), who.UPN, people.RightPassword)
+	saw, err := visitor.New(v.app, v.transport).SignIn(b.Context(), who.UPN, people.RightPassword)
 	if err != nil || saw.SignedIn == "" {
 		b.Errorf("%s: %+v, %v", who.UPN, saw, err)
 	}
@@ -65,10 +65,11 @@ func (v window) signIn(b *testing.B, who people.Person) {
 // windows opens the browsers.
 func windows(b *testing.B, w *world.World, fresh bool) chan window {
 	all := make(chan window, browsers)
+	app := must(w.App.Discovered(b.Context(), w.Browser(w.Signins[0], net.IPv4(127, 9, 0, 250))))(b)
 	for i := range browsers {
 		t := w.Browser(w.Signins[i%len(w.Signins)], net.IPv4(127, 9, 0, byte(i+1)))
 		b.Cleanup(t.CloseIdleConnections)
-		all <- window{w, t, fresh}
+		all <- window{app, t, fresh}
 	}
 	return all
 }

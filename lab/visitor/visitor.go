@@ -31,6 +31,14 @@ const (
 // App is the application for which a visitor signs in: its registration, and the issuer whose discovery address it knows.
 type App struct {
 	Issuer, ClientID, ClientSecret, Redirect string
+
+	known *discovery // nil: looked up at each sign-in
+}
+
+// Discovered returns the application after it has looked up its issuer's metadata once, as applications do when they start.
+func (a App) Discovered(ctx context.Context, transport http.RoundTripper) (App, error) {
+	a.known = new(discovery)
+	return a, New(a, transport).get(ctx, a.Issuer+"/.well-known/openid-configuration", a.known)
 }
 
 // Visitor is one browser. It is used by one goroutine at a time.
@@ -153,7 +161,9 @@ func (v *Visitor) SignIn(ctx context.Context, name, password string) (saw Outcom
 	posted := false
 	defer func() { saw.Posted = posted }()
 	var d discovery
-	if err := v.get(ctx, v.app.Issuer+"/.well-known/openid-configuration", &d); err != nil {
+	if v.app.known != nil {
+		d = *v.app.known
+	} else if err := v.get(ctx, v.app.Issuer+"/.well-known/openid-configuration", &d); err != nil {
 		return Outcome{}, err
 	}
 	verifier, state, nonce := rand.Text()+rand.Text(), rand.Text(), rand.Text()
