@@ -187,7 +187,7 @@ func TestCheckTime(t *testing.T) {
 	}
 	err := id.CheckTime(id.NotAfter().Add(time.Second))
 	var e *Error
-	if !errors.Is(err, ErrExpired) || !errors.As(err, &e) || !strings.Contains(e.Remedy, "register --replace") {
+	if !errors.Is(err, ErrExpired) || !errors.As(err, &e) || !strings.Contains(e.Remedy, "register --again") {
 		t.Fatalf("expired: %v", err)
 	}
 	err = id.CheckTime(time.Now().Add(-24 * time.Hour))

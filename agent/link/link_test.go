@@ -70,9 +70,13 @@ type identity struct {
 	roots       *x509.CertPool
 }
 
-func (i identity) TLSCertificate() tls.Certificate { return i.certificate }
-func (i identity) Gateway() string                 { return i.gateway }
-func (i identity) GatewayRoots() *x509.CertPool    { return i.roots }
+func (i identity) Passport() Passport {
+	return Passport{Certificate: i.certificate, EnvelopeKeyID: "k1"}
+}
+func (i identity) Welcomed(Passport)                {}
+func (i identity) Refused(Passport, wire.Code) bool { return false }
+func (i identity) Gateway() string                  { return i.gateway }
+func (i identity) GatewayRoots() *x509.CertPool     { return i.roots }
 
 // far is the gateway's end of a stream, played by the test.
 type far struct {
@@ -209,7 +213,7 @@ func TestCheckFenceAnswer(t *testing.T) {
 		answered <- f.recv()
 		f.recv()
 	})
-	l := start(t, Config{Identity: id, EnvelopeKeyID: "k1", Version: "1.2", Host: "h", OS: "linux", Slots: 8,
+	l := start(t, Config{Identity: id, Version: "1.2", Host: "h", OS: "linux", Slots: 8,
 		Handler: handlerFunc(func(ctx context.Context, c *linkpb.Check, fence func(context.Context, []byte) ([]byte, error)) Reply {
 			b, err := fence(ctx, nonce)
 			if err != nil {

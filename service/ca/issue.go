@@ -116,3 +116,15 @@ func CheckKey(pub crypto.PublicKey) error {
 
 // SerialOf prints a certificate's serial number as the fleet keeps it: lower-case hexadecimal, no leading zeros.
 func SerialOf(cert *x509.Certificate) string { return fmt.Sprintf("%x", cert.SerialNumber) }
+
+// CheckSignature holds a signature over message, with SHA-256 where the key's kind leaves a choice, to the key of a certificate.
+func CheckSignature(cert *x509.Certificate, message, signature []byte) error {
+	algorithm := x509.ECDSAWithSHA256
+	switch cert.PublicKey.(type) {
+	case ed25519.PublicKey:
+		algorithm = x509.PureEd25519
+	case *rsa.PublicKey:
+		algorithm = x509.SHA256WithRSA
+	}
+	return cert.CheckSignature(algorithm, message, signature)
+}
