@@ -36,11 +36,19 @@ type site struct {
 func newSite(t *testing.T) *site {
 	t.Helper()
 	data, _ := template.data(t)
-	s := &site{service: serve(t, data), data: data}
+	return startSite(t, data)
+}
+
+// startSite runs a service over a data folder, which has a directory then.
+func startSite(t *testing.T, data string, more ...string) *site {
+	t.Helper()
+	s := &site{service: serve(t, data, more...), data: data}
 	s.service.ready()
 	_, port, _ := strings.Cut(s.service.addresses().signin, ":")
 	s.publicS = "https://localhost:" + port
-	s.command(t, "directory", "create", "corp")
+	if !strings.Contains(s.command(t, "directory", "list"), "corp") {
+		s.command(t, "directory", "create", "corp")
+	}
 	return s
 }
 
@@ -240,7 +248,7 @@ func issued(t *testing.T, notBefore, notAfter time.Time) (state string) {
 // set at any moment (1), so that the unit tries again.
 func TestAgentCertificateOutOfTime(t *testing.T) {
 	now := time.Now().Truncate(time.Second)
-	attend(t, issued(t, now.AddDate(0, 0, -31), now.AddDate(0, 0, -1))).refuses(3, "certificate has expired", "what to do:", "register --replace")
+	attend(t, issued(t, now.AddDate(0, 0, -31), now.AddDate(0, 0, -1))).refuses(3, "certificate has expired", "what to do:", "register --again")
 	attend(t, issued(t, now.AddDate(0, 0, 1), now.AddDate(0, 0, 31))).refuses(1, "clock is wrong", "what to do: set it (NTP)")
 }
 

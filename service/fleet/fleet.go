@@ -111,8 +111,8 @@ func (s *Store) Admit(ctx context.Context, id wire.AgentIdentity, serial string,
 func (s *Store) admit(ctx context.Context, q db.Querier, tenantID string, a Agent, serial string, now time.Time) error {
 	code := a.credentials().standing(serial, true, now)
 	if code == wire.CertificateForeign {
-		// A certificate of two renewals ago is no stranger's.
-		if c, err := oneCertificate(ctx, q, tenantID, a.ID, serial); err == nil && c.reason == superseded {
+		// An older certificate of the agent is no stranger's.
+		if _, err := oneCertificate(ctx, q, tenantID, a.ID, serial); err == nil {
 			code = wire.CertificateSuperseded
 		} else if err != nil && !db.NoRow(err) {
 			return err
