@@ -107,6 +107,12 @@ func goodFacts() Facts {
 	}
 }
 
+// chainFor is an agent's certificate for a key, with its issuer.
+func chainFor(t testing.TB, ca authority, public crypto.PublicKey) []*x509.Certificate {
+	t.Helper()
+	return []*x509.Certificate{ca.issue(t, public, nil), ca.cert}
+}
+
 func newIdentity(t testing.TB) *Identity {
 	t.Helper()
 	ca, key := newAuthority(t), newKey(t)
