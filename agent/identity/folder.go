@@ -77,7 +77,7 @@ func CheckFolder(dir string) error {
 		}
 		if !info.Mode().IsRegular() {
 			return &Error{Kind: ErrPermissions, What: path + " is not an ordinary file",
-				Remedy: "remove it, and put the file itself there; or register again: sallyport-agent register --replace --state " + dir}
+				Remedy: "remove it, and put the file itself there; or register again: sallyport-agent register --again --state " + dir}
 		}
 		if err := checkAccess(path, info, 0o600); err != nil {
 			return err
@@ -409,7 +409,7 @@ func notRegistered(dir string) error {
 
 func damaged(dir string, cause error) error {
 	return &Error{Kind: ErrDamaged, What: dir, Cause: cause,
-		Remedy: "restore the folder from a backup, or make a new token and run: sallyport-agent register --replace --state " + dir}
+		Remedy: "run sallyport agent release NAME in the service, and with the token it shows: sallyport-agent register --again --service URL --token-file FILE --state " + dir}
 }
 
 // unwritable is a folder in which this user may write and still cannot; other failures are those of unreadable.

@@ -175,7 +175,7 @@ func TestOpenExplainsDamage(t *testing.T) {
 			if !errors.Is(err, ErrDamaged) || !errors.As(err, &e) || !strings.Contains(err.Error(), test.want) {
 				t.Fatalf("got %v, want something about %q", err, test.want)
 			}
-			if !strings.Contains(e.Remedy, "register --replace") {
+			if !strings.Contains(e.Remedy, "register --again") {
 				t.Errorf("remedy: %q", e.Remedy)
 			}
 			if strings.Contains(err.Error(), "PRIVATE KEY-----") {
