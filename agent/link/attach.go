@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -33,7 +34,7 @@ var errFarewell = errors.New("the gateway ended the stream")
 
 // attach runs connections from the first packet to the last: one, and those that take over from it without a gap.
 func (l *Link) attach(ctx context.Context) ending {
-	s, err := l.join(ctx)
+	s, err := l.join(ctx, l.c.Identity.Passport())
 	if err != nil {
 		return ending{err: err, another: l.refused(err)}
 	}
@@ -62,7 +63,7 @@ func (l *Link) serve(s *session) {
 	l.serving = s
 	if s != nil {
 		l.status.State, l.status.Since, l.status.NextTry, l.status.LastError = Attached, s.started, time.Time{}, ""
-		l.status.Gateway, l.status.Slots, l.status.ClockSkew, l.status.Protocol, l.status.InFlight = s.gateway, s.slots, s.skew, s.protocol, 0
+		l.status.Gateway, l.status.Slots, l.status.ClockSkew, l.status.InFlight = s.gateway, s.slots, s.skew, 0
 	}
 }
 
@@ -82,8 +83,7 @@ func (l *Link) refused(err error) bool {
 }
 
 // join opens one connection, up to the Welcome.
-func (l *Link) join(ctx context.Context) (*session, error) {
-	passport := l.c.Identity.Passport()
+func (l *Link) join(ctx context.Context, passport Passport) (*session, error) {
 	conn, err := l.client(passport)
 	if err != nil {
 		return nil, err
@@ -264,9 +264,13 @@ func (s *session) run(ctx context.Context) (ending, *session) {
 		case <-drained:
 			s.kill()
 		case <-s.rejoins(joined != nil):
+			passport := s.l.c.Identity.Passport()
+			if bytes.Equal(passport.Certificate.Certificate[0], s.passport.Certificate.Certificate[0]) {
+				continue // the wish came true by a connection that was lost; a second one with this certificate would look like a copy
+			}
 			joined = make(chan attempt, 1)
 			go func() {
-				next, err := s.l.join(ctx)
+				next, err := s.l.join(ctx, passport)
 				joined <- attempt{next, err}
 			}()
 		case a := <-joined:

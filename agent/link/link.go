@@ -112,8 +112,6 @@ type Status struct {
 	Checks          uint64
 	// ClockSkew is how far the gateway's clock is ahead of ours, to the accuracy of half a round trip.
 	ClockSkew time.Duration
-	// Protocol is the version that the gateway speaks with us; 0 until attached.
-	Protocol int
 }
 
 // Link keeps one stream to one gateway.
@@ -199,8 +197,8 @@ func (l *Link) Run(ctx context.Context) error {
 	}
 }
 
-// Rejoin asks for a new connection while the present one goes on: once it is welcomed, the old one gets no new checks and ends when
-// those in flight have. Without a present connection the next one is as good. It returns at once.
+// Rejoin asks for a connection with another certificate while the present one goes on: once it is welcomed, the old one gets no new
+// checks and ends when those in flight have. Without a present connection the next one is as good. It returns at once.
 func (l *Link) Rejoin() { wake(l.rejoin) }
 
 // Ordered receives when the service orders a renewal.
