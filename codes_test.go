@@ -75,6 +75,10 @@ var reachedBy = map[wire.Code]string{
 	wire.AccountExpiredCode:    "service/password.TestEveryVerdict",
 	wire.WorkstationRefused:    "service/password.TestEveryVerdict",
 	wire.IdentityUnproven:      "service/password.TestNobodyIsLetInAsAnother",
+	wire.AgentQuarantined:      "service/gateway.TestCopyOnAnotherGateway",
+	wire.IdentityOlder:         "service/fleet.TestRenewalSwitchesWhenTheAgentComes",
+	wire.CertificateSuperseded: "service/fleet.TestRenewalSwitchesWhenTheAgentComes",
+	wire.FormerUnproven:        "service/fleet.TestAgain",
 }
 
 func TestEveryCodeIsReached(t *testing.T) {

@@ -35,7 +35,9 @@ var ErrConfig = errors.New("settings")
 
 // Config says what an agent is made of.
 type Config struct {
-	// Identity is who the agent is.
+	// Keeper has who the agent is, and renews it. It is the caller's to close.
+	Keeper *identity.Keeper
+	// Identity is who the agent is when Keeper is nil: a renewal is then forgotten with the agent.
 	Identity *identity.Identity
 	// LDAP says how to reach the domain controllers. It is used when Validator is nil.
 	LDAP ldap.Config
@@ -59,11 +61,12 @@ type Config struct {
 type Agent struct {
 	config    Config
 	log       *slog.Logger
-	id        *identity.Identity
+	keeper    *identity.Keeper
 	validator directory.Validator
 	answerer  *Answerer
 	link      *link.Link
 	started   time.Time
+	confirmed chan struct{} // receives when a renewed certificate was welcomed
 }
 
 // runner is a validator that has something to do while nobody asks.
@@ -73,10 +76,13 @@ type runner interface {
 
 // New puts an agent together; nothing is dialled before [Agent.Run]. Settings that cannot work are refused with [ErrConfig].
 func New(c Config) (*Agent, error) {
-	if c.Identity == nil {
-		return nil, fmt.Errorf("%w: an identity is needed", ErrConfig)
+	if c.Keeper == nil {
+		if c.Identity == nil {
+			return nil, fmt.Errorf("%w: an identity is needed", ErrConfig)
+		}
+		c.Keeper = identity.KeepInMemory(c.Identity)
 	}
-	a := &Agent{config: c, log: c.Logger, id: c.Identity, validator: c.Validator, started: time.Now()}
+	a := &Agent{config: c, log: c.Logger, keeper: c.Keeper, validator: c.Validator, started: time.Now(), confirmed: make(chan struct{}, 1)}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
@@ -90,13 +96,13 @@ func New(c Config) (*Agent, error) {
 		}
 		a.validator = v
 	}
-	a.answerer = NewAnswerer(a.id, a.validator, c.Limits, a.log)
+	a.answerer = newAnswerer(a.keeper, a.validator, c.Limits, a.log)
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
 	}
 	a.link, err = link.New(link.Config{
-		Identity: a.id, Handler: a.answerer, EnvelopeKeyID: a.id.EnvelopeKey().Public().ID(), Version: c.Version, Host: host,
+		Identity: passports{a}, Handler: a.answerer, Version: c.Version, Host: host,
 		OS: runtime.GOOS + "/" + runtime.GOARCH, Slots: c.Slots, Proxy: c.Proxy, Logger: a.log,
 	})
 	if err != nil {
@@ -109,13 +115,17 @@ func New(c Config) (*Agent, error) {
 // service refuses this agent for good (a *link.Refused), when the certificate's time is over (identity.ErrExpired,
 // identity.ErrClock), or when the validator gives up.
 func (a *Agent) Run(ctx context.Context) error {
-	if err := a.id.CheckTime(time.Now()); err != nil {
+	id := a.keeper.Current()
+	if next := a.keeper.Pending(); next != nil {
+		id = next
+	}
+	if err := id.CheckTime(time.Now()); err != nil {
 		return err
 	}
-	f := a.id.Facts()
+	f := id.Facts()
 	a.log.Info("agent starts", "agent", f.AgentID, "agent_name", f.AgentName, "tenant", f.TenantID, "tenant_name", f.TenantName,
 		"directory", f.DirectoryID, "directory_name", f.DirectoryName, "gateway", f.Gateway, "version", a.config.Version,
-		"certificate_until", a.id.NotAfter())
+		"certificate_until", id.NotAfter(), "key_store", id.KeyStore())
 	linkCtx, stopLink := context.WithCancel(ctx)
 	defer stopLink()
 	// Whoever answers checks outlives the link: those in flight still need the directory.
@@ -138,7 +148,14 @@ func (a *Agent) Run(ctx context.Context) error {
 		defer close(chronicleEnded)
 		a.chronicle(restCtx)
 	}()
+	renewalsEnded := make(chan struct{})
+	go func() {
+		defer close(renewalsEnded)
+		a.renewals(linkCtx)
+	}()
 	err := a.link.Run(linkCtx)
+	stopLink()
+	<-renewalsEnded
 	stopRest()
 	directoryErr := <-directoryEnded
 	<-chronicleEnded
@@ -159,7 +176,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	return fmt.Errorf("link: %w", err)
 }
 
-// chronicle keeps the status file fresh and speaks of a certificate that nears its end.
+// chronicle keeps the status file fresh and the counter stored, and speaks of a certificate that nears its end.
 func (a *Agent) chronicle(ctx context.Context) {
 	tick := time.NewTicker(statusInterval)
 	defer tick.Stop()
@@ -167,11 +184,12 @@ func (a *Agent) chronicle(ctx context.Context) {
 	var failed bool
 	for {
 		now := time.Now()
-		if now.Sub(reminded) >= expiryReminder && nearsEnd(a.id.NotBefore(), a.id.NotAfter(), now) {
+		if id := a.keeper.Current(); now.Sub(reminded) >= expiryReminder && nearsEnd(id.NotBefore(), id.NotAfter(), now) {
 			reminded = now
-			a.log.Warn("the agent's certificate ends soon; make a token and register again (sallyport-agent register --replace)",
-				"until", a.id.NotAfter(), "left", a.id.NotAfter().Sub(now).Round(time.Minute).String())
+			a.log.Warn("the agent's certificate ends soon and could not be renewed; if that does not change, make a token and run sallyport-agent register --again",
+				"until", id.NotAfter(), "left", id.NotAfter().Sub(now).Round(time.Minute).String())
 		}
+		_ = a.keeper.Settled() // the connection that could not store it has said so
 		if err := a.writeStatus(a.Status(now)); err != nil && !failed {
 			failed = true // once is enough: a full disk is told by others every second
 			a.log.Warn("the status file cannot be written", "err", err)
@@ -186,7 +204,7 @@ func (a *Agent) chronicle(ctx context.Context) {
 	}
 }
 
-// nearsEnd reports whether two thirds of a certificate's life are over.
+// nearsEnd reports whether nine tenths of a certificate's life are over, by when it should have been renewed.
 func nearsEnd(begin, end, now time.Time) bool {
-	return now.Sub(begin) >= end.Sub(begin)/3*2
+	return now.Sub(begin) >= end.Sub(begin)/10*9
 }

@@ -242,7 +242,7 @@ func TestExpiredCertificateDoesNotStart(t *testing.T) {
 	}
 	err = a.Run(t.Context())
 	var known *identity.Error
-	if !errors.Is(err, identity.ErrExpired) || !errors.As(err, &known) || !strings.Contains(known.Remedy, "register --replace") {
+	if !errors.Is(err, identity.ErrExpired) || !errors.As(err, &known) || !strings.Contains(known.Remedy, "register --again") {
 		t.Fatalf("got %v", err)
 	}
 }
@@ -287,7 +287,7 @@ func TestNewRefusesSettings(t *testing.T) {
 func TestNearsEnd(t *testing.T) {
 	begin := noon
 	end := noon.Add(30 * 24 * time.Hour)
-	for after, want := range map[time.Duration]bool{0: false, 19 * 24 * time.Hour: false, 20 * 24 * time.Hour: true, 40 * 24 * time.Hour: true} {
+	for after, want := range map[time.Duration]bool{0: false, 19 * 24 * time.Hour: false, 26 * 24 * time.Hour: false, 27 * 24 * time.Hour: true, 40 * 24 * time.Hour: true} {
 		if got := nearsEnd(begin, end, begin.Add(after)); got != want {
 			t.Errorf("after %v: %v", after, got)
 		}

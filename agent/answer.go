@@ -30,7 +30,7 @@ import (
 //
 // Safe for concurrent use.
 type Answerer struct {
-	id        *identity.Identity
+	keeper    *identity.Keeper
 	validator directory.Validator
 	seen      *memory
 	limits    *limiter
@@ -53,10 +53,14 @@ type Tally struct {
 
 // NewAnswerer puts an answerer together. A nil logger discards.
 func NewAnswerer(id *identity.Identity, v directory.Validator, l Limits, log *slog.Logger) *Answerer {
+	return newAnswerer(identity.KeepInMemory(id), v, l, log)
+}
+
+func newAnswerer(keeper *identity.Keeper, v directory.Validator, l Limits, log *slog.Logger) *Answerer {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Answerer{id: id, validator: v, seen: newMemory(maxRemembered), limits: newLimiter(l, maxNames), log: log,
+	return &Answerer{keeper: keeper, validator: v, seen: newMemory(maxRemembered), limits: newLimiter(l, maxNames), log: log,
 		started: time.Now()}
 }
 
@@ -114,12 +118,19 @@ func (w *work) answer(ctx context.Context, c *linkpb.Check) (reply link.Reply) {
 // open opens the envelope and decides whether the directory may be asked at all. The order matters: what cannot be opened
 // proves nothing and must not fill the memory; an empty password is refused before it counts anywhere.
 func (w *work) open(c *linkpb.Check, now time.Time) *refusal {
-	id := w.a.id
+	id := w.a.keeper.Current()
 	if c.GetDirectoryId() != id.Directory() {
 		return &refusal{wire.EnvelopeForeign, "the check is for another directory than this agent's"}
 	}
 	b := envelope.Binding{Tenant: id.Tenant(), Directory: id.Directory(), Agent: id.Agent(), Request: c.GetRequestId()}
-	check, receiver, err := envelope.Open(id.EnvelopeKey(), b, c.GetEnvelope(), now)
+	key := id.EnvelopeKey()
+	if named, err := envelope.KeyIDOf(c.GetEnvelope()); err == nil {
+		// While a certificate is being renewed, envelopes are sealed to the key before or the key after.
+		if known, ok := w.a.keeper.EnvelopeKey(named, now); ok {
+			key = known
+		}
+	}
+	check, receiver, err := envelope.Open(key, b, c.GetEnvelope(), now)
 	if err != nil {
 		w.cause = err
 		return refusalOf(err)

@@ -42,4 +42,10 @@ const (
 
 	// maxStatus bounds the status file when it is read.
 	maxStatus = 256 << 10
+
+	// changeOverWithin bounds the connection that takes over with a renewed certificate: the link gives an attach 15 s.
+	changeOverWithin = 20 * time.Second
+	// renewPauseMin and renewPauseMax bound the pause before a renewal that failed is tried again.
+	renewPauseMin = time.Second
+	renewPauseMax = 5 * time.Minute
 )

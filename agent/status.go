@@ -31,6 +31,9 @@ type Status struct {
 	DirectoryName string    `json:"directory_name"`
 	Service       string    `json:"service"`
 	Certificate   time.Time `json:"certificate_until"`
+	// Renewal is when the certificate is to be renewed; KeyStore where the private keys are.
+	Renewal  time.Time `json:"renewal_at,omitzero"`
+	KeyStore string    `json:"key_store,omitempty"`
 
 	Link Link `json:"link"`
 	// Servers are the domain controllers in the order in which they are used; none when the directory is not LDAP.
@@ -81,11 +84,12 @@ func (s Status) Attached(now time.Time) bool { return s.Running(now) && s.Link.S
 
 // Status takes a snapshot. It may be called at any time.
 func (a *Agent) Status(now time.Time) Status {
-	l, f := a.link.Status(), a.id.Facts()
+	id := a.keeper.Current()
+	l, f := a.link.Status(), id.Facts()
 	s := Status{
 		Written: now, Started: a.started, PID: os.Getpid(), Version: a.config.Version,
 		Agent: f.AgentID, AgentName: f.AgentName, TenantName: f.TenantName, DirectoryName: f.DirectoryName, Service: f.Service,
-		Certificate: a.id.NotAfter(),
+		Certificate: id.NotAfter(), Renewal: identity.RenewAt(id.NotBefore(), id.NotAfter(), id.Serial()), KeyStore: id.KeyStore(),
 		Link: Link{State: l.State, Address: l.Address, Gateway: l.Gateway, Since: l.Since, NextTry: l.NextTry, LastError: l.LastError,
 			Slots: l.Slots, InFlight: l.InFlight, SkewMS: l.ClockSkew.Milliseconds()},
 		Tally: a.answerer.Tally(), Remembered: a.answerer.seen.size(),

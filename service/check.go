@@ -37,7 +37,7 @@ func (c Config) Check() []Finding {
 	c.checkTLS(&f)
 	c.checkStores(&f)
 	if c.Agents.CertificateLife < minCertificateLife || c.Agents.CertificateLife > maxCertificateLife {
-		f.add("agents.certificate_life", "Give something between 10m and 8760h; 720h is the default.", "%s is out of range", c.Agents.CertificateLife)
+		f.add("agents.certificate_life", "Give something between 30s (for tests; days for real use) and 8760h; 720h is the default.", "%s is out of range", c.Agents.CertificateLife)
 	}
 	if c.Lockout.Threshold < 0 || c.Lockout.Threshold > maxThreshold {
 		f.add("lockout.threshold", "Give a number below the directory's own lockout threshold; 4 is the default.", "%d is out of range", c.Lockout.Threshold)

@@ -27,8 +27,9 @@ const (
 
 // Limits of settings, as [Config.Check] says them in words.
 const (
-	// minCertificateLife leaves an agent time to be registered anew; below it every clock error would be an outage.
-	minCertificateLife = 10 * time.Minute
+	// minCertificateLife leaves a renewal ten seconds, and is for tests of it; below a day every outage of the service would be one
+	// of all agents.
+	minCertificateLife = 30 * time.Second
 	// maxCertificateLife: a stolen certificate that nobody misses must end by itself one day.
 	maxCertificateLife = 365 * 24 * time.Hour
 	// maxThreshold and maxLockout bound smart lockout: a threshold beyond any directory's would be none, and a lock of days a weapon.

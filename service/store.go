@@ -21,6 +21,7 @@ import (
 	"github.com/sallyport-auth/sallyport/service/lockout"
 	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/service/user"
+	"github.com/sallyport-auth/sallyport/wire"
 )
 
 // store is what every role shares: the database and the nouns over it.
@@ -58,7 +59,7 @@ func openStore(ctx context.Context, cfg Config, log *slog.Logger) (store, error)
 	if err != nil {
 		return store{}, fmt.Errorf("database.url: %w", err)
 	}
-	authority, err := ca.Open(ctx, rows, box, ca.Config{TrustDomain: trustDomain(cfg), Lifetime: cfg.Agents.CertificateLife})
+	authority, err := ca.Open(ctx, rows, box, ca.Config{TrustDomain: trustDomain(cfg), Lifetime: cfg.Agents.CertificateLife, RevocationURL: revocationURL(cfg)})
 	if err != nil {
 		return store{}, errors.Join(explainCA(cfg, errors.Is(noKey, fs.ErrNotExist), err), rows.Close())
 	}
@@ -124,6 +125,15 @@ func openData(dir string) error {
 		return fmt.Errorf("data: the folder %s has mode %04o: others on this machine could read keys. Run: chmod 700 %s", dir, mode, dir)
 	}
 	return nil
+}
+
+// revocationURL is what agents' certificates name for their revocation lists; nothing in an evaluation whose port is made at the start.
+func revocationURL(cfg Config) string {
+	public, err := url.Parse(cfg.PublicURL)
+	if err != nil || public.Port() == "0" {
+		return ""
+	}
+	return cfg.PublicURL + wire.RevocationsPath
 }
 
 // trustDomain is the one set, else the host of the public URL; an IPv6 literal is none, and leaves the authority its default.

@@ -59,6 +59,10 @@ const (
 	AccountExpiredCode    Code = 90051
 	WorkstationRefused    Code = 90052
 	IdentityUnproven      Code = 90053
+	AgentQuarantined      Code = 90060 // two holders of one identity
+	IdentityOlder         Code = 90061 // restored from a snapshot, or a copy
+	CertificateSuperseded Code = 90062
+	FormerUnproven        Code = 90063
 )
 
 // String returns the decimal number.

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,13 +15,16 @@ import (
 // RegisterPath is where an agent registers: POST, JSON, over HTTPS, on the service's public listener.
 const RegisterPath = "/agent/v1/register"
 
+// RevocationsPath is where revocation lists are: RevocationsPath + issuer + ".crl", GET, on the service's public listener.
+const RevocationsPath = "/agent/v1/crl/"
+
 // ProblemType is the media type of a [Problem] (RFC 9457 §3).
 const ProblemType = "application/problem+json"
 
 // Limits of the registration's documents, held by the decoders below: all of a document, and its members, in bytes. The
 // envelope key of suite 1 is 1,216 bytes and a CSR under 1 KB, so all leave room for a larger suite.
 const (
-	MaxRegisterRequest = 16 << 10
+	MaxRegisterRequest = 32 << 10
 	MaxRegisterAnswer  = 64 << 10
 	MaxProblem         = 16 << 10
 	MaxRegisterToken   = 256
@@ -30,6 +34,10 @@ const (
 	MaxRegisterVersion = 64
 	MaxRegisterCSR     = 8 << 10
 	MaxEnvelopeKey     = 4 << 10
+
+	MaxRegisterKeyStore  = 32
+	MaxFormerCertificate = 8 << 10
+	MaxFormerSignature   = 1 << 10
 )
 
 // ErrRegister is wrapped by every refusal of the decoders of registration documents. Its text never repeats the token.
@@ -52,6 +60,30 @@ type RegisterRequest struct {
 	// EnvelopeSuite and EnvelopeKey are the public key that passwords are to be sealed to; base64 in JSON.
 	EnvelopeSuite int    `json:"envelope_suite"`
 	EnvelopeKey   []byte `json:"envelope_key"`
+	// KeyStore says where the private keys are kept ("tpm" …); empty means files in the state folder.
+	KeyStore string `json:"key_store,omitempty"`
+	// Former proves that this agent was a member before and wants to be the same again; nil for a new one.
+	Former *RegisterFormer `json:"former,omitempty"`
+}
+
+// RegisterFormer is the proof of an agent that comes back.
+type RegisterFormer struct {
+	// Certificate is the agent's last certificate and the chain above it, in PEM; its time may be over.
+	Certificate string `json:"certificate"`
+	// Signature is made with that certificate's key over [AgainProof]; base64 in JSON.
+	Signature []byte `json:"signature"`
+}
+
+// AgainProof is what an agent that comes back signs with its former key: this registration and no other. token is the SHA-256 of the
+// enrolment token, csr the certificate request in DER.
+func AgainProof(token, csr, envelopeKey []byte) []byte {
+	h := sha256.New()
+	h.Write([]byte("sallyport register again v1\x00"))
+	for _, part := range [][]byte{token, csr, envelopeKey} {
+		sum := sha256.Sum256(part)
+		h.Write(sum[:])
+	}
+	return h.Sum(nil)
 }
 
 // LogValue prints who registers, without the token.
@@ -77,6 +109,7 @@ func (r RegisterRequest) Validate() error {
 		{"host", r.Host, false, MaxRegisterHost},
 		{"os", r.OS, false, MaxRegisterOS},
 		{"version", r.Version, false, MaxRegisterVersion},
+		{"key_store", r.KeyStore, false, MaxRegisterKeyStore},
 	} {
 		switch {
 		case m.required && m.value == "":
@@ -94,6 +127,11 @@ func (r RegisterRequest) Validate() error {
 		return fmt.Errorf("%w: envelope_key is missing or longer than %d bytes", ErrRegister, MaxEnvelopeKey)
 	case r.EnvelopeSuite < 1 || r.EnvelopeSuite > 0xffff:
 		return fmt.Errorf("%w: envelope_suite is not a suite number", ErrRegister)
+	case r.Former == nil:
+	case r.Former.Certificate == "" || len(r.Former.Certificate) > MaxFormerCertificate:
+		return fmt.Errorf("%w: former.certificate is missing or longer than %d bytes", ErrRegister, MaxFormerCertificate)
+	case len(r.Former.Signature) == 0 || len(r.Former.Signature) > MaxFormerSignature:
+		return fmt.Errorf("%w: former.signature is missing or longer than %d bytes", ErrRegister, MaxFormerSignature)
 	}
 	return nil
 }

@@ -6,7 +6,8 @@ package wire
 // The diary, one line a change:
 //
 //	1  Attach stream with Hello, Welcome, Check, Fence (with a nonce), Go (for that nonce), Answer, Refusal, Heartbeat, Drain, Goodbye; envelope suite 1.
-const Version = 1
+//	2  Counter in Hello; Probe and Probed; Order, Renew and Renewed.
+const Version = 2
 
 // OldestVersion is the lowest protocol number that this service still serves.
 const OldestVersion = 1

@@ -1,6 +1,10 @@
 package identity
 
-import "time"
+import (
+	"time"
+
+	"github.com/sallyport-auth/sallyport/envelope"
+)
 
 const (
 	// formatVersion is the number in agent.json. It grows when a field changes its meaning or goes; a program refuses a
@@ -28,4 +32,12 @@ const (
 	// skewWorth is the difference of clocks from which on it is told. An envelope lives for some fifteen seconds, so a few
 	// seconds begin to matter; the HTTP Date header itself counts whole seconds.
 	skewWorth = 5 * time.Second
+
+	// keysKept is how long replaced keys open envelopes: no envelope lives longer than envelope.MaxLife.
+	keysKept = envelope.MaxLife
+
+	// A certificate is renewed from two thirds of its life on, each at a moment of its own within the next sixth: a third is left
+	// for a service that is down, and a fleet that was set up in one afternoon does not come in one.
+	renewFrom   = 2.0 / 3
+	renewWithin = 1.0 / 6
 )

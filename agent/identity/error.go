@@ -18,6 +18,8 @@ var (
 	ErrDamaged = errors.New("the state folder is damaged")
 	// ErrExists: a registration would overwrite an identity and was not told to.
 	ErrExists = errors.New("an identity exists already")
+	// ErrInUse: another agent runs with the state folder.
+	ErrInUse = errors.New("the state folder is in use")
 	// ErrExpired: the certificate's time has passed.
 	ErrExpired = errors.New("the agent's certificate has expired")
 	// ErrClock: the certificate's time has not begun, so this host's clock is wrong.
@@ -46,6 +48,11 @@ type Error struct {
 	Trace string
 	// Cause is the error below; may be nil.
 	Cause error
+}
+
+func inUse(dir string) error {
+	return &Error{Kind: ErrInUse, What: "an agent runs with " + dir,
+		Remedy: "stop it first (systemctl stop sallyport-agent); a second agent on this host needs a folder and a registration of its own"}
 }
 
 // Error returns kind and finding; the remedy is apart, because it is a sentence of its own.

@@ -24,6 +24,10 @@ const (
 	envelopeKeyFile = "envelope.key"
 	certificateFile = "certificate.pem"
 	factsFile       = "agent.json"
+
+	// nextFolder holds the same files of the identity that takes over; counterFile the number of the last connection.
+	nextFolder  = "next"
+	counterFile = "counter"
 )
 
 var files = []string{tlsKeyFile, envelopeKeyFile, certificateFile, factsFile}
@@ -42,6 +46,8 @@ type record struct {
 	Facts
 	// EnvelopeKeyID ties envelope.key to this registration, as the certificate ties tls.key.
 	EnvelopeKeyID string `json:"envelope_key_id"`
+	// KeyStore is the kind of store that the two key files are of; empty means files.
+	KeyStore string `json:"key_store,omitempty"`
 }
 
 // CheckFolder reports whether dir and the files of an identity in it belong to this process's user and to nobody else. The
@@ -71,7 +77,7 @@ func CheckFolder(dir string) error {
 		}
 		if !info.Mode().IsRegular() {
 			return &Error{Kind: ErrPermissions, What: path + " is not an ordinary file",
-				Remedy: "remove it, and put the file itself there; or register again: sallyport-agent register --replace --state " + dir}
+				Remedy: "remove it, and put the file itself there; or register again: sallyport-agent register --again --state " + dir}
 		}
 		if err := checkAccess(path, info, 0o600); err != nil {
 			return err
@@ -83,6 +89,33 @@ func CheckFolder(dir string) error {
 // Open reads the identity in dir, after [CheckFolder]. It does not look at the certificate's time: see
 // [Identity.CheckTime]. Errors: [ErrNotRegistered], [ErrPermissions], [ErrDamaged].
 func Open(dir string) (*Identity, error) {
+	current, _, err := openBoth(dir)
+	return current, err
+}
+
+// openBoth reads the identity in dir and the next one, if a renewal is under way; nil if none is. A next one that is complete stands
+// in for a current one that is not: it was being put into its place.
+func openBoth(dir string) (current, next *Identity, err error) {
+	current, err = openOne(dir)
+	if errors.Is(err, ErrPermissions) {
+		return nil, nil, err
+	}
+	next, nextErr := openOne(filepath.Join(dir, nextFolder))
+	switch {
+	case errors.Is(nextErr, ErrPermissions):
+		return nil, nil, nextErr
+	case nextErr != nil: // absent, or not whole: nobody has used it
+		return current, nil, err
+	case err != nil:
+		return next, nil, nil
+	case next.facts.AgentID != current.facts.AgentID || next.Serial() == current.Serial():
+		return current, nil, nil
+	}
+	return current, next, nil
+}
+
+// openOne reads the four files of a folder.
+func openOne(dir string) (*Identity, error) {
 	if err := CheckFolder(dir); err != nil {
 		return nil, err
 	}
@@ -121,22 +154,22 @@ func parse(text map[string][]byte) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", factsFile, err)
 	}
-	key, err := parseTLSKey(text[tlsKeyFile])
+	store, err := storeOf(rec.KeyStore)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", tlsKeyFile, err)
+		return nil, fmt.Errorf("%s: %w", factsFile, err)
+	}
+	keys, err := store.Decode(text[tlsKeyFile], text[envelopeKeyFile])
+	if err != nil {
+		return nil, err
 	}
 	chain, err := parseChain(text[certificateFile])
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", certificateFile, err)
 	}
-	opener, err := parseEnvelopeKey(text[envelopeKeyFile])
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", envelopeKeyFile, err)
-	}
-	if got := opener.Public().ID(); got != rec.EnvelopeKeyID {
+	if got := keys.Envelope.Public().ID(); got != rec.EnvelopeKeyID {
 		return nil, fmt.Errorf("half-written: %s is key %s, but %s speaks of %s", envelopeKeyFile, got, factsFile, rec.EnvelopeKeyID)
 	}
-	return New(rec.Facts, key, chain, opener)
+	return assemble(rec.Facts, store, keys, chain)
 }
 
 // parseRecord reads agent.json: no unknown fields, nothing behind it, no newer format.
@@ -199,28 +232,32 @@ func soleBlock(text []byte, kind string) ([]byte, error) {
 
 // contents is the inverse of parse.
 func contents(id *Identity) (map[string][]byte, error) {
-	key, err := x509.MarshalPKCS8PrivateKey(id.key)
+	tlsKey, opener, err := id.store.Encode(Keys{id.key, id.envelope})
 	if err != nil {
 		return nil, err
 	}
-	opener, err := id.envelope.Bytes()
+	rec := record{Version: formatVersion, Facts: id.facts, EnvelopeKeyID: id.envelope.Public().ID()}
+	if kind := id.store.Kind(); kind != KindFile {
+		rec.KeyStore = kind // programs of before key stores read files, and refuse what they do not know
+	}
+	facts, err := json.MarshalIndent(rec, "", "  ")
 	if err != nil {
 		return nil, err
-	}
-	facts, err := json.MarshalIndent(record{Version: formatVersion, Facts: id.facts, EnvelopeKeyID: id.envelope.Public().ID()}, "", "  ")
-	if err != nil {
-		return nil, err
-	}
-	var chain []byte
-	for _, cert := range id.chain {
-		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: certificateBlock, Bytes: cert.Raw})...)
 	}
 	return map[string][]byte{
-		tlsKeyFile:      pem.EncodeToMemory(&pem.Block{Type: tlsKeyBlock, Bytes: key}),
-		envelopeKeyFile: pem.EncodeToMemory(&pem.Block{Type: envelopeKeyBlock, Bytes: opener}),
-		certificateFile: chain,
+		tlsKeyFile:      tlsKey,
+		envelopeKeyFile: opener,
+		certificateFile: encodeChain(id.chain),
 		factsFile:       append(facts, '\n'),
 	}, nil
+}
+
+// encodeChain is the inverse of parseChain.
+func encodeChain(chain []*x509.Certificate) (text []byte) {
+	for _, cert := range chain {
+		text = append(text, pem.EncodeToMemory(&pem.Block{Type: certificateBlock, Bytes: cert.Raw})...)
+	}
+	return text
 }
 
 // Save writes id into dir, which is made if need be; with replace over another identity, without it not. Each file appears
@@ -229,6 +266,17 @@ func Save(dir string, id *Identity, replace bool) error {
 	if err := prepare(dir, replace); err != nil {
 		return err
 	}
+	// What was under way for the identity before must not be taken up for this one.
+	for _, name := range []string{nextFolder, counterFile} {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			return unreadable(filepath.Join(dir, name), err)
+		}
+	}
+	return write(dir, id)
+}
+
+// write puts the four files into dir.
+func write(dir string, id *Identity) error {
 	text, err := contents(id)
 	if err != nil {
 		return err
@@ -361,7 +409,7 @@ func notRegistered(dir string) error {
 
 func damaged(dir string, cause error) error {
 	return &Error{Kind: ErrDamaged, What: dir, Cause: cause,
-		Remedy: "restore the folder from a backup, or make a new token and run: sallyport-agent register --replace --state " + dir}
+		Remedy: "run sallyport agent release NAME in the service, and with the token it shows: sallyport-agent register --again --service URL --token-file FILE --state " + dir}
 }
 
 // unwritable is a folder in which this user may write and still cannot; other failures are those of unreadable.

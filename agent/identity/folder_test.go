@@ -40,7 +40,7 @@ func TestSaveAndOpen(t *testing.T) {
 	if diff := cmp.Diff(id.Facts(), back.Facts()); diff != "" {
 		t.Error(diff)
 	}
-	if !back.key.Equal(id.key) || back.EnvelopeKey().Public().ID() != id.EnvelopeKey().Public().ID() || len(back.chain) != 2 {
+	if !samePublic(back.key, id.key.Public()) || back.EnvelopeKey().Public().ID() != id.EnvelopeKey().Public().ID() || len(back.chain) != 2 {
 		t.Error("keys or chain changed on the way")
 	}
 }
@@ -175,7 +175,7 @@ func TestOpenExplainsDamage(t *testing.T) {
 			if !errors.Is(err, ErrDamaged) || !errors.As(err, &e) || !strings.Contains(err.Error(), test.want) {
 				t.Fatalf("got %v, want something about %q", err, test.want)
 			}
-			if !strings.Contains(e.Remedy, "register --replace") {
+			if !strings.Contains(e.Remedy, "register --again") {
 				t.Errorf("remedy: %q", e.Remedy)
 			}
 			if strings.Contains(err.Error(), "PRIVATE KEY-----") {
@@ -194,7 +194,7 @@ func TestSaveReplacesOnlyWhenTold(t *testing.T) {
 	if err := Save(dir, second, false); !errors.Is(err, ErrExists) {
 		t.Fatalf("got %v", err)
 	}
-	if id, err := Open(dir); err != nil || !id.key.Equal(first.key) {
+	if id, err := Open(dir); err != nil || !samePublic(id.key, first.key.Public()) {
 		t.Fatalf("the first identity did not survive: %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, newPrefix+"123"), []byte("left by a crash"), 0o600); err != nil {
@@ -203,7 +203,7 @@ func TestSaveReplacesOnlyWhenTold(t *testing.T) {
 	if err := Save(dir, second, true); err != nil {
 		t.Fatal(err)
 	}
-	if id, err := Open(dir); err != nil || !id.key.Equal(second.key) {
+	if id, err := Open(dir); err != nil || !samePublic(id.key, second.key.Public()) {
 		t.Fatalf("not replaced: %v", err)
 	}
 	left, err := os.ReadDir(dir)
@@ -254,7 +254,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if !id.key.PublicKey.Equal(id.chain[0].PublicKey) || id.facts.check() != nil {
+		if !samePublic(id.key, id.chain[0].PublicKey) || id.facts.check() != nil {
 			t.Fatal("parts that do not belong together were accepted")
 		}
 	})

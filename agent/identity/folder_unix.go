@@ -3,6 +3,7 @@
 package identity
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -36,6 +37,27 @@ func syncFolder(dir string) error {
 	}
 	defer d.Close()
 	return d.Sync()
+}
+
+// lock keeps others from using the folder until unlock. It works on read-only file systems, and ends with the process.
+func lock(dir string) (unlock func(), err error) {
+	d, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return func() {}, nil
+	}
+	if err != nil {
+		return nil, unreadable(dir, err)
+	}
+	err = syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	switch {
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		_ = d.Close()
+		return nil, inUse(dir)
+	case err != nil: // a file system without locks
+		_ = d.Close()
+		return func() {}, nil
+	}
+	return func() { _ = d.Close() }, nil
 }
 
 func whoami() string { return fmt.Sprintf("uid %d", os.Geteuid()) }

@@ -15,12 +15,33 @@
 //	           Register                                    Open
 //	(nothing) ──────────▶ keys in memory ─▶ answer checked ─▶ folder ─────▶ Identity
 //
+// # Renewal
+//
+// A running agent's identity is in the hands of a [Keeper]. From two thirds of the certificate's life on ([RenewAt]) it makes fresh keys
+// of both kinds, and the service signs a new certificate. The new identity lies complete in the subfolder next before anybody uses it:
+//
+//	           Fresh, signed      Accept                  Confirmed
+//	current ─────────────────▶ [next on disk] ─connect──▶ [next becomes current] ─▶ old keys open envelopes for two minutes more
+//	   ▲                            │ Rejected: the service does not know it
+//	   └────────────────────────────┘
+//
+// The service switches when the agent connects with the new certificate. Whatever moment the agent dies at, a complete identity that the
+// service admits lies on the disk: with next there, it is tried first, and the current one stays until next was welcomed.
+//
+// # The counter
+//
+// Each connection has a number that is higher than any before, and is on the disk (file counter) before it is used. A copy of the
+// folder, or a machine that is reset to a snapshot, comes with a number that was used, and the service notices. The folder is locked
+// while an agent runs, so that two on one host are not taken for a copy.
+//
+// Private keys are made and kept by a [KeyStore]; the one here keeps files.
+//
 // Package link presents the certificate to the gateway; package agent opens envelopes with the other key.
 package identity
 
 import (
 	"bytes"
-	"crypto/ecdsa"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -58,7 +79,8 @@ type Facts struct {
 // Identity is a complete, checked identity. It does not change; all methods may be called concurrently.
 type Identity struct {
 	facts    Facts
-	key      *ecdsa.PrivateKey
+	store    KeyStore
+	key      crypto.Signer
 	chain    []*x509.Certificate
 	envelope envelope.PrivateKey
 	roots    *x509.CertPool
@@ -66,16 +88,20 @@ type Identity struct {
 
 // New puts an identity together and checks that its parts belong together: the first certificate of chain is for key, names
 // this tenant and agent, is meant for clients and no authority; each certificate is signed by the next. It does not look
-// at the time, so that an expired identity can still say so: see [Identity.CheckTime].
-func New(facts Facts, key *ecdsa.PrivateKey, chain []*x509.Certificate, envelopeKey envelope.PrivateKey) (*Identity, error) {
+// at the time, so that an expired identity can still say so: see [Identity.CheckTime]. Its keys are kept as files.
+func New(facts Facts, key crypto.Signer, chain []*x509.Certificate, envelopeKey envelope.PrivateKey) (*Identity, error) {
+	return assemble(facts, fileStore{}, Keys{key, envelopeKey}, chain)
+}
+
+func assemble(facts Facts, store KeyStore, keys Keys, chain []*x509.Certificate) (*Identity, error) {
 	if err := facts.check(); err != nil {
 		return nil, err
 	}
-	if key == nil || len(chain) == 0 {
-		return nil, errors.New("a key and a certificate are needed")
+	if keys.TLS == nil || len(chain) == 0 {
+		return nil, errNoSigner
 	}
 	leaf := chain[0]
-	if !key.PublicKey.Equal(leaf.PublicKey) {
+	if !samePublic(keys.TLS, leaf.PublicKey) {
 		return nil, errors.New("the certificate is for another key")
 	}
 	want := wire.AgentIdentity{TrustDomain: facts.TrustDomain, Tenant: facts.TenantID, Agent: facts.AgentID}
@@ -97,7 +123,7 @@ func New(facts Facts, key *ecdsa.PrivateKey, chain []*x509.Certificate, envelope
 			return nil, fmt.Errorf("certificate %d of the chain is not signed by the next: %w", i+1, err)
 		}
 	}
-	id := &Identity{facts: facts, key: key, chain: slices.Clone(chain), envelope: envelopeKey}
+	id := &Identity{facts: facts, store: store, key: keys.TLS, chain: slices.Clone(chain), envelope: keys.Envelope}
 	if facts.GatewayCA != "" {
 		id.roots = x509.NewCertPool()
 		if !id.roots.AppendCertsFromPEM([]byte(facts.GatewayCA)) {
@@ -185,6 +211,9 @@ func (i *Identity) Wire() wire.AgentIdentity {
 	return wire.AgentIdentity{TrustDomain: i.facts.TrustDomain, Tenant: i.facts.TenantID, Agent: i.facts.AgentID}
 }
 
+// KeyStore returns the kind of the store that the private keys are in: [KindFile] …
+func (i *Identity) KeyStore() string { return i.store.Kind() }
+
 // EnvelopeKey returns the key that opens envelopes.
 func (i *Identity) EnvelopeKey() envelope.PrivateKey { return i.envelope }
 
@@ -214,7 +243,7 @@ func checkTime(leaf *x509.Certificate, now time.Time) error {
 		return &Error{
 			Kind:   ErrExpired,
 			What:   fmt.Sprintf("it ended at %s, and this host's clock says %s", stamp(leaf.NotAfter), stamp(now)),
-			Remedy: "if this host's clock is wrong, set it (NTP); else make a new token (agent token create) and run: sallyport-agent register --replace",
+			Remedy: "if this host's clock is wrong, set it (NTP); else make a new token (agent token create) and run: sallyport-agent register --again, which keeps the agent's name and history",
 		}
 	case now.Before(leaf.NotBefore):
 		return &Error{

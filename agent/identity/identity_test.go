@@ -107,6 +107,12 @@ func goodFacts() Facts {
 	}
 }
 
+// chainFor is an agent's certificate for a key, with its issuer.
+func chainFor(t testing.TB, ca authority, public crypto.PublicKey) []*x509.Certificate {
+	t.Helper()
+	return []*x509.Certificate{ca.issue(t, public, nil), ca.cert}
+}
+
 func newIdentity(t testing.TB) *Identity {
 	t.Helper()
 	ca, key := newAuthority(t), newKey(t)
@@ -187,7 +193,7 @@ func TestCheckTime(t *testing.T) {
 	}
 	err := id.CheckTime(id.NotAfter().Add(time.Second))
 	var e *Error
-	if !errors.Is(err, ErrExpired) || !errors.As(err, &e) || !strings.Contains(e.Remedy, "register --replace") {
+	if !errors.Is(err, ErrExpired) || !errors.As(err, &e) || !strings.Contains(e.Remedy, "register --again") {
 		t.Fatalf("expired: %v", err)
 	}
 	err = id.CheckTime(time.Now().Add(-24 * time.Hour))

@@ -3,9 +3,10 @@ package identity
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
+	"crypto"
+	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -22,7 +23,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sallyport-auth/sallyport/envelope"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -44,6 +44,12 @@ type Options struct {
 	Version string
 	// Replace allows overwriting an identity in Dir.
 	Replace bool
+	// Again has the agent in Dir registered anew with fresh keys as the same agent, with its name and history. It proves itself with the
+	// key that it has; where that is lost, a token made for this one agent does. Service, Name and the CA are the former ones when not
+	// given.
+	Again bool
+	// KeyStore is the kind of store for the new keys; empty means [KindFile].
+	KeyStore string
 	// Logger gets warnings (clocks that differ); nil discards them.
 	Logger *slog.Logger
 }
@@ -55,6 +61,14 @@ func Register(ctx context.Context, o Options) (*Identity, error) {
 	log := o.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
+	}
+	var former *Identity
+	if o.Again {
+		var err error
+		if former, err = openFormer(o.Dir); err != nil {
+			return nil, err
+		}
+		o = o.like(former)
 	}
 	service, err := parseService(o.Service)
 	if err != nil {
@@ -68,23 +82,34 @@ func Register(ctx context.Context, o Options) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
+	if ca == "" && former != nil {
+		ca = former.facts.GatewayCA
+	}
 	client, err := newClient(ca, o.Proxy)
 	if err != nil {
 		return nil, err
 	}
 	defer client.CloseIdleConnections()
-	if err := prepare(o.Dir, o.Replace); err != nil {
+	store, err := storeOf(o.KeyStore)
+	if err != nil {
+		return nil, &Error{Kind: ErrOptions, Cause: err, Remedy: "name another key store"}
+	}
+	replace := o.Replace || o.Again
+	if replace {
+		unlock, err := lock(o.Dir)
+		if err != nil {
+			return nil, err
+		}
+		defer unlock()
+	}
+	if err := prepare(o.Dir, replace); err != nil {
 		return nil, err
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	keys, err := store.Generate()
 	if err != nil {
-		return nil, fmt.Errorf("making the TLS key: %w", err)
+		return nil, err
 	}
-	opener, err := envelope.GenerateKey()
-	if err != nil {
-		return nil, fmt.Errorf("making the envelope key: %w", err)
-	}
-	if err := addKeys(&request, key, opener); err != nil {
+	if err := addKeys(&request, store, keys, former); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
@@ -98,11 +123,11 @@ func Register(ctx context.Context, o Options) (*Identity, error) {
 		log.Warn("the clocks of this host and the service differ; set them (NTP), or checks will be refused as stale",
 			"host_ahead", skew.String())
 	}
-	id, err := verify(answer, service, ca, key, opener, now)
+	id, err := verify(answer, service, ca, store, keys, now)
 	if err != nil {
 		return nil, answerError(err, skew)
 	}
-	if err := Save(o.Dir, id, o.Replace); err != nil {
+	if err := Save(o.Dir, id, replace); err != nil {
 		return nil, fmt.Errorf("the service has registered agent %s, but its identity could not be kept, so make a new token and try again: %w",
 			id.Agent(), err)
 	}
@@ -138,18 +163,65 @@ func newRequest(o Options) (wire.RegisterRequest, error) {
 	return r, nil
 }
 
-func addKeys(r *wire.RegisterRequest, key *ecdsa.PrivateKey, opener envelope.PrivateKey) error {
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+// openFormer reads who the agent in dir was. A folder that cannot be read proves nothing, and needs no proof with a token that was
+// made for one agent: nil, then.
+func openFormer(dir string) (*Identity, error) {
+	id, err := Open(dir)
+	switch {
+	case errors.Is(err, ErrPermissions):
+		return nil, err
+	case err != nil:
+		return nil, nil
+	}
+	return id, nil
+}
+
+// like takes from the former registration what is not said anew.
+func (o Options) like(former *Identity) Options {
+	if former == nil {
+		return o
+	}
+	if o.Service == "" {
+		o.Service = former.facts.Service
+	}
+	if o.Name == "" {
+		o.Name = former.facts.AgentName
+	}
+	return o
+}
+
+func addKeys(r *wire.RegisterRequest, store KeyStore, keys Keys, former *Identity) error {
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, keys.TLS)
 	if err != nil {
 		return fmt.Errorf("making the certificate request: %w", err)
 	}
-	public := opener.Public()
+	if kind := store.Kind(); kind != KindFile {
+		r.KeyStore = kind
+	}
+	public := keys.Envelope.Public()
 	r.CSR = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
 	r.EnvelopeSuite, r.EnvelopeKey = int(public.Suite()), public.Bytes()
+	if former != nil {
+		token := sha256.Sum256([]byte(r.Token))
+		signature, err := signWith(former.key, wire.AgainProof(token[:], der, r.EnvelopeKey))
+		if err != nil {
+			return fmt.Errorf("proving the former registration: %w", err)
+		}
+		r.Former = &wire.RegisterFormer{Certificate: string(encodeChain(former.chain)), Signature: signature}
+	}
 	if err := r.Validate(); err != nil {
 		return &Error{Kind: ErrOptions, Cause: err, Remedy: "check --token and --name"}
 	}
 	return nil
+}
+
+// signWith signs a message as certificates are signed: hashed first, but for Ed25519.
+func signWith(key crypto.Signer, message []byte) ([]byte, error) {
+	if _, ok := key.Public().(ed25519.PublicKey); ok {
+		return key.Sign(rand.Reader, message, crypto.Hash(0))
+	}
+	digest := sha256.Sum256(message)
+	return key.Sign(rand.Reader, digest[:], crypto.SHA256)
 }
 
 // readCA returns the contents of the CA file, "" for none.
@@ -292,7 +364,7 @@ func shown(s string) string {
 }
 
 // verify checks an answer against the keys made here and returns the identity it makes.
-func verify(a wire.RegisterAnswer, service, ca string, key *ecdsa.PrivateKey, opener envelope.PrivateKey, now time.Time) (*Identity, error) {
+func verify(a wire.RegisterAnswer, service, ca string, store KeyStore, keys Keys, now time.Time) (*Identity, error) {
 	chain, err := parseChain([]byte(a.Certificate))
 	if err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
@@ -305,7 +377,7 @@ func verify(a wire.RegisterAnswer, service, ca string, key *ecdsa.PrivateKey, op
 	if facts.GatewayCA == "" {
 		facts.GatewayCA = ca // what the administrator trusts for the service is what he trusts for its gateway
 	}
-	id, err := New(facts, key, chain, opener)
+	id, err := assemble(facts, store, keys, chain)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -24,36 +26,91 @@ type ending struct {
 	err      error
 	lived    time.Duration // since Welcome; zero if it never came
 	comeBack time.Duration // what a draining gateway asked for
+	another  bool          // refused for good, and there is another passport to try
 }
 
 // errFarewell is the end of a stream without a word of goodbye.
 var errFarewell = errors.New("the gateway ended the stream")
 
-// attach runs one connection from the first packet to the last.
+// attach runs connections from the first packet to the last: one, and those that take over from it without a gap.
 func (l *Link) attach(ctx context.Context) ending {
-	conn, err := l.client()
+	s, err := l.join(ctx, l.c.Identity.Passport())
 	if err != nil {
-		return ending{err: err}
+		return ending{err: err, another: l.refused(err)}
 	}
-	defer func() { _ = conn.Close() }()
+	for {
+		l.serve(s)
+		e, successor := s.run(ctx)
+		if successor == nil {
+			l.serve(nil)
+			s.close()
+			e.another = l.refused(e.err)
+			return e
+		}
+		old := s
+		l.tasks.Go(func() {
+			defer old.close()
+			old.retire(ctx)
+		})
+		s = successor
+	}
+}
+
+// serve makes s, or no session, the one that gets checks.
+func (l *Link) serve(s *session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.serving = s
+	if s != nil {
+		l.status.State, l.status.Since, l.status.NextTry, l.status.LastError = Attached, s.started, time.Time{}, ""
+		l.status.Gateway, l.status.Slots, l.status.ClockSkew, l.status.InFlight = s.gateway, s.slots, s.skew, 0
+	}
+}
+
+// refusal is a Refused of one passport.
+type refusal struct {
+	error
+	passport Passport
+}
+
+func (r refusal) Unwrap() error { return r.error }
+
+// refused asks whether there is another passport to try after an error.
+func (l *Link) refused(err error) bool {
+	var r refusal
+	var refused *Refused
+	return errors.As(err, &r) && errors.As(r.error, &refused) && l.c.Identity.Refused(r.passport, refused.Code)
+}
+
+// join opens one connection, up to the Welcome.
+func (l *Link) join(ctx context.Context, passport Passport) (*session, error) {
+	conn, err := l.client(passport)
+	if err != nil {
+		return nil, err
+	}
 	// The stream must outlive ctx for as long as checks in flight take, so it has its own.
 	streamCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer cancel(nil)
 	deadline := time.AfterFunc(attachWithin, func() { cancel(fmt.Errorf("not attached within %s", attachWithin)) })
 	stopEarly := context.AfterFunc(ctx, func() { cancel(ctx.Err()) })
-	s, err := l.hello(streamCtx, conn)
+	s, err := l.hello(streamCtx, conn, passport)
 	if !deadline.Stop() || !stopEarly() {
 		err = errors.Join(context.Cause(streamCtx), err)
 	}
 	if err != nil {
-		return ending{err: hint(err)}
+		cancel(nil)
+		_ = conn.Close()
+		return nil, refusal{hint(err), passport}
 	}
-	return s.run(ctx, func() { cancel(errFarewell) })
+	s.passport = passport
+	s.kill = func() { cancel(errFarewell) }
+	s.close = func() { cancel(nil); _ = conn.Close() }
+	l.c.Identity.Welcomed(passport)
+	return s, nil
 }
 
 // client makes a connection object; nothing is dialled yet. One is made for each attach: gRPC's own reconnecting and its
 // connections that drain are then no concern of ours.
-func (l *Link) client() (*grpc.ClientConn, error) {
+func (l *Link) client(passport Passport) (*grpc.ClientConn, error) {
 	address := l.c.Identity.Gateway()
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -66,7 +123,7 @@ func (l *Link) client() (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	certificate := l.c.Identity.TLSCertificate()
+	certificate := passport.Certificate
 	secure := credentials.NewTLS(&tls.Config{
 		MinVersion: tls.VersionTLS13,
 		ServerName: host,
@@ -93,6 +150,18 @@ type session struct {
 	stream  grpc.ClientStream
 	beat    time.Duration
 	started time.Time
+	// passport was shown for it; kill ends the stream at once, close releases its connection.
+	passport    Passport
+	kill, close func()
+	protocol    int
+	gateway     string
+	slots       int
+	skew        time.Duration
+	// ended gets the end of the stream from its reader; retired says that a successor serves.
+	ended   chan ending
+	retired atomic.Bool
+	// renewed gets the answer to a Renew.
+	renewed chan *linkpb.Renewed
 
 	sending sync.Mutex // a gRPC stream takes one sender at a time
 
@@ -103,7 +172,7 @@ type session struct {
 }
 
 // hello opens the stream and exchanges Hello and Welcome.
-func (l *Link) hello(ctx context.Context, conn *grpc.ClientConn) (*session, error) {
+func (l *Link) hello(ctx context.Context, conn *grpc.ClientConn, passport Passport) (*session, error) {
 	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{StreamName: "Attach", ClientStreams: true, ServerStreams: true}, wire.AttachMethod)
 	if err != nil {
 		return nil, err
@@ -111,7 +180,7 @@ func (l *Link) hello(ctx context.Context, conn *grpc.ClientConn) (*session, erro
 	sent := time.Now()
 	err = stream.SendMsg(&linkpb.FromAgent{Message: &linkpb.FromAgent_Hello{Hello: &linkpb.Hello{
 		ProtocolVersion: wire.Version, AgentVersion: l.c.Version, Host: l.c.Host, Os: l.c.OS, Slots: uint32(l.c.Slots),
-		EnvelopeKeyId: l.c.EnvelopeKeyID, UnixMs: sent.UnixMilli(),
+		EnvelopeKeyId: passport.EnvelopeKeyID, UnixMs: sent.UnixMilli(), Counter: passport.Counter,
 	}}})
 	if err != nil && !errors.Is(err, io.EOF) { // EOF: the reason is what RecvMsg returns
 		return nil, err
@@ -119,6 +188,16 @@ func (l *Link) hello(ctx context.Context, conn *grpc.ClientConn) (*session, erro
 	var m linkpb.ToAgent
 	if err := stream.RecvMsg(&m); err != nil {
 		return nil, err
+	}
+	if p := m.GetProbe(); p != nil {
+		// Somebody else has this identity, or an older state of it came: whoever asks wants to know that we are here.
+		if err := stream.SendMsg(&linkpb.FromAgent{Message: &linkpb.FromAgent_Probed{Probed: &linkpb.Probed{Nonce: p.GetNonce()}}}); err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
+		m.Reset()
+		if err := stream.RecvMsg(&m); err != nil {
+			return nil, err
+		}
 	}
 	if g := m.GetGoodbye(); g != nil {
 		return nil, goodbye(g)
@@ -131,40 +210,48 @@ func (l *Link) hello(ctx context.Context, conn *grpc.ClientConn) (*session, erro
 		return nil, errors.New("the gateway's first message is not a Welcome of a protocol that this agent speaks")
 	}
 	now := time.Now()
-	s := &session{l: l, stream: stream, started: now, beat: defaultHeartbeat, checks: map[string]*check{}}
+	s := &session{l: l, stream: stream, started: now, beat: defaultHeartbeat, protocol: int(w.GetProtocolVersion()), gateway: clip(w.GetGateway()),
+		renewed: make(chan *linkpb.Renewed, 1), checks: map[string]*check{}}
 	if ms := w.GetHeartbeatMs(); ms > 0 {
 		s.beat = min(max(time.Duration(ms)*time.Millisecond, minHeartbeat), maxHeartbeat)
 	}
-	skew := time.UnixMilli(w.GetUnixMs()).Sub(sent.Add(now.Sub(sent) / 2)).Round(time.Millisecond)
-	slots := l.c.Slots
+	s.skew = time.UnixMilli(w.GetUnixMs()).Sub(sent.Add(now.Sub(sent) / 2)).Round(time.Millisecond)
+	s.slots = l.c.Slots
 	if n := int(w.GetSlots()); n > 0 {
-		slots = min(slots, n)
+		s.slots = min(s.slots, n)
 	}
-	l.update(func(st *Status) {
-		st.State, st.Since, st.NextTry, st.LastError = Attached, now, time.Time{}, ""
-		st.Gateway, st.Slots, st.ClockSkew, st.InFlight = clip(w.GetGateway()), slots, skew, 0
-	})
-	l.log.Info("attached to gateway", "gateway", clip(w.GetGateway()), "slots", slots, "clock_skew", skew)
+	l.log.Info("attached to gateway", "gateway", s.gateway, "slots", s.slots, "clock_skew", s.skew)
+	if s.skew.Abs() >= skewWorth {
+		l.log.Warn("this host's clock differs from the service's; set it (NTP), or checks will be refused as stale", "service_ahead", s.skew.String())
+	}
 	return s, nil
 }
 
-// run serves the stream until it ends, or leaves it when ctx ends. kill cuts it off.
-func (s *session) run(ctx context.Context, kill func()) ending {
-	ended := make(chan ending, 1)
+// run serves the stream until it ends, a successor takes over, or ctx ends.
+func (s *session) run(ctx context.Context) (ending, *session) {
+	s.ended = make(chan ending, 1)
 	draining := make(chan struct{}, 1)
 	go func() {
 		e := s.read(draining)
 		s.abandon()
-		ended <- e
+		s.ended <- e
 	}()
 	heartbeat := time.NewTicker(s.beat)
 	defer heartbeat.Stop()
 	var drained <-chan time.Time
+	var joined chan attempt // of a connection that is to take over
 	for {
 		select {
-		case e := <-ended:
+		case e := <-s.ended:
 			e.lived = time.Since(s.started)
-			return e
+			if joined != nil {
+				// One goroutine opens connections, so that this agent never has two that do not know of each other.
+				if a := <-joined; a.s != nil {
+					s.ended <- e
+					return ending{}, a.s
+				}
+			}
+			return e, nil
 		case <-heartbeat.C:
 			st := s.l.Status()
 			_ = s.send(&linkpb.FromAgent{Message: &linkpb.FromAgent_Heartbeat{Heartbeat: &linkpb.Heartbeat{
@@ -175,9 +262,85 @@ func (s *session) run(ctx context.Context, kill func()) ending {
 			defer timer.Stop()
 			drained = timer.C
 		case <-drained:
-			kill()
+			s.kill()
+		case <-s.rejoins(joined != nil):
+			passport := s.l.c.Identity.Passport()
+			if bytes.Equal(passport.Certificate.Certificate[0], s.passport.Certificate.Certificate[0]) {
+				continue // the wish came true by a connection that was lost; a second one with this certificate would look like a copy
+			}
+			joined = make(chan attempt, 1)
+			go func() {
+				next, err := s.l.join(ctx, passport)
+				joined <- attempt{next, err}
+			}()
+		case a := <-joined:
+			joined = nil
+			if a.s != nil {
+				return ending{}, a.s
+			}
+			s.l.log.Warn("another connection did not come about; the present one goes on", "err", a.err)
+			if s.l.refused(a.err) {
+				s.l.log.Warn("the service does not know the renewed certificate; the one before is still good")
+			}
 		case <-ctx.Done():
-			return s.leave(ended, kill)
+			if joined != nil {
+				if a := <-joined; a.s != nil {
+					a.s.close()
+				}
+			}
+			return s.leave(s.ended, s.kill), nil
+		}
+	}
+}
+
+// attempt is the end of joining.
+type attempt struct {
+	s   *session
+	err error
+}
+
+// rejoins is the wish for another connection, not heard while one is being opened.
+func (s *session) rejoins(busy bool) <-chan struct{} {
+	if busy {
+		return nil
+	}
+	return s.l.rejoin
+}
+
+// retire ends a session whose successor serves. Offers that were made before the gateways knew of the successor still come here for a
+// moment, and are taken.
+func (s *session) retire(ctx context.Context) {
+	s.retired.Store(true)
+	overlap := time.NewTimer(overlapFor)
+	defer overlap.Stop()
+	select {
+	case <-overlap.C:
+	case <-ctx.Done():
+	case <-s.ended:
+		return
+	}
+	s.leave(s.ended, s.kill)
+}
+
+// renew sends a Renew and waits for its answer.
+func (s *session) renew(ctx context.Context, r *linkpb.Renew) (*linkpb.Renewed, error) {
+	if err := s.send(&linkpb.FromAgent{Message: &linkpb.FromAgent_Renew{Renew: r}}); err != nil {
+		return nil, err
+	}
+	limit := time.NewTimer(renewWithin)
+	defer limit.Stop()
+	for {
+		select {
+		case got := <-s.renewed:
+			if got.GetId() == r.GetId() {
+				return got, nil
+			}
+		case <-limit.C:
+			return nil, fmt.Errorf("no answer to a renewal within %s", renewWithin)
+		case <-s.stream.Context().Done():
+			return nil, fmt.Errorf("the stream ended before a renewal was answered: %w", context.Cause(s.stream.Context()))
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 	}
 }
@@ -240,8 +403,17 @@ func (s *session) read(draining chan<- struct{}) ending {
 			case draining <- struct{}{}:
 			default:
 			}
+		case *linkpb.ToAgent_Probe:
+			_ = s.send(&linkpb.FromAgent{Message: &linkpb.FromAgent_Probed{Probed: &linkpb.Probed{Nonce: m.Probe.GetNonce()}}})
+		case *linkpb.ToAgent_Order:
+			wake(s.l.ordered)
+		case *linkpb.ToAgent_Renewed:
+			select {
+			case s.renewed <- m.Renewed:
+			default:
+			}
 		case *linkpb.ToAgent_Goodbye:
-			return ending{err: goodbye(m.Goodbye), comeBack: comeBack}
+			return ending{err: refusal{goodbye(m.Goodbye), s.passport}, comeBack: comeBack}
 		}
 	}
 }

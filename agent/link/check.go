@@ -49,7 +49,7 @@ func (s *session) accept(m *linkpb.Check) {
 	s.tasks.Add(1)
 	s.l.tasks.Add(1)
 	inFlight := len(s.checks)
-	s.l.update(func(st *Status) { st.Checks++; st.InFlight = inFlight }) // under the lock: a count must not overtake a later one
+	s.counted(1, inFlight) // under the lock: a count must not overtake a later one
 	s.mu.Unlock()
 	go c.run(m)
 }
@@ -64,9 +64,19 @@ func (c *check) run(m *linkpb.Check) {
 	s.mu.Lock()
 	delete(s.checks, c.request)
 	inFlight := len(s.checks)
-	s.l.update(func(st *Status) { st.InFlight = inFlight })
+	s.counted(0, inFlight)
 	s.mu.Unlock()
 	s.reply(c.request, reply)
+}
+
+// counted shows how many checks are in flight, of the session that serves.
+func (s *session) counted(begun uint64, inFlight int) {
+	s.l.update(func(st *Status) {
+		st.Checks += begun
+		if !s.retired.Load() {
+			st.InFlight = inFlight
+		}
+	})
 }
 
 // fence tells the gateway that the attempt is about to count and waits for the Go.

@@ -26,6 +26,14 @@ const (
 	// drainWithin bounds how long a gateway that drains may keep the stream.
 	drainWithin = 20 * time.Second
 
+	// overlapFor is how long a session whose successor serves still takes checks: an offer is good for 2 s, and must not end in a
+	// refusal.
+	overlapFor = 3 * time.Second
+	// renewWithin bounds the answer to a renewal: one transaction and two signatures.
+	renewWithin = 20 * time.Second
+	// skewWorth is the difference of clocks from which on it is told.
+	skewWorth = 5 * time.Second
+
 	// pingEvery and pingTimeout find a dead path in a quarter of a minute; gateways accept pings every 5 s. They also keep the
 	// entries of NAT tables and proxies alive.
 	pingEvery   = 10 * time.Second

@@ -14,5 +14,9 @@
 //	     ▼                     ▼
 //	  refused ◀────────────────┘          ctx ends: Leaving, finish the checks in flight, stopped
 //
+// A renewed certificate is taken up without a gap ([Link.Rejoin]): a second connection is opened beside the first, and when it is
+// welcomed the first takes what was offered to it, finishes, and leaves. One goroutine opens all connections, so that an agent never
+// has two that do not know of each other: that is what a copied identity looks like, and the gateway asks ([linkpb.Probe]).
+//
 // Package agent calls [New] and [Link.Run]; its status command shows [Link.Status].
 package link

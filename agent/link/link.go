@@ -17,15 +17,29 @@ import (
 	"github.com/sallyport-auth/sallyport/wire/linkpb"
 )
 
-// Identity is what a link needs of an agent's identity. It is asked again before each connection, so that a renewed
-// certificate is used from the next one on.
+// Identity is what a link needs of an agent's identity. Its methods are called one at a time.
 type Identity interface {
-	// TLSCertificate returns the client certificate with its key.
-	TLSCertificate() tls.Certificate
 	// Gateway returns "host:port"; the host is also the name that the gateway's certificate must bear.
 	Gateway() string
 	// GatewayRoots returns whom to believe about the gateway; nil means the system's roots.
 	GatewayRoots() *x509.CertPool
+	// Passport returns what the next connection shows. It is asked before each, so that a renewed certificate is used from the
+	// next one on.
+	Passport() Passport
+	// Welcomed says that the gateway has welcomed a connection with this passport.
+	Welcomed(Passport)
+	// Refused says that the gateway refused a passport for good, and with which number; true asks for another try, with another.
+	Refused(Passport, wire.Code) (another bool)
+}
+
+// Passport is what one connection shows.
+type Passport struct {
+	// Certificate is the client certificate with its key.
+	Certificate tls.Certificate
+	// EnvelopeKeyID names the key that goes with the certificate.
+	EnvelopeKeyID string
+	// Counter is higher than that of any connection before; 0 from agents that do not count.
+	Counter uint64
 }
 
 // Handler works on checks. Its methods are called concurrently, as many at once as the link has slots.
@@ -49,8 +63,6 @@ type Reply struct {
 type Config struct {
 	Identity Identity
 	Handler  Handler
-	// EnvelopeKeyID names the key that the agent can open envelopes with.
-	EnvelopeKeyID string
 	// Version, Host and OS describe the agent to administrators.
 	Version, Host, OS string
 	// Slots is how many checks run at once; 0 means DefaultSlots.
@@ -107,8 +119,14 @@ type Link struct {
 	c   Config
 	log *slog.Logger
 
-	mu     sync.Mutex // guards status
+	mu     sync.Mutex // guards status and serving
 	status Status
+	// serving is the session that gets checks; nil between two.
+	serving *session
+
+	// rejoin asks Run for another connection, which takes over from the present one; ordered passes on that the service wants a
+	// renewal.
+	rejoin, ordered chan struct{}
 
 	// tasks counts running handlers of all sessions: a lost stream does not wait for them, Run's end does.
 	tasks sync.WaitGroup
@@ -131,7 +149,7 @@ func New(c Config) (*Link, error) {
 	if c.Slots < 1 || c.Slots > MaxSlots {
 		return nil, fmt.Errorf("link: %d slots: want 1 to %d", c.Slots, MaxSlots)
 	}
-	l := &Link{c: c, log: c.Logger}
+	l := &Link{c: c, log: c.Logger, rejoin: make(chan struct{}, 1), ordered: make(chan struct{}, 1)}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
@@ -154,7 +172,7 @@ func (l *Link) Run(ctx context.Context) error {
 			return ctx.Err()
 		}
 		var refused *Refused
-		if errors.As(e.err, &refused) {
+		if errors.As(e.err, &refused) && !e.another {
 			l.failed(RefusedFor, e.err, time.Time{})
 			return refused
 		}
@@ -177,6 +195,37 @@ func (l *Link) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 	}
+}
+
+// Rejoin asks for a connection with another certificate while the present one goes on: once it is welcomed, the old one gets no new
+// checks and ends when those in flight have. Without a present connection the next one is as good. It returns at once.
+func (l *Link) Rejoin() { wake(l.rejoin) }
+
+// Ordered receives when the service orders a renewal.
+func (l *Link) Ordered() <-chan struct{} { return l.ordered }
+
+func wake(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// ErrNoRenewal says that the service at the other end, or the lack of one, permits no renewal now.
+var ErrNoRenewal = errors.New("link: no connection on which a renewal could be asked for")
+
+// Renew asks for a renewal on the present connection and waits for the answer, which may be a refusal.
+func (l *Link) Renew(ctx context.Context, r *linkpb.Renew) (*linkpb.Renewed, error) {
+	l.mu.Lock()
+	s := l.serving
+	l.mu.Unlock()
+	if s == nil {
+		return nil, ErrNoRenewal
+	}
+	if s.protocol < 2 {
+		return nil, fmt.Errorf("%w: the service speaks protocol %d and knows none", ErrNoRenewal, s.protocol)
+	}
+	return s.renew(ctx, r)
 }
 
 // Status returns a snapshot; it may be called at any time.

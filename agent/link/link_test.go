@@ -70,9 +70,13 @@ type identity struct {
 	roots       *x509.CertPool
 }
 
-func (i identity) TLSCertificate() tls.Certificate { return i.certificate }
-func (i identity) Gateway() string                 { return i.gateway }
-func (i identity) GatewayRoots() *x509.CertPool    { return i.roots }
+func (i identity) Passport() Passport {
+	return Passport{Certificate: i.certificate, EnvelopeKeyID: "k1"}
+}
+func (i identity) Welcomed(Passport)                {}
+func (i identity) Refused(Passport, wire.Code) bool { return false }
+func (i identity) Gateway() string                  { return i.gateway }
+func (i identity) GatewayRoots() *x509.CertPool     { return i.roots }
 
 // far is the gateway's end of a stream, played by the test.
 type far struct {
@@ -209,7 +213,7 @@ func TestCheckFenceAnswer(t *testing.T) {
 		answered <- f.recv()
 		f.recv()
 	})
-	l := start(t, Config{Identity: id, EnvelopeKeyID: "k1", Version: "1.2", Host: "h", OS: "linux", Slots: 8,
+	l := start(t, Config{Identity: id, Version: "1.2", Host: "h", OS: "linux", Slots: 8,
 		Handler: handlerFunc(func(ctx context.Context, c *linkpb.Check, fence func(context.Context, []byte) ([]byte, error)) Reply {
 			b, err := fence(ctx, nonce)
 			if err != nil {
@@ -432,5 +436,75 @@ func TestVersionOfTheFuture(t *testing.T) {
 func TestRefusedPrints(t *testing.T) {
 	if got := fmt.Sprint(&Refused{Code: wire.AgentRevoked, Text: "why"}); got != "the gateway refuses this agent: 90042 why" {
 		t.Error(got)
+	}
+}
+
+// changing is an identity whose certificate the test changes.
+type changing struct {
+	identity
+	mu      sync.Mutex
+	other   tls.Certificate
+	shown   uint64
+	welcome chan uint64
+}
+
+func (c *changing) Passport() Passport {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shown++
+	p := Passport{Certificate: c.certificate, EnvelopeKeyID: "k1", Counter: c.shown}
+	if c.other.PrivateKey != nil {
+		p.Certificate = c.other
+	}
+	return p
+}
+
+func (c *changing) Welcomed(p Passport) { c.welcome <- p.Counter }
+
+// TestRejoin: another connection is opened for another certificate alone, and while it is, the first goes on; each has a higher number.
+func TestRejoin(t *testing.T) {
+	hellos := make(chan *linkpb.Hello, 8)
+	checked, leave := make(chan string, 8), make(chan struct{})
+	id := &changing{welcome: make(chan uint64, 8)}
+	id.identity = scripted(t, "127.0.0.1", func(n int, f far) {
+		hellos <- f.welcome(ordinary())
+		if n == 1 {
+			<-leave // the second is attached
+			f.check("old")
+		} else {
+			f.check("new")
+		}
+		for m := f.recv(); m != nil; m = f.recv() {
+			if a := m.GetAnswer(); a != nil {
+				checked <- a.GetRequestId()
+			}
+		}
+	})
+	l := start(t, Config{Identity: id, Slots: 8, Handler: handlerFunc(func(context.Context, *linkpb.Check, func(context.Context, []byte) ([]byte, error)) Reply {
+		return Reply{Sealed: []byte("x")}
+	})})
+	if n := <-id.welcome; n != 1 {
+		t.Errorf("the first connection is number %d", n)
+	}
+	l.Rejoin() // with the certificate that it has
+	_, _, other := certificates(t, "127.0.0.1")
+	until(t, "the wish was heard", func() bool { return len(l.rejoin) == 0 })
+	id.mu.Lock()
+	id.other = other
+	id.mu.Unlock()
+	l.Rejoin()
+	if n := <-id.welcome; n < 2 {
+		t.Errorf("the second connection is number %d", n)
+	}
+	first, second := <-hellos, <-hellos
+	if second.GetCounter() <= first.GetCounter() {
+		t.Errorf("numbers %d and %d", first.GetCounter(), second.GetCounter())
+	}
+	close(leave)
+	if a, b := <-checked, <-checked; a == b {
+		t.Errorf("checks %s and %s", a, b)
+	}
+	if len(hellos) > 0 {
+		t.Error("a second connection with one certificate")
 	}
 }

@@ -20,9 +20,17 @@ type Look struct {
 	Err   error
 }
 
+// Prober is what [Probe] needs of an identity; it uses up no number of a connection.
+type Prober interface {
+	// TLSCertificate returns the client certificate with its key.
+	TLSCertificate() tls.Certificate
+	Gateway() string
+	GatewayRoots() *x509.CertPool
+}
+
 // Probe connects to the gateway as an attach would, with the same proxy, certificate and roots, and ends after the handshake. Nothing
 // is attached, and a gateway that refuses the agent does so only later. It is bounded by ctx.
-func Probe(ctx context.Context, id Identity, configured *url.URL) Look {
+func Probe(ctx context.Context, id Prober, configured *url.URL) Look {
 	address := id.Gateway()
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {

@@ -62,7 +62,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return 0
-	case errors.As(err, &usage), errors.Is(err, identity.ErrOptions), errors.Is(err, identity.ErrExists), errors.Is(err, agent.ErrConfig):
+	case errors.As(err, &usage), errors.Is(err, identity.ErrOptions), errors.Is(err, identity.ErrExists), errors.Is(err, identity.ErrInUse), errors.Is(err, agent.ErrConfig):
 		return exitUsage
 	case errors.As(err, &refused), errors.Is(err, identity.ErrRefused), errors.Is(err, identity.ErrExpired):
 		return exitRefused

@@ -269,7 +269,7 @@ func TestExpiredCertificate(t *testing.T) {
 		runtime.Gosched()
 	}
 	r := execute(t, nil, "run", "--dc", "ldaps://127.0.0.1:1", "--state", state)
-	if r.code != exitRefused || !strings.Contains(r.errOut, "expired") || !strings.Contains(r.errOut, "register --replace") {
+	if r.code != exitRefused || !strings.Contains(r.errOut, "expired") || !strings.Contains(r.errOut, "register --again") {
 		t.Fatalf("got %+v", r)
 	}
 }
@@ -347,7 +347,7 @@ func TestExitCodeOf(t *testing.T) {
 	}
 	var out bytes.Buffer
 	report(&out, &link.Refused{Code: wire.AgentRevoked, Text: "revoked"})
-	if !strings.Contains(out.String(), "90042") || !strings.Contains(out.String(), "register it again") {
+	if !strings.Contains(out.String(), "90042") || !strings.Contains(out.String(), "register --again") {
 		t.Errorf("report: %s", out.String())
 	}
 }

@@ -15,13 +15,14 @@ import (
 )
 
 type registerCommand struct {
-	Service   string `help:"Address of the service." placeholder:"URL" required:""`
+	Service   string `help:"Address of the service. With --again, the one of the former registration by default." placeholder:"URL"`
 	Token     string `help:"Enrolment token. Others on this host can see it while the command runs: prefer --token-file." placeholder:"TOKEN" xor:"token"`
 	TokenFile string `help:"File that holds the enrolment token; - is standard input." placeholder:"FILE" xor:"token"`
 	CAFile    string `help:"PEM file of the CA that issued the service's certificate, if it is a private one." name:"ca-file" placeholder:"FILE" type:"path"`
 	Name      string `help:"What to call this agent in the fleet. The host's name by default." placeholder:"NAME"`
 	Proxy     string `help:"HTTP proxy. What HTTPS_PROXY says by default." placeholder:"URL"`
-	Replace   bool   `help:"Throw an existing identity in the state folder away."`
+	Replace   bool   `help:"Throw an existing identity in the state folder away and become a new agent." xor:"existing"`
+	Again     bool   `help:"Stay the agent that the state folder holds, with its name and history, and take fresh keys." xor:"existing"`
 }
 
 // Help is printed below the flags.
@@ -31,18 +32,22 @@ that succeeds.
 
 Examples:
   sallyport-agent register --service https://signin.example.com --token-file token.txt
+  sallyport-agent register --again --token-file token.txt     after an expiry, a removal, a reset to a snapshot, a release
   ssh admin@service sallyport agent token create … | sallyport-agent register --service https://signin.example.com --token-file -`
 }
 
 // Run is called by kong.
 func (r *registerCommand) Run(ctx context.Context, c *cli, term *terminal) error {
+	if r.Service == "" && !r.Again {
+		return &usageError{errors.New("give the service's address with --service")}
+	}
 	token, err := r.token(term.in)
 	if err != nil {
 		return &usageError{err}
 	}
 	v, _ := build()
 	id, err := identity.Register(ctx, identity.Options{
-		Service: r.Service, Token: token, Dir: c.State, Name: r.Name, CAFile: r.CAFile, Proxy: r.Proxy, Version: v, Replace: r.Replace,
+		Service: r.Service, Token: token, Dir: c.State, Name: r.Name, CAFile: r.CAFile, Proxy: r.Proxy, Version: v, Replace: r.Replace, Again: r.Again,
 		Logger: c.logger(term.err),
 	})
 	if err != nil {

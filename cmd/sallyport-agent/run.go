@@ -53,17 +53,18 @@ func (r *runCommand) Run(ctx context.Context, c *cli, term *terminal) error {
 	if err != nil {
 		return err
 	}
-	id, err := identity.Open(c.State)
+	keeper, err := identity.OpenKeeper(c.State)
 	if err != nil {
 		return err
 	}
+	defer keeper.Close()
 	v, _ := build()
 	a, err := agent.New(agent.Config{
-		Identity: id,
-		LDAP:     ldap.Config{Servers: r.DC, RootCAs: roots, Connections: r.Connections, Logger: log},
-		Slots:    r.Slots,
-		Limits:   agent.Limits{NamePerMinute: r.NameRate, NameBurst: r.NameBurst, PerSecond: r.Rate, Burst: r.Burst},
-		Proxy:    proxy, StatusFile: statusFile(c.State), Version: v, Logger: log,
+		Keeper: keeper,
+		LDAP:   ldap.Config{Servers: r.DC, RootCAs: roots, Connections: r.Connections, Logger: log},
+		Slots:  r.Slots,
+		Limits: agent.Limits{NamePerMinute: r.NameRate, NameBurst: r.NameBurst, PerSecond: r.Rate, Burst: r.Burst},
+		Proxy:  proxy, StatusFile: statusFile(c.State), Version: v, Logger: log,
 	})
 	if err != nil {
 		return err

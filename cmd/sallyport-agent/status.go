@@ -91,7 +91,8 @@ func printStatus(out io.Writer, s agent.Status, now time.Time) error {
 	}
 	left := s.Certificate.Sub(now)
 	if left > 0 {
-		row("certificate", "until %s, %d days left", s.Certificate.UTC().Format(time.RFC3339), int(left.Hours()/24))
+		row("certificate", "until %s, %d days left, renewed by itself at %s", s.Certificate.UTC().Format(time.RFC3339), int(left.Hours()/24), s.Renewal.UTC().Format(time.RFC3339))
+		row("key store", "%s", s.KeyStore)
 	} else {
 		entry, _ := wire.Lookup(wire.CertificateExpired)
 		row("certificate", "expired at %s: %s", s.Certificate.UTC().Format(time.RFC3339), entry.Remedy)

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -12,12 +13,18 @@ import (
 )
 
 type agentCommand struct {
-	List   agentList    `cmd:"" help:"List agents."`
-	Show   agentShow    `cmd:"" help:"Show an agent."`
-	Change agentChange  `cmd:"" help:"Rename an agent."`
-	Revoke agentRevoke  `cmd:"" help:"Shut an agent out, at once and for good."`
-	Remove agentRemove  `cmd:"" help:"Remove an agent from the fleet; it is shut out too."`
-	Token  tokenCommand `cmd:"" help:"Tokens that let new agents in."`
+	List    agentList    `cmd:"" help:"List agents."`
+	Show    agentShow    `cmd:"" help:"Show an agent."`
+	History agentHistory `cmd:"" help:"Show what became of an agent."`
+	Change  agentChange  `cmd:"" help:"Rename an agent."`
+	Rename  agentRename  `cmd:"" help:"Rename an agent."`
+	Drain   agentDrain   `cmd:"" help:"Give an agent no new checks; it stays connected, also over restarts."`
+	Resume  agentResume  `cmd:"" help:"End a drain."`
+	Renew   agentRenew   `cmd:"" help:"Tell an agent, or all, to take a new certificate and new keys."`
+	Release agentRelease `cmd:"" help:"Make a token with which one host takes this agent up again, with fresh keys: the way out of a quarantine or a mistaken revocation."`
+	Revoke  agentRevoke  `cmd:"" help:"Shut an agent out at once."`
+	Remove  agentRemove  `cmd:"" help:"Remove an agent from the fleet; it is shut out too."`
+	Token   tokenCommand `cmd:"" help:"Tokens that let new agents in."`
 }
 
 type agentList struct{ tenantFlags }
@@ -31,7 +38,8 @@ func (c agentList) Run(ctx context.Context, t *terminal) error {
 		{"name", func(x admin.Agent) string { return x.Name }}, {"directory", func(x admin.Agent) string { return directories[x.Directory] }}, {"state", func(x admin.Agent) string { return x.State }},
 		{"connected", func(x admin.Agent) string { return yes(x.Connected) }}, {"host", func(x admin.Agent) string { return x.Host }},
 		{"version", func(x admin.Agent) string { return x.Version }}, {"last seen", func(x admin.Agent) string { return day(x.LastSeen) }},
-		{"certificate until", func(x admin.Agent) string { return day(x.CertificateNotAfter) }}, {"id", func(x admin.Agent) string { return x.ID }}})
+		{"certificate until", func(x admin.Agent) string { return day(x.CertificateNotAfter) }}, {"keys", func(x admin.Agent) string { return x.KeyStore }},
+		{"clock", func(x admin.Agent) string { return (time.Duration(x.ClockSkewMS) * time.Millisecond).String() }}, {"id", func(x admin.Agent) string { return x.ID }}})
 }
 
 type agentName struct {
@@ -52,6 +60,67 @@ type agentChange struct {
 
 func (c agentChange) Run(ctx context.Context, t *terminal) error {
 	return call[admin.Agent](ctx, t, c.apiFlags, http.MethodPatch, c.path("agents", c.Agent), admin.AgentInput{Name: c.Name}, "")
+}
+
+type agentRename struct {
+	agentName
+	Name string `arg:"" help:"New name."`
+}
+
+func (c agentRename) Run(ctx context.Context, t *terminal) error {
+	return call[admin.Agent](ctx, t, c.apiFlags, http.MethodPatch, c.path("agents", c.Agent), admin.AgentInput{Name: c.Name}, "")
+}
+
+type agentHistory struct{ agentName }
+
+func (c agentHistory) Run(ctx context.Context, t *terminal) error {
+	return list(ctx, t, c.apiFlags, c.path("agents", c.Agent, "history"), []column[admin.AgentMoment]{
+		{"at", func(x admin.AgentMoment) string { return day(x.At) }}, {"event", func(x admin.AgentMoment) string { return x.Event }},
+		{"detail", func(x admin.AgentMoment) string { return x.Detail }}})
+}
+
+type agentDrain struct{ agentName }
+
+func (c agentDrain) Run(ctx context.Context, t *terminal) error {
+	return call[admin.Agent](ctx, t, c.apiFlags, http.MethodPost, c.path("agents", c.Agent, "drain"), nil, "")
+}
+
+type agentResume struct{ agentName }
+
+func (c agentResume) Run(ctx context.Context, t *terminal) error {
+	return call[admin.Agent](ctx, t, c.apiFlags, http.MethodPost, c.path("agents", c.Agent, "resume"), nil, "")
+}
+
+type agentRenew struct {
+	tenantFlags
+	Agent  string        `arg:"" optional:"" help:"Agent, by name or id."`
+	All    bool          `help:"All agents of the tenant."`
+	Spread time.Duration `default:"10m" help:"With --all: each begins at a moment of its own within this time."`
+}
+
+func (c agentRenew) Run(ctx context.Context, t *terminal) error {
+	switch {
+	case c.All == (c.Agent != ""):
+		return &usageError{errors.New("name one agent, or give --all")}
+	case c.All:
+		return call[admin.RenewOrder](ctx, t, c.apiFlags, http.MethodPost, c.path("agents", "renew"), admin.RenewInput{SpreadSeconds: int(c.Spread.Seconds())}, "")
+	}
+	return call[admin.RenewOrder](ctx, t, c.apiFlags, http.MethodPost, c.path("agents", c.Agent, "renew"), admin.RenewInput{}, "")
+}
+
+type agentRelease struct {
+	agentName
+	File string `placeholder:"FILE" help:"Write the token into this file (mode 0600) instead of showing it."`
+}
+
+// Help is shown by --help.
+func (agentRelease) Help() string {
+	return `Until the token is used, nothing changes. On the genuine host:
+  sallyport-agent register --again --token-file FILE`
+}
+
+func (c agentRelease) Run(ctx context.Context, t *terminal) error {
+	return callSecret(ctx, t, c.apiFlags, c.File, http.MethodPost, c.path("agents", c.Agent, "release"), nil, func(x *admin.AgentToken) *string { return &x.Secret })
 }
 
 type agentRevoke struct {

@@ -23,6 +23,8 @@ var publicCovers = map[string]cover{
 	"OPTIONS /t/{tenant}/oauth2/token": nil, "OPTIONS /t/{tenant}/oauth2/userinfo": nil, // constant
 	"GET /t/{tenant}/.well-known/openid-configuration": nil, "GET /t/{tenant}/oauth2/keys": nil, // public, and nothing but the tenant's name goes in
 
+	"GET " + wire.RevocationsPath + "{list}": nil, // public, and named in certificates; signed by the issuer that the path names
+
 	"GET /t/{tenant}/oauth2/authorize": func(_ *installation, own, x ids) []ask {
 		var all []ask
 		for _, q := range authorizations(own, x) {
@@ -208,6 +210,11 @@ var adminBodies = map[string]func(own, x ids) []any{
 	"POST /admin/v1/tenants/{tenant}/agents/{agent}/revoke": func(_, x ids) []any {
 		return []any{object{"reason": "a test"}}
 	},
+	"POST /admin/v1/tenants/{tenant}/agents/{agent}/drain":   nil,
+	"POST /admin/v1/tenants/{tenant}/agents/{agent}/resume":  nil,
+	"POST /admin/v1/tenants/{tenant}/agents/{agent}/release": nil,
+	"POST /admin/v1/tenants/{tenant}/agents/{agent}/renew":   func(_, _ ids) []any { return []any{object{}} },
+	"POST /admin/v1/tenants/{tenant}/agents/renew":           func(_, _ ids) []any { return []any{object{}} },
 	"POST /admin/v1/tenants/{tenant}/agent-tokens": func(_, x ids) []any {
 		return []any{object{"directory": x.Directory}, object{"directory": x.AgentName}}
 	},

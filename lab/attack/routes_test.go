@@ -16,7 +16,7 @@ import (
 )
 
 // foreignConstants are those that patterns take from other packages.
-var foreignConstants = map[string]string{"wire.RegisterPath": wire.RegisterPath}
+var foreignConstants = map[string]string{"wire.RegisterPath": wire.RegisterPath, "wire.RevocationsPath": wire.RevocationsPath}
 
 // mounts are patterns that hand on to others which are listed themselves, and the page for everything else.
 var mounts = []string{"/t/{tenant}/signin/", "/t/{tenant}/signed-out", "/t/{tenant}/.well-known/", "/t/{tenant}/oauth2/", "/"}

@@ -112,6 +112,9 @@ func (w *World) node(name, roles, gateway, public string) (*Node, error) {
 	set("monitor.listen", at[2])
 	set("log.level", w.logLevel())
 	set("drain", drain)
+	if w.o.CertificateLife > 0 {
+		set("agents.certificate_life", w.o.CertificateLife.String())
+	}
 	n.args = append(n.args, w.tls...)
 	if strings.Contains(roles, "signin") {
 		set("signin.listen", at[0])

@@ -62,6 +62,8 @@ type Options struct {
 	Database, Broker string
 	// Agents is how many to run.
 	Agents int
+	// CertificateLife is how long agents' certificates last; 0 is the service's default.
+	CertificateLife time.Duration
 	// Quiet is for measuring: processes log at info level, and agents and service
 	// processes dial the first gateway and the broker without a line of the lab between.
 	Quiet bool

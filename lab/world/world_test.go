@@ -61,6 +61,11 @@ func single(t *testing.T, agents int, who []people.Person) *World {
 // split starts an installation of four processes over a broker and PostgreSQL.
 func split(t *testing.T, agents int, who []people.Person) *World {
 	t.Helper()
+	return start(t, splitOptions(t, agents, who))
+}
+
+func splitOptions(t *testing.T, agents int, who []people.Person) Options {
+	t.Helper()
 	database := dbtest.Schema(t, dbtest.Postgres(t))
 	broker, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true})
 	if err != nil {
@@ -71,7 +76,7 @@ func split(t *testing.T, agents int, who []people.Person) *World {
 	if !broker.ReadyForConnections(startTimeout) {
 		t.Fatal("the broker does not start")
 	}
-	return start(t, Options{Agents: agents, People: who, Database: database, Broker: broker.Addr().String()})
+	return Options{Agents: agents, People: who, Database: database, Broker: broker.Addr().String()}
 }
 
 func start(t *testing.T, o Options) *World {

@@ -129,7 +129,10 @@ func (a *API) routes() map[string]handler {
 
 		"GET " + one + "/agents": a.listAgents, "GET " + one + "/agents/{agent}": a.showAgent,
 		"PATCH " + one + "/agents/{agent}": a.renameAgent, "DELETE " + one + "/agents/{agent}": a.removeAgent,
-		"POST " + one + "/agents/{agent}/revoke": a.revokeAgent,
+		"POST " + one + "/agents/{agent}/revoke": a.revokeAgent, "POST " + one + "/agents/{agent}/release": a.releaseAgent,
+		"POST " + one + "/agents/{agent}/drain": a.drainAgent, "POST " + one + "/agents/{agent}/resume": a.resumeAgent,
+		"POST " + one + "/agents/{agent}/renew": a.renewAgent, "POST " + one + "/agents/renew": a.renewAgents,
+		"GET " + one + "/agents/{agent}/history": a.agentHistory,
 		"GET " + one + "/agent-tokens":           a.listTokens, "POST " + one + "/agent-tokens": a.createToken,
 		"DELETE " + one + "/agent-tokens/{token}": a.removeToken,
 

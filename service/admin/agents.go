@@ -22,9 +22,11 @@ func (a *API) agentJSON(s tenant.Scope, now time.Time) func(fleet.Agent) Agent {
 	}
 	return func(x fleet.Agent) Agent {
 		connected := slices.Contains(attached, x.ID) ||
-			a.cfg.Elsewhere && x.State == fleet.Active && now.Sub(x.LastSeen) < seenAgo
+			a.cfg.Elsewhere && (x.State == fleet.Active || x.State == fleet.Drained) && now.Sub(x.LastSeen) < seenAgo
 		return Agent{ID: x.ID, Name: x.Name, Directory: x.DirectoryID, Host: x.Host, OS: x.OS, Version: x.Version,
 			State: string(x.State), Connected: connected, KeyID: x.Key.ID(),
+			StateReason: x.StateReason, KeyStore: x.KeyStore, Renewed: x.Renewed, Renewing: x.Renewing, RenewAfter: x.RenewAfter,
+			ClockSkewMS:       x.Skew.Milliseconds(),
 			CertificateSerial: x.CertificateSerial, CertificateNotAfter: x.CertificateNotAfter.UTC(), Address: x.Address,
 			LastSeen: x.LastSeen, RevokedAt: x.RevokedAt, RevokedReason: x.RevokedReason, Created: x.Created.UTC()}
 	}
@@ -101,12 +103,83 @@ func (a *API) revokeAgent(ctx context.Context, r *request) (int, any, error) {
 	return shown(http.StatusOK, x, err, a.agentJSON(r.scope, r.now))
 }
 
+func (a *API) drainAgent(ctx context.Context, r *request) (int, any, error) {
+	return a.turnAgent(ctx, r, a.cfg.Fleet.Drain)
+}
+
+func (a *API) resumeAgent(ctx context.Context, r *request) (int, any, error) {
+	return a.turnAgent(ctx, r, a.cfg.Fleet.Resume)
+}
+
+// turnAgent changes an agent's state and tells the gateways.
+func (a *API) turnAgent(ctx context.Context, r *request, turn func(context.Context, tenant.Scope, string, time.Time) (fleet.Agent, error)) (int, any, error) {
+	x, err := a.findAgent(ctx, r)
+	if err != nil {
+		return 0, nil, err
+	}
+	x, err = turn(ctx, r.scope, x.ID, r.now)
+	if err == nil {
+		a.announce(r, x.ID)
+	}
+	return shown(http.StatusOK, x, err, a.agentJSON(r.scope, r.now))
+}
+
+func (a *API) releaseAgent(ctx context.Context, r *request) (int, any, error) {
+	x, err := a.findAgent(ctx, r)
+	if err != nil {
+		return 0, nil, err
+	}
+	t, secret, err := a.cfg.Fleet.Release(ctx, r.scope, x.ID, r.now)
+	return shown(http.StatusCreated, t, err, func(t fleet.Token) AgentToken {
+		out := tokenJSON(t)
+		out.Secret = secret
+		return out
+	})
+}
+
+func (a *API) renewAgent(ctx context.Context, r *request) (int, any, error) {
+	x, err := a.findAgent(ctx, r)
+	if err != nil {
+		return 0, nil, err
+	}
+	return a.orderRenewal(ctx, r, x.ID)
+}
+
+func (a *API) renewAgents(ctx context.Context, r *request) (int, any, error) {
+	return a.orderRenewal(ctx, r, "")
+}
+
+func (a *API) orderRenewal(ctx context.Context, r *request, agent string) (int, any, error) {
+	in, err := decode[RenewInput](r)
+	if err != nil {
+		return 0, nil, err
+	}
+	n, err := a.cfg.Fleet.OrderRenewal(ctx, r.scope, agent, time.Duration(in.SpreadSeconds)*time.Second, r.now)
+	if err != nil {
+		return 0, nil, err
+	}
+	a.announce(r, agent)
+	return http.StatusOK, RenewOrder{Ordered: n}, nil
+}
+
+func (a *API) agentHistory(ctx context.Context, r *request) (int, any, error) {
+	x, err := a.findAgent(ctx, r)
+	if err != nil {
+		return 0, nil, err
+	}
+	rows, err := a.cfg.Fleet.History(ctx, r.scope, x.ID)
+	if err != nil {
+		return 0, nil, err
+	}
+	return whole(rows, func(m fleet.Moment) AgentMoment { return AgentMoment{At: m.At, Event: m.Event, Detail: m.Detail} })
+}
+
 func (a *API) removeAgent(ctx context.Context, r *request) (int, any, error) {
 	x, err := a.findAgent(ctx, r)
 	if err != nil {
 		return 0, nil, err
 	}
-	if err := a.cfg.Fleet.Remove(ctx, r.scope, x.ID); err != nil {
+	if err := a.cfg.Fleet.Remove(ctx, r.scope, x.ID, r.now); err != nil {
 		return 0, nil, err
 	}
 	a.announce(r, x.ID)

@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport-auth/sallyport/service/audit"
 	"github.com/sallyport-auth/sallyport/service/db"
 	"github.com/sallyport-auth/sallyport/service/db/dbtest"
+	"github.com/sallyport-auth/sallyport/service/fleet"
 	"github.com/sallyport-auth/sallyport/service/lockout"
 	"github.com/sallyport-auth/sallyport/service/password"
 	"github.com/sallyport-auth/sallyport/service/queue"
@@ -304,14 +305,14 @@ func TestAgents(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	// Where other processes hold agents, a fresh sign of life counts.
-	if err := w.cfg.Fleet.Seen(t.Context(), w.scope, one.ID, "h", "o", "v", "192.0.2.1", time.Now()); err != nil {
+	if err := w.cfg.Fleet.Seen(t.Context(), w.scope, one.ID, fleet.Sighting{Host: "h", OS: "o", Version: "v", Address: "192.0.2.1"}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	w.api.cfg.Elsewhere = true
 	if got := read[Agent](t, w.want(200, w.contoso, "GET", below+"/"+one.ID, "")); !got.Connected || got.Address != "192.0.2.1" {
 		t.Errorf("%+v", got)
 	}
-	if err := w.cfg.Fleet.Seen(t.Context(), w.scope, one.ID, "h", "o", "v", "192.0.2.1", time.Now().Add(-time.Hour)); err != nil {
+	if err := w.cfg.Fleet.Seen(t.Context(), w.scope, one.ID, fleet.Sighting{Host: "h", OS: "o", Version: "v", Address: "192.0.2.1"}, time.Now().Add(-time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	if got := read[Agent](t, w.want(200, w.contoso, "GET", below+"/"+one.ID, "")); got.Connected {

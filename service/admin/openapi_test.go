@@ -368,7 +368,7 @@ func TestDescriptionFitsTheTypes(t *testing.T) {
 	d := readDocument(t)
 	types := map[string]any{"Tenant": Tenant{}, "TenantInput": TenantInput{}, "Directory": Directory{}, "DirectoryInput": DirectoryInput{}, "Domain": Domain{},
 		"DomainInput": DomainInput{}, "User": User{}, "UserInput": UserInput{}, "App": App{}, "AppInput": AppInput{}, "Agent": Agent{}, "AgentInput": AgentInput{},
-		"RevokeInput": RevokeInput{}, "AgentToken": AgentToken{}, "AgentTokenInput": AgentTokenInput{}, "AdminToken": AdminToken{},
+		"RevokeInput": RevokeInput{}, "RenewInput": RenewInput{}, "RenewOrder": RenewOrder{}, "AgentMoment": AgentMoment{}, "AgentToken": AgentToken{}, "AgentTokenInput": AgentTokenInput{}, "AdminToken": AdminToken{},
 		"AdminTokenInput": AdminTokenInput{}, "SignIn": SignIn{}, "Stop": Stop{}, "Problem": wire.Problem{}}
 	for name, s := range d.Components.Schemas {
 		if strings.HasSuffix(name, "Page") || name == "PasswordInput" {

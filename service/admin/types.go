@@ -128,10 +128,16 @@ type Agent struct {
 	OS                  string    `json:"os"`
 	Version             string    `json:"version"`
 	State               string    `json:"state"`
+	StateReason         string    `json:"state_reason,omitempty"`
 	Connected           bool      `json:"connected"`
 	KeyID               string    `json:"key_id"`
 	CertificateSerial   string    `json:"certificate_serial"`
 	CertificateNotAfter time.Time `json:"certificate_not_after"`
+	KeyStore            string    `json:"key_store"`
+	Renewed             time.Time `json:"renewed,omitzero"`
+	Renewing            bool      `json:"renewing"`
+	RenewAfter          time.Time `json:"renew_after,omitzero"`
+	ClockSkewMS         int64     `json:"clock_skew_ms"`
 	Address             string    `json:"address,omitempty"`
 	LastSeen            time.Time `json:"last_seen,omitzero"`
 	RevokedAt           time.Time `json:"revoked_at,omitzero"`
@@ -142,6 +148,23 @@ type Agent struct {
 // AgentInput renames an agent.
 type AgentInput struct {
 	Name string `json:"name"`
+}
+
+// RenewInput spreads an ordered renewal: each agent's begins at a moment of its own within so many seconds; 0 means at once.
+type RenewInput struct {
+	SpreadSeconds int `json:"spread_seconds,omitempty"`
+}
+
+// RenewOrder says how many agents were told to renew.
+type RenewOrder struct {
+	Ordered int `json:"ordered"`
+}
+
+// AgentMoment is one line of an agent's history.
+type AgentMoment struct {
+	At     time.Time `json:"at"`
+	Event  string    `json:"event"`
+	Detail string    `json:"detail,omitempty"`
 }
 
 // RevokeInput says why an agent is revoked.

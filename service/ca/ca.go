@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"database/sql"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -28,16 +27,29 @@ type Config struct {
 	TrustDomain string
 	// Lifetime of an agent's certificate; 0 is [DefaultLifetime].
 	Lifetime time.Duration
+	// RevocationURL is where others find the revocation lists: certificates name RevocationURL + issuer + ".crl". Empty: they
+	// name none.
+	RevocationURL string
 }
 
 // Authority signs and verifies agents' certificates. It is safe for concurrent use and never changes after [Open].
 type Authority struct {
 	trustDomain string
 	lifetime    time.Duration
-	key         crypto.Signer
-	signer      *x509.Certificate   // the newest root
+	revocation  string
+	db          *db.DB
+	box         *atrest.Box
+	root        signer              // the newest root, which signs issuers
 	roots       []*x509.Certificate // all, newest first
+	rootIDs     []string            // of roots
 	pool        *x509.CertPool
+}
+
+// signer is a certificate that signs others, with its key.
+type signer struct {
+	id   string
+	cert *x509.Certificate
+	key  crypto.Signer
 }
 
 // Open reads the authority from the store, or makes it at the first start. Of several processes that start at once, one makes
@@ -52,46 +64,56 @@ func Open(ctx context.Context, store *db.DB, box *atrest.Box, c Config) (*Author
 	if c.TrustDomain != "" && !isTrustDomain(c.TrustDomain) {
 		return nil, fmt.Errorf("ca: the trust domain %q: only lower-case letters, digits, dots, hyphens and underscores, 1 to 255", c.TrustDomain)
 	}
-	rows, err := load(ctx, store)
+	rows, err := load(ctx, store.Reader())
 	if err != nil {
 		return nil, err
 	}
-	if len(rows) == 0 {
-		domain := c.TrustDomain
-		if domain == "" {
-			domain = DefaultTrustDomain
-		}
-		if err := create(ctx, store, box, domain, time.Now()); err != nil {
+	if len(rows) > 0 {
+		domain, err := trustDomainOf(rows[0].cert)
+		if err != nil {
 			return nil, err
 		}
-		if rows, err = load(ctx, store); err != nil {
+		if c.TrustDomain != "" && c.TrustDomain != domain {
+			return nil, fmt.Errorf("ca: the agents of this installation belong to the trust domain %q, the configuration says %q: "+
+				"write the former, or every agent would have to be registered again", domain, c.TrustDomain)
+		}
+		c.TrustDomain = domain
+		// Before a new root is made beside the old one: it would be sealed under a wrong key file, too.
+		if _, err := openKey(box, rows[0].id, rows[0].sealed, rows[0].cert); err != nil {
 			return nil, err
 		}
-		if len(rows) == 0 {
+	}
+	if c.TrustDomain == "" {
+		c.TrustDomain = DefaultTrustDomain
+	}
+	if !signsIssuers(rows) {
+		if err := create(ctx, store, box, c.TrustDomain, time.Now()); err != nil {
+			return nil, err
+		}
+		if rows, err = load(ctx, store.Reader()); err != nil {
+			return nil, err
+		}
+		if !signsIssuers(rows) {
 			return nil, errors.New("ca: the authority was removed while it was being made")
 		}
 	}
-	a := &Authority{lifetime: c.Lifetime, pool: x509.NewCertPool()}
+	a := &Authority{trustDomain: c.TrustDomain, lifetime: c.Lifetime, revocation: c.RevocationURL, db: store, box: box, pool: x509.NewCertPool()}
 	for _, r := range rows {
-		cert, err := x509.ParseCertificate(r.certificate)
-		if err != nil {
-			return nil, fmt.Errorf("ca: reading the authority's certificate %s: %w", r.id, err)
-		}
-		a.roots = append(a.roots, cert)
-		a.pool.AddCert(cert)
+		a.roots, a.rootIDs = append(a.roots, r.cert), append(a.rootIDs, r.id)
+		a.pool.AddCert(r.cert)
 	}
-	a.signer = a.roots[0]
-	if a.trustDomain, err = trustDomainOf(a.signer); err != nil {
+	key, err := openKey(box, rows[0].id, rows[0].sealed, rows[0].cert)
+	if err != nil {
 		return nil, err
 	}
-	if c.TrustDomain != "" && c.TrustDomain != a.trustDomain {
-		return nil, fmt.Errorf("ca: the agents of this installation belong to the trust domain %q, the configuration says %q: "+
-			"write the former, or every agent would have to be registered again", a.trustDomain, c.TrustDomain)
-	}
-	if a.key, err = openKey(box, rows[0], a.signer); err != nil {
-		return nil, err
-	}
+	a.root = signer{rows[0].id, rows[0].cert, key}
 	return a, nil
+}
+
+// signsIssuers reports whether the newest root may sign issuing certificates. Those of before tenants had issuers of their own
+// may not: their path length is 0.
+func signsIssuers(rows []row) bool {
+	return len(rows) > 0 && rows[0].cert.MaxPathLen >= 1
 }
 
 // TrustDomain returns the name of the installation in agents' identities.
@@ -111,20 +133,25 @@ func (a *Authority) RootPEM() []byte {
 
 // row is a line of table agent_ca, which belongs to the installation and is not scoped.
 type row struct {
-	id                  string
-	certificate, sealed []byte
+	id     string
+	cert   *x509.Certificate
+	sealed []byte
 }
 
-func load(ctx context.Context, store *db.DB) (out []row, err error) {
-	lines, err := store.Reader().QueryContext(ctx, `SELECT id, certificate, sealed_private FROM agent_ca ORDER BY created_at DESC, id DESC`)
+func load(ctx context.Context, q db.Querier) (out []row, err error) {
+	lines, err := q.QueryContext(ctx, `SELECT id, certificate, sealed_private FROM agent_ca ORDER BY created_at DESC, id DESC`)
 	if err != nil {
 		return nil, fmt.Errorf("ca: reading the authority: %w", err)
 	}
 	defer lines.Close()
 	for lines.Next() {
 		var r row
-		if err := lines.Scan(&r.id, &r.certificate, &r.sealed); err != nil {
+		var der []byte
+		if err := lines.Scan(&r.id, &der, &r.sealed); err != nil {
 			return nil, fmt.Errorf("ca: reading the authority: %w", err)
+		}
+		if r.cert, err = x509.ParseCertificate(der); err != nil {
+			return nil, fmt.Errorf("ca: reading the authority's certificate %s: %w", r.id, err)
 		}
 		out = append(out, r)
 	}
@@ -134,32 +161,23 @@ func load(ctx context.Context, store *db.DB) (out []row, err error) {
 	return out, nil
 }
 
-// create makes the first authority. Racing processes each make one outside the transaction; the first to commit wins, and the
+// create makes a root. Racing processes each make one outside the transaction; the first to commit wins, and the
 // others' are forgotten.
 func create(ctx context.Context, store *db.DB, box *atrest.Box, trustDomain string, now time.Time) error {
 	key, der, err := newRoot(trustDomain, now)
 	if err != nil {
 		return err
 	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return fmt.Errorf("ca: %w", err)
-	}
-	defer clear(private)
 	id := db.NewID()
-	sealed, err := box.Seal(purpose(id), private)
+	sealed, err := sealKey(box, id, key)
 	if err != nil {
-		return fmt.Errorf("ca: sealing the authority's key: %w", err)
+		return err
 	}
 	return store.Write(ctx, func(tx db.Querier) error {
-		// PostgreSQL runs this serialisable and SQLite alone: two that both see an empty table cannot both commit.
-		var there string
-		err := tx.QueryRowContext(ctx, `SELECT id FROM agent_ca LIMIT 1`).Scan(&there)
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, sql.ErrNoRows) {
-			return fmt.Errorf("ca: %w", err)
+		// PostgreSQL runs this serialisable and SQLite alone: two that both see no such root cannot both commit.
+		rows, err := load(ctx, tx)
+		if err != nil || signsIssuers(rows) {
+			return err
 		}
 		if _, err := tx.ExecContext(ctx, `INSERT INTO agent_ca (id, certificate, sealed_private, created_at) VALUES ($1, $2, $3, $4)`,
 			id, der, sealed, db.Millis(now)); err != nil {
@@ -180,13 +198,13 @@ func newRoot(trustDomain string, now time.Time) (*ecdsa.PrivateKey, []byte, erro
 		Subject:   pkix.Name{CommonName: "Sallyport agent authority", Organization: []string{trustDomain}},
 		NotBefore: now.Add(-backdate),
 		NotAfter:  now.Add(rootLifetime),
-		KeyUsage:  x509.KeyUsageCertSign,
+		KeyUsage:  x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		URIs:      []*url.URL{{Scheme: "spiffe", Host: trustDomain}},
 
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		BasicConstraintsValid: true,
 		IsCA:                  true,
-		MaxPathLenZero:        true,
+		MaxPathLen:            1, // one issuer between root and agent
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -195,8 +213,22 @@ func newRoot(trustDomain string, now time.Time) (*ecdsa.PrivateKey, []byte, erro
 	return key, der, nil
 }
 
-func openKey(box *atrest.Box, r row, cert *x509.Certificate) (crypto.Signer, error) {
-	private, err := box.Open(purpose(r.id), r.sealed)
+// sealKey makes of a private key what its row holds.
+func sealKey(box *atrest.Box, id string, key *ecdsa.PrivateKey) ([]byte, error) {
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, fmt.Errorf("ca: %w", err)
+	}
+	defer clear(private)
+	sealed, err := box.Seal(purpose(id), private)
+	if err != nil {
+		return nil, fmt.Errorf("ca: sealing the authority's key: %w", err)
+	}
+	return sealed, nil
+}
+
+func openKey(box *atrest.Box, id string, sealed []byte, cert *x509.Certificate) (crypto.Signer, error) {
+	private, err := box.Open(purpose(id), sealed)
 	if err != nil {
 		return nil, fmt.Errorf("ca: opening the authority's key (is it the key file that this database was made with?): %w", err)
 	}
@@ -212,7 +244,7 @@ func openKey(box *atrest.Box, r row, cert *x509.Certificate) (crypto.Signer, err
 	return key, nil
 }
 
-// purpose binds the sealed key to its row, so that rows cannot be exchanged.
+// purpose binds a sealed key to its row, so that rows cannot be exchanged.
 func purpose(id string) string { return "agent-ca/" + id }
 
 func trustDomainOf(root *x509.Certificate) (string, error) {

@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -55,6 +56,43 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 	return k
 }
 
+// issue makes a certificate as fleet does, after seeing to it that the tenant exists.
+func issue(t testing.TB, a *Authority, scope tenant.Scope, agentID string, pub crypto.PublicKey, now time.Time) (c Certificate, err error) {
+	t.Helper()
+	err = a.db.Write(t.Context(), func(tx db.Querier) error {
+		if id, err := scope.ID(); err == nil {
+			if _, err := tx.ExecContext(t.Context(), `INSERT INTO tenant (id, name, display_name, color, created_at, changed_at)
+				VALUES ($1, $1, '', '', 0, 0) ON CONFLICT (id) DO NOTHING`, id); err != nil {
+				return err
+			}
+		}
+		c, err = a.Issue(t.Context(), tx, scope, agentID, pub, now)
+		return err
+	})
+	return c, err
+}
+
+// chainOf is what an agent presents.
+func chainOf(t testing.TB, c Certificate) (chain []*x509.Certificate) {
+	t.Helper()
+	for _, der := range c.Chain {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		chain = append(chain, cert)
+	}
+	return chain
+}
+
+func pool(certs []*x509.Certificate) *x509.CertPool {
+	p := x509.NewCertPool()
+	for _, c := range certs {
+		p.AddCert(c)
+	}
+	return p
+}
+
 func parse(t *testing.T, der []byte) *x509.Certificate {
 	t.Helper()
 	c, err := x509.ParseCertificate(der)
@@ -71,7 +109,7 @@ var (
 
 func TestIssuedCertificateIsAnAgentsAndNothingElse(t *testing.T) {
 	a, now := open(t, dbtest.New(t), newBox(t), Config{TrustDomain: "corp.example"}), time.Now()
-	got, err := a.Issue(scope, agent, newKey(t).Public(), now)
+	got, err := issue(t, a, scope, agent, newKey(t).Public(), now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,14 +137,16 @@ func TestIssuedCertificateIsAnAgentsAndNothingElse(t *testing.T) {
 	if got.Serial != SerialOf(cert) || cert.SerialNumber.BitLen() < 120 || cert.SerialNumber.BitLen() > 159 || cert.SerialNumber.Sign() <= 0 {
 		t.Errorf("serial %s of %d bits", got.Serial, cert.SerialNumber.BitLen())
 	}
-	if block, rest := pem.Decode(got.PEM()); block == nil || string(block.Bytes) != string(got.DER) || len(rest) != 0 {
-		t.Error("PEM does not hold the leaf alone")
+	if block, rest := pem.Decode(got.PEM()); block == nil || string(block.Bytes) != string(got.DER) || len(got.Chain) != 2 ||
+		string(rest) != string(encodePEM(got.Chain[1])) {
+		t.Error("PEM does not hold the leaf and its issuer")
 	}
-	if id, err := a.Verify([]*x509.Certificate{cert}, now); err != nil || id != want {
+	if id, err := a.Verify(chainOf(t, got), now); err != nil || id != want {
 		t.Errorf("Verify: %v, %v", id, err)
 	}
 	// As a server's certificate it must be useless.
-	if _, err := cert.Verify(x509.VerifyOptions{Roots: a.Roots(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}); err == nil {
+	if _, err := cert.Verify(x509.VerifyOptions{Roots: a.Roots(), Intermediates: pool(chainOf(t, got)[1:]),
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}); err == nil {
 		t.Error("an agent's certificate passes for a server's")
 	}
 }
@@ -137,7 +177,7 @@ func TestKeys(t *testing.T) {
 		{"P-256", newKey(t).Public(), true}, {"P-384", p384.Public(), true}, {"Ed25519", ed, true}, {"RSA 2048", rsaOf(2048), true},
 		{"P-224", p224.Public(), false}, {"RSA 1024", rsaOf(1024), false}, {"RSA 8192", rsaOf(8192), false}, {"nil", nil, false}, {"a string", "key", false},
 	} {
-		if _, err := a.Issue(scope, agent, test.key, time.Now()); (err == nil) != test.ok || (err != nil && !errors.Is(err, ErrKey)) {
+		if _, err := issue(t, a, scope, agent, test.key, time.Now()); (err == nil) != test.ok || (err != nil && !errors.Is(err, ErrKey)) {
 			t.Errorf("%s: %v", test.name, err)
 		}
 	}
@@ -145,11 +185,11 @@ func TestKeys(t *testing.T) {
 
 func TestIssueRefuses(t *testing.T) {
 	a := open(t, dbtest.New(t), newBox(t), Config{})
-	if _, err := a.Issue(tenant.Scope{}, agent, newKey(t).Public(), time.Now()); !errors.Is(err, tenant.ErrNoScope) {
+	if _, err := issue(t, a, tenant.Scope{}, agent, newKey(t).Public(), time.Now()); !errors.Is(err, tenant.ErrNoScope) {
 		t.Errorf("zero scope: %v", err)
 	}
 	for _, id := range []string{"", "a/../b", "A", strings.Repeat("a", 65), "a?b", "a b"} {
-		if _, err := a.Issue(scope, id, newKey(t).Public(), time.Now()); !errors.Is(err, wire.ErrIdentity) {
+		if _, err := issue(t, a, scope, id, newKey(t).Public(), time.Now()); !errors.Is(err, wire.ErrIdentity) {
 			t.Errorf("agent %q: %v", id, err)
 		}
 	}
@@ -185,15 +225,16 @@ func TestVerifySaysWhy(t *testing.T) {
 	// The authorities were made now; agents are looked at much later, so that some of their certificates are over.
 	now := time.Now().Add(2 * DefaultLifetime)
 	issue := func(from *Authority, at time.Time) []*x509.Certificate {
-		c, err := from.Issue(scope, agent, newKey(t).Public(), at)
+		c, err := issue(t, from, scope, agent, newKey(t).Public(), at)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return []*x509.Certificate{parse(t, c.DER)}
+		return chainOf(t, c)
 	}
 	byUs := func(change func(*x509.Certificate)) []*x509.Certificate {
-		return []*x509.Certificate{selfMade(t, a.signer, a.key, change)}
+		return []*x509.Certificate{selfMade(t, a.root.cert, a.root.key, change)}
 	}
+	over := issue(a, now.Add(-DefaultLifetime-time.Hour)) // first, so that its issuer is older than all
 	expired := func(c *x509.Certificate) { c.NotBefore, c.NotAfter = now.Add(-48*time.Hour), now.Add(-time.Hour) }
 	for _, test := range []struct {
 		name  string
@@ -201,7 +242,7 @@ func TestVerifySaysWhy(t *testing.T) {
 		want  wire.Code
 	}{
 		{"genuine", issue(a, now), 0},
-		{"genuine and expired", issue(a, now.Add(-DefaultLifetime-time.Hour)), wire.CertificateExpired},
+		{"genuine and expired", over, wire.CertificateExpired},
 		{"genuine and not begun", issue(a, now.Add(time.Hour)), wire.ClockSkew},
 		{"none", nil, wire.CertificateForeign},
 		{"too many", append(issue(a, now), make([]*x509.Certificate, maxChain)...), wire.CertificateForeign},
@@ -209,7 +250,7 @@ func TestVerifySaysWhy(t *testing.T) {
 		{"of another installation, expired", issue(other, now.Add(-DefaultLifetime-time.Hour)), wire.CertificateForeign},
 		{"self-signed", []*x509.Certificate{selfMade(t, nil, nil, func(*x509.Certificate) {})}, wire.CertificateForeign},
 		{"self-signed, expired", []*x509.Certificate{selfMade(t, nil, nil, expired)}, wire.CertificateForeign},
-		{"the root itself", []*x509.Certificate{a.signer}, wire.CertificateForeign},
+		{"the root itself", []*x509.Certificate{a.root.cert}, wire.CertificateForeign},
 		{"a server's, signed by us", byUs(func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }), wire.CertificateForeign},
 		{"of another trust domain, signed by us", byUs(func(c *x509.Certificate) { c.URIs[0].Host = "elsewhere" }), wire.CertificateForeign},
 		{"two identities", byUs(func(c *x509.Certificate) { c.URIs = append(c.URIs, c.URIs[0]) }), wire.CertificateForeign},
@@ -238,7 +279,7 @@ func TestIdentityRefusesNil(t *testing.T) {
 func TestSurvivesARestart(t *testing.T) {
 	store, box := dbtest.New(t), newBox(t)
 	a := open(t, store, box, Config{TrustDomain: "corp.example"})
-	c, err := a.Issue(scope, agent, newKey(t).Public(), time.Now())
+	c, err := issue(t, a, scope, agent, newKey(t).Public(), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -246,7 +287,7 @@ func TestSurvivesARestart(t *testing.T) {
 	if b.TrustDomain() != "corp.example" || string(b.RootPEM()) != string(a.RootPEM()) {
 		t.Error("another authority after a restart")
 	}
-	if _, err := b.Verify([]*x509.Certificate{parse(t, c.DER)}, time.Now()); err != nil {
+	if _, err := b.Verify(chainOf(t, c), time.Now()); err != nil {
 		t.Error(err)
 	}
 	if _, err := Open(t.Context(), store, box, Config{TrustDomain: "other.example"}); err == nil || !strings.Contains(err.Error(), "corp.example") {
@@ -264,11 +305,11 @@ func TestKeyIsSealedAtRest(t *testing.T) {
 	if err := store.Reader().QueryRowContext(t.Context(), `SELECT sealed_private FROM agent_ca`).Scan(&sealed); err != nil {
 		t.Fatal(err)
 	}
-	private, err := x509.MarshalPKCS8PrivateKey(a.key)
+	private, err := x509.MarshalPKCS8PrivateKey(a.root.key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	scalar, err := a.key.(*ecdsa.PrivateKey).Bytes()
+	scalar, err := a.root.key.(*ecdsa.PrivateKey).Bytes()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,7 +347,7 @@ func TestManyAtOnceMakeOne(t *testing.T) {
 func TestOldRootIsStillTrusted(t *testing.T) {
 	store, box := dbtest.New(t), newBox(t)
 	first := open(t, store, box, Config{})
-	old, err := first.Issue(scope, agent, newKey(t).Public(), time.Now())
+	old, err := issue(t, first, scope, agent, newKey(t).Public(), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,17 +373,17 @@ func TestOldRootIsStillTrusted(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := open(t, store, box, Config{})
-	if string(second.signer.Raw) != string(der) {
+	if string(second.root.cert.Raw) != string(der) {
 		t.Error("the newest root does not sign")
 	}
-	if _, err := second.Verify([]*x509.Certificate{parse(t, old.DER)}, time.Now()); err != nil {
+	if _, err := second.Verify(chainOf(t, old), time.Now()); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestConfigIsChecked(t *testing.T) {
 	store, box := dbtest.New(t), newBox(t)
-	for _, c := range []Config{{Lifetime: time.Minute}, {Lifetime: 1e6 * time.Hour}, {Lifetime: -1}, {TrustDomain: "Corp"}, {TrustDomain: "a/b"}, {TrustDomain: "a:1"}} {
+	for _, c := range []Config{{Lifetime: time.Second}, {Lifetime: 1e6 * time.Hour}, {Lifetime: -1}, {TrustDomain: "Corp"}, {TrustDomain: "a/b"}, {TrustDomain: "a:1"}} {
 		if _, err := Open(t.Context(), store, box, c); err == nil {
 			t.Errorf("%+v was accepted", c)
 		}
@@ -353,7 +394,7 @@ func TestConfigIsChecked(t *testing.T) {
 func TestMutualTLS(t *testing.T) {
 	a := open(t, dbtest.New(t), newBox(t), Config{})
 	key := newKey(t)
-	c, err := a.Issue(scope, agent, key.Public(), time.Now())
+	c, err := issue(t, a, scope, agent, key.Public(), time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -404,8 +445,8 @@ func FuzzIdentity(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	a := &Authority{trustDomain: "sallyport", lifetime: DefaultLifetime, key: root, signer: ca, roots: []*x509.Certificate{ca}, pool: x509.NewCertPool()}
-	c, err := a.Issue(scope, agent, root.Public(), time.Now())
+	a := &Authority{trustDomain: "sallyport", lifetime: DefaultLifetime}
+	c, err := a.sign(signer{"1", ca, root}, agent, a.identityOf(scope.String(), agent).URI(), root.Public(), time.Now())
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -11,13 +11,23 @@ const (
 	// enough that a stolen and forgotten one ends by itself.
 	DefaultLifetime = 30 * 24 * time.Hour
 
-	// minLifetime and maxLifetime bound what may be configured. Shorter than an hour, clocks decide who is served; longer
-	// than a year is a certificate that nobody remembers.
-	minLifetime = time.Hour
+	// minLifetime and maxLifetime bound what may be configured. Half a minute is for tests of renewal, and leaves it ten
+	// seconds; longer than a year is a certificate that nobody remembers.
+	minLifetime = 30 * time.Second
 	maxLifetime = 366 * 24 * time.Hour
 
-	// backdate forgives agents whose clock is a little behind ours.
-	backdate = 5 * time.Minute
+	// backdate forgives agents whose clock is a little behind ours; short certificates are backdated by a tenth of their life,
+	// so that two thirds of it do not lie in the past.
+	backdate     = 5 * time.Minute
+	backdatePart = 10
+
+	// issuerLifetime of a tenant's issuing certificate. A new one takes over when it has less than issuerSpare left, so that
+	// no agent's certificate outlives its issuer's.
+	issuerLifetime = 5 * 365 * 24 * time.Hour
+	issuerSpare    = maxLifetime
+
+	// revocationLife is how long a revocation list may be used by those who cannot fetch a newer one.
+	revocationLife = 24 * time.Hour
 
 	// rootLifetime: the root lies beside the database that it serves and is replaced by adding a row; twenty years keep its
 	// end from being the reason.

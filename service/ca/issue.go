@@ -1,6 +1,7 @@
 package ca
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -14,6 +15,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/sallyport-auth/sallyport/service/db"
 	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -26,6 +28,8 @@ type Certificate struct {
 	// DER is the certificate itself; Chain what the agent presents, leaf first. Roots are not in it.
 	DER   []byte
 	Chain [][]byte
+	// Issuer names the issuing certificate: see [Authority.Revocations].
+	Issuer string
 	// Serial is the certificate's serial number as [SerialOf] prints it.
 	Serial   string
 	NotAfter time.Time
@@ -40,10 +44,10 @@ func (c Certificate) PEM() []byte {
 	return out
 }
 
-// Issue signs a certificate that lets the holder of pub's private half be the agent agentID of the scope's tenant, from five
-// minutes ago until the configured lifetime from now. The serial number is 158 random bits. Nothing but the key comes
-// from outside.
-func (a *Authority) Issue(scope tenant.Scope, agentID string, pub crypto.PublicKey, now time.Time) (Certificate, error) {
+// Issue signs, with the issuing key of the scope's tenant, a certificate that lets the holder of pub's private half be the agent
+// agentID of that tenant, from a little before now until the configured lifetime from now. The serial number is 158 random bits.
+// Nothing but the key comes from outside. A tenant's issuing key is made when it is first needed, in the caller's transaction.
+func (a *Authority) Issue(ctx context.Context, tx db.Querier, scope tenant.Scope, agentID string, pub crypto.PublicKey, now time.Time) (Certificate, error) {
 	tenantID, err := scope.ID()
 	if err != nil {
 		return Certificate{}, err
@@ -55,21 +59,31 @@ func (a *Authority) Issue(scope tenant.Scope, agentID string, pub crypto.PublicK
 	if _, err := wire.ParseAgentIdentity(uri); err != nil {
 		return Certificate{}, fmt.Errorf("ca: %w", err)
 	}
+	by, err := a.issuer(ctx, tx, tenantID, now)
+	if err != nil {
+		return Certificate{}, err
+	}
+	return a.sign(by, agentID, uri, pub, now)
+}
+
+// sign makes an agent's certificate.
+func (a *Authority) sign(by signer, agentID string, uri *url.URL, pub crypto.PublicKey, now time.Time) (Certificate, error) {
 	template := &x509.Certificate{
 		// A nil SerialNumber makes the standard library draw one (RFC 5280 §4.1.2.2: at most 20 octets, positive).
 		Subject:   pkix.Name{CommonName: agentID},
-		NotBefore: now.Add(-backdate),
+		NotBefore: now.Add(-min(backdate, a.lifetime/backdatePart)),
 		NotAfter:  now.Add(a.lifetime),
 		KeyUsage:  x509.KeyUsageDigitalSignature,
 		URIs:      []*url.URL{uri},
 
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		BasicConstraintsValid: true,
+		CRLDistributionPoints: a.distributionPoints(by.id),
 	}
-	if template.NotAfter.After(a.signer.NotAfter) {
-		template.NotAfter = a.signer.NotAfter
+	if template.NotAfter.After(by.cert.NotAfter) {
+		template.NotAfter = by.cert.NotAfter
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.signer, pub, a.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, by.cert, pub, by.key)
 	if err != nil {
 		return Certificate{}, fmt.Errorf("ca: signing: %w", err)
 	}
@@ -77,7 +91,7 @@ func (a *Authority) Issue(scope tenant.Scope, agentID string, pub crypto.PublicK
 	if err != nil {
 		return Certificate{}, fmt.Errorf("ca: reading back: %w", err)
 	}
-	return Certificate{DER: der, Chain: [][]byte{der}, Serial: SerialOf(cert), NotAfter: cert.NotAfter}, nil
+	return Certificate{DER: der, Chain: [][]byte{der, by.cert.Raw}, Issuer: by.id, Serial: SerialOf(cert), NotAfter: cert.NotAfter}, nil
 }
 
 // CheckKey refuses, with [ErrKey], a public key that [Authority.Issue] would not sign. It accepts what agents' key stores
@@ -102,3 +116,15 @@ func CheckKey(pub crypto.PublicKey) error {
 
 // SerialOf prints a certificate's serial number as the fleet keeps it: lower-case hexadecimal, no leading zeros.
 func SerialOf(cert *x509.Certificate) string { return fmt.Sprintf("%x", cert.SerialNumber) }
+
+// CheckSignature holds a signature over message, with SHA-256 where the key's kind leaves a choice, to the key of a certificate.
+func CheckSignature(cert *x509.Certificate, message, signature []byte) error {
+	algorithm := x509.ECDSAWithSHA256
+	switch cert.PublicKey.(type) {
+	case ed25519.PublicKey:
+		algorithm = x509.PureEd25519
+	case *rsa.PublicKey:
+		algorithm = x509.SHA256WithRSA
+	}
+	return cert.CheckSignature(algorithm, message, signature)
+}

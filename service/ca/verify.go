@@ -36,6 +36,23 @@ func Identity(cert *x509.Certificate) (wire.AgentIdentity, error) {
 // from dates; [wire.ClockSkew] for a genuine one whose time has not begun. Whether the agent is still wanted is the
 // fleet's question.
 func (a *Authority) Verify(certs []*x509.Certificate, now time.Time) (wire.AgentIdentity, error) {
+	id, err := a.Recognise(certs, now)
+	if err != nil {
+		return wire.AgentIdentity{}, err
+	}
+	leaf := certs[0]
+	switch {
+	case now.After(leaf.NotAfter):
+		return wire.AgentIdentity{}, fault.Newf(wire.CertificateExpired, "agent %s: since %s", id.Agent, leaf.NotAfter.UTC().Format(time.RFC3339))
+	case now.Before(leaf.NotBefore):
+		return wire.AgentIdentity{}, fault.Newf(wire.ClockSkew, "agent %s: the certificate is valid from %s, and this clock says %s",
+			id.Agent, leaf.NotBefore.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	}
+	return id, nil
+}
+
+// Recognise is [Authority.Verify] for a certificate whose time may be over: it says who its holder was.
+func (a *Authority) Recognise(certs []*x509.Certificate, now time.Time) (wire.AgentIdentity, error) {
 	if len(certs) == 0 || len(certs) > maxChain {
 		return wire.AgentIdentity{}, fault.Newf(wire.CertificateForeign, "%d certificates presented", len(certs))
 	}
@@ -43,11 +60,16 @@ func (a *Authority) Verify(certs []*x509.Certificate, now time.Time) (wire.Agent
 	if leaf.IsCA {
 		return wire.AgentIdentity{}, fault.New(wire.CertificateForeign, "an authority's certificate, not an agent's")
 	}
-	// First whether it is ours, at a time at which it was valid; only then whether that time is now.
-	_, err := leaf.Verify(x509.VerifyOptions{
-		Roots:       a.pool,
-		CurrentTime: clamp(now, leaf.NotBefore, leaf.NotAfter),
-		KeyUsages:   []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	above := x509.NewCertPool()
+	for _, c := range certs[1:] {
+		above.AddCert(c)
+	}
+	// Whether it is ours, at a time at which it was valid.
+	chains, err := leaf.Verify(x509.VerifyOptions{
+		Roots:         a.pool,
+		Intermediates: above,
+		CurrentTime:   clamp(now, leaf.NotBefore, leaf.NotAfter),
+		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 	if err != nil {
 		return wire.AgentIdentity{}, fault.Wrap(wire.CertificateForeign, "", err)
@@ -59,12 +81,10 @@ func (a *Authority) Verify(certs []*x509.Certificate, now time.Time) (wire.Agent
 	if id.TrustDomain != a.trustDomain {
 		return wire.AgentIdentity{}, fault.Newf(wire.CertificateForeign, "trust domain %q", id.TrustDomain)
 	}
-	switch {
-	case now.After(leaf.NotAfter):
-		return wire.AgentIdentity{}, fault.Newf(wire.CertificateExpired, "agent %s: since %s", id.Agent, leaf.NotAfter.UTC().Format(time.RFC3339))
-	case now.Before(leaf.NotBefore):
-		return wire.AgentIdentity{}, fault.Newf(wire.ClockSkew, "agent %s: the certificate is valid from %s, and this clock says %s",
-			id.Agent, leaf.NotBefore.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	for _, chain := range chains {
+		if err := checkChain(chain, id); err != nil {
+			return wire.AgentIdentity{}, fault.Wrap(wire.CertificateForeign, "", err)
+		}
 	}
 	return id, nil
 }

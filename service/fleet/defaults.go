@@ -46,4 +46,24 @@ const (
 	// standingChunk is how many agents one query of Standing asks for. Queries are padded to it, so that they are one
 	// prepared statement.
 	standingChunk = 128
+
+	// formerGrace is how long streams of the certificate before may go on after the agent has come with the next: long enough for
+	// offers on their way (2 s), checks in flight (8 s) and a second try of the change-over.
+	formerGrace = 30 * time.Second
+
+	// certificatesKept is how long a certificate is remembered after its end: an agent that was switched off for a year can
+	// prove who it was.
+	certificatesKept = 400 * 24 * time.Hour
+
+	// historyPage bounds what of an agent's history is shown.
+	historyPage = 100
+
+	// maxRenewSpread bounds over how long an ordered renewal of a fleet is spread.
+	maxRenewSpread = 24 * time.Hour
+
+	// releaseLife is how long a released agent's token may be used.
+	releaseLife = 24 * time.Hour
+
+	// maxRevocations bounds a revocation list: 50 bytes each.
+	maxRevocations = 100_000
 )

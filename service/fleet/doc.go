@@ -1,11 +1,18 @@
 // Package fleet knows a tenant's agents: how one joins (an enrolment token, used once or a few times), who is served
 // (active, with the current certificate), and how one leaves (revoked, or removed).
 //
-//	token ──Enrol──▶ active ──Revoke──▶ revoked
-//	                   │                   │
-//	                   └──────Remove───────┴──▶ gone
+//	token ──Enrol──▶ active ◀──Resume── drained        revoked ◀──Revoke── any state
+//	                  │ ▲    ──Drain──▶   │
+//	        Quarantine│ │Enrol with       │Quarantine
+//	                  ▼ │Former           ▼
+//	                 quarantined ◀────────┘              gone ◀──Remove── any state
 //
-// There is no way back from revoked: a revoked agent's keys are not trusted again, and the host is registered anew.
+// [Next] is the rule. An agent comes back ([Enrolment.Former]) with fresh keys, by the word of its former key and a token of its
+// directory; from revoked and quarantined, whose keys are not believed, only with a token made for it by [Store.Release].
+//
+// An agent's certificate and envelope key change together, when it first connects with the ones that [Store.Renew] has certified
+// ([Store.Connect]); until then both certificates are admitted. Each connection has a number higher than any before: a used one is of an
+// older state of the agent, and refused.
 //
 // It refuses to hold connections (gateway does), to tell others of a change (admin announces it through queue), and to
 // believe an agent about anything that decides: tenant and directory come from the token, the certificate takes only the
@@ -14,5 +21,6 @@
 // A token's secret is 256 random bits; only its SHA-256 is stored. Using it is one conditional UPDATE in the transaction that makes
 // the agent, so of two that race for the last use exactly one joins.
 //
-// Callers: gateway (Enrol, Admit, Standing, Seen), password (ByID), admin (all the rest).
+// Callers: gateway (Enrol, Admit, Connect, Renew, Standing, Quarantine, Suspect, Seen, Revocations), password (ByID), admin (all the
+// rest).
 package fleet

@@ -29,6 +29,17 @@ type Enrolment struct {
 	// EnvelopeSuite and EnvelopeKey are the public key that passwords will be sealed to.
 	EnvelopeSuite envelope.Suite
 	EnvelopeKey   []byte
+	// KeyStore is where the agent keeps its keys; empty means "file".
+	KeyStore string
+	// Former is the proof of an agent that it was a member before and wants to be the same again; nil for a new one.
+	Former *Former
+}
+
+// Former proves who an agent was: its last certificate, with what is above it, and a signature with that certificate's key
+// over [wire.AgainProof] of this registration. The certificate's time may be over.
+type Former struct {
+	Chain     []*x509.Certificate
+	Signature []byte
 }
 
 // Enrol lets an agent join with a token's secret. Using the token, making the agent and signing its certificate happen together
@@ -55,27 +66,111 @@ func (s *Store) Enrol(ctx context.Context, secret string, e Enrolment, now time.
 
 func (s *Store) enrol(ctx context.Context, hash []byte, key envelope.PublicKey, e Enrolment, now time.Time) (scope tenant.Scope, a Agent, cert ca.Certificate, err error) {
 	err = s.db.Write(ctx, func(tx db.Querier) error {
-		tenantID, directoryID, err := useToken(ctx, tx, hash, now)
+		tenantID, directoryID, agentID, err := useToken(ctx, tx, hash, now)
 		if err != nil {
 			return err
 		}
 		// The row was found by a secret that only the tenant's administrator was given: its tenant is proven.
 		scope = tenant.ScopeOf(tenantID)
 		a = Agent{ID: db.NewID(), DirectoryID: directoryID, Host: clip(e.Host, maxHost), OS: clip(e.OS, maxText), Version: clip(e.Version, maxText),
-			State: Active, Key: key, Address: clip(e.Address, maxText), Created: db.Time(db.Millis(now)), Changed: db.Time(db.Millis(now))}
-		if a.Name, err = freeName(ctx, tx, tenantID, e); err != nil {
-			return err
+			State: Active, Key: key, KeyStore: keyStore(e.KeyStore), Address: clip(e.Address, maxText), Created: db.Time(db.Millis(now)), Changed: db.Time(db.Millis(now))}
+		event, known := "register", false
+		if agentID != "" || e.Former != nil {
+			event = "reregister"
+			if known, err = s.again(ctx, tx, &a, tenantID, agentID, hash, e, now); err != nil {
+				return err
+			}
 		}
-		if cert, err = s.ca.Issue(scope, a.ID, e.CSR.PublicKey, now); err != nil {
+		if !known {
+			if a.Name, err = freeName(ctx, tx, tenantID, e); err != nil {
+				return err
+			}
+		}
+		if cert, err = s.ca.Issue(ctx, tx, scope, a.ID, e.CSR.PublicKey, now); err != nil {
 			return err
 		}
 		a.CertificateSerial, a.CertificateNotAfter = cert.Serial, db.Time(db.Millis(cert.NotAfter))
-		return insertAgent(ctx, tx, tenantID, a)
+		if known {
+			err = replaceAgent(ctx, tx, tenantID, a)
+		} else {
+			err = insertAgent(ctx, tx, tenantID, a)
+		}
+		if err != nil {
+			return err
+		}
+		if err := endCertificates(ctx, tx, tenantID, a.ID, cert.Serial, superseded, now); err != nil {
+			return err
+		}
+		if err := insertCertificate(ctx, tx, tenantID, a.ID, cert, now); err != nil {
+			return err
+		}
+		return insertHistory(ctx, tx, tenantID, a.ID, event, a.Host, now)
 	})
 	if err != nil {
 		return tenant.Scope{}, Agent{}, ca.Certificate{}, err
 	}
 	return scope, a, cert, nil
+}
+
+// again makes a the agent that it was: the one that the token was made for, else the one whose key proves it. known says that it is
+// still a member.
+//
+// A token for one agent is an administrator's word that whoever holds it is that agent; it is the only way back for one whose keys are
+// not believed any more (revoked, quarantined). With any other token, the former key decides which agent comes back, and never
+// into another directory than it served.
+func (s *Store) again(ctx context.Context, tx db.Querier, a *Agent, tenantID, agentID string, token []byte, e Enrolment, now time.Time) (known bool, err error) {
+	var serial string
+	released := agentID != ""
+	if !released {
+		if agentID, serial, err = s.former(tenantID, token, e, now); err != nil {
+			return false, err
+		}
+	}
+	was, err := oneAgent(ctx, tx, tenantID, agentID)
+	if fault.Has(err, wire.NotFound) && !released {
+		// Removed. Whoever was shut out before is not let in by being forgotten.
+		c, err := oneCertificate(ctx, tx, tenantID, agentID, serial)
+		if err != nil && !db.NoRow(err) {
+			return false, err
+		}
+		if err != nil || c.reason == keyCompromise || c.reason == privilegeWithdrawn {
+			return false, fault.Newf(wire.FormerUnproven, "agent %s was shut out before it was removed, or is forgotten: register as a new agent", agentID)
+		}
+		a.ID = agentID
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	switch {
+	case was.DirectoryID != a.DirectoryID:
+		return false, fault.New(wire.FormerUnproven, "the token is for another directory than the agent's")
+	case !released && was.State == Quarantined:
+		return false, fault.Newf(wire.AgentQuarantined, "agent %s: a token of its release is needed", was.Name)
+	case !released && was.State == Revoked:
+		return false, fault.Newf(wire.AgentRevoked, "agent %s: a token of its release is needed", was.Name)
+	}
+	state, err := Next(was.State, Reregister)
+	if err != nil {
+		return false, err
+	}
+	a.ID, a.Name, a.State, a.Created = was.ID, was.Name, state, was.Created
+	return true, nil
+}
+
+// former says which agent of the tenant a proof is of.
+func (s *Store) former(tenantID string, token []byte, e Enrolment, now time.Time) (agentID, serial string, err error) {
+	id, err := s.ca.Recognise(e.Former.Chain, now)
+	if err != nil {
+		return "", "", fault.Wrap(wire.FormerUnproven, "the former certificate is not of this service", err)
+	}
+	if id.Tenant != tenantID {
+		return "", "", fault.New(wire.FormerUnproven, "the token is not of the former agent's tenant")
+	}
+	if err := ca.CheckSignature(e.Former.Chain[0], wire.AgainProof(token, e.CSR.Raw, e.EnvelopeKey), e.Former.Signature); err != nil {
+		return "", "", fault.Wrap(wire.FormerUnproven, "the former key has not signed this registration", err)
+	}
+	return id.Agent, ca.SerialOf(e.Former.Chain[0]), nil
 }
 
 // check refuses what is malformed before a token is used up for it.

@@ -15,15 +15,6 @@ import (
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
-// State is whether an agent is served.
-type State string
-
-// The states; drawn in the package comment.
-const (
-	Active  State = "active"
-	Revoked State = "revoked"
-)
-
 // Agent is one member of the fleet.
 type Agent struct {
 	ID string
@@ -33,11 +24,25 @@ type Agent struct {
 	// Host, OS and Version are what the agent said of itself last. They decide nothing.
 	Host, OS, Version string
 	State             State
+	// StateReason says why the agent is quarantined.
+	StateReason string
+	// KeyStore is where the agent keeps its private keys, as it says itself: "file", "tpm" …
+	KeyStore string
 	// Key is what passwords for this agent are sealed to.
 	Key envelope.PublicKey
 	// CertificateSerial is the serial number of the one certificate that is current, as ca.SerialOf prints it.
 	CertificateSerial   string
 	CertificateNotAfter time.Time
+	// Renewed is when the certificate last replaced one without a token; zero if it never did.
+	Renewed time.Time
+	// Renewing is true from the signing of the next certificate until the agent comes with it.
+	Renewing bool
+	// RenewAfter is from when on the agent is told to renew; zero if nobody ordered it.
+	RenewAfter time.Time
+	// Counter is the highest number that the agent has connected with; 0 for agents of protocol 1.
+	Counter uint64
+	// Skew is how far the service's clock is ahead of the agent's, less the way of one message.
+	Skew time.Duration
 	// Address is where the agent's last connection came from, without port.
 	Address string
 	// LastSeen is zero for an agent that never connected.
@@ -46,6 +51,25 @@ type Agent struct {
 	RevokedReason string
 	Created       time.Time
 	Changed       time.Time
+
+	next        credential
+	nextKey     envelope.PublicKey
+	nextStore   string
+	former      string
+	formerUntil time.Time
+	holder      string
+}
+
+func (a Agent) credentials() credentials {
+	return credentials{state: a.State, current: credential{a.CertificateSerial, a.CertificateNotAfter}, next: a.next, former: a.former, formerUntil: a.formerUntil}
+}
+
+// KeyOf returns the envelope key that belongs to a certificate of the agent: the current one's, or that of a renewal under way.
+func (a Agent) KeyOf(serial string) envelope.PublicKey {
+	if serial == a.next.serial && serial != "" {
+		return a.nextKey
+	}
+	return a.Key
 }
 
 // Store keeps agents and tokens. It is safe for concurrent use.
@@ -77,30 +101,37 @@ func (s *Store) Admit(ctx context.Context, id wire.AgentIdentity, serial string,
 	if err != nil {
 		return tenant.Scope{}, Agent{}, err
 	}
-	if code := standing(a.State, a.CertificateSerial, serial, a.CertificateNotAfter, now); code != 0 {
-		return tenant.Scope{}, Agent{}, fault.Newf(code, "agent %s (%s)%s", a.ID, a.Name, because(a))
+	if err := s.admit(ctx, s.db.Reader(), tenantID, a, serial, now); err != nil {
+		return tenant.Scope{}, Agent{}, err
 	}
 	return scope, a, nil
 }
 
-func because(a Agent) string {
-	if a.State == Revoked && a.RevokedReason != "" {
-		return ": " + a.RevokedReason
+// admit says why an agent may not connect with a certificate; nil if it may.
+func (s *Store) admit(ctx context.Context, q db.Querier, tenantID string, a Agent, serial string, now time.Time) error {
+	code := a.credentials().standing(serial, true, now)
+	if code == wire.CertificateForeign {
+		// An older certificate of the agent is no stranger's.
+		if _, err := oneCertificate(ctx, q, tenantID, a.ID, serial); err == nil {
+			code = wire.CertificateSuperseded
+		} else if err != nil && !db.NoRow(err) {
+			return err
+		}
 	}
-	return ""
+	if code != 0 {
+		return fault.Newf(code, "agent %s (%s)%s", a.ID, a.Name, because(a))
+	}
+	return nil
 }
 
-// standing is the rule of who is served; 0 means yes.
-func standing(state State, current, presented string, notAfter, now time.Time) wire.Code {
+func because(a Agent) string {
 	switch {
-	case state != Active:
-		return wire.AgentRevoked
-	case presented == "" || presented != current:
-		return wire.CertificateForeign
-	case now.After(notAfter):
-		return wire.CertificateExpired
+	case a.State == Revoked && a.RevokedReason != "":
+		return ": " + a.RevokedReason
+	case a.State == Quarantined && a.StateReason != "":
+		return ": " + a.StateReason
 	}
-	return 0
+	return ""
 }
 
 // AgentRef names a connected agent and the certificate that it connected with.
@@ -109,16 +140,31 @@ type AgentRef struct {
 	Agent, Serial string
 }
 
+// Standing is what the gateway that holds an agent's stream has to know of it.
+type Standing struct {
+	// Code is 0 while the stream may go on.
+	Code wire.Code
+	// Drained says that the agent gets no new checks.
+	Drained bool
+	// Holder is the stream that the agent connected with last, and Serial the certificate that is current: a stream that is not the
+	// holder was replaced, by a renewal if the serials differ.
+	Holder, Serial string
+	// Suspected is when somebody last came with an older state of this agent; zero for never.
+	Suspected time.Time
+	// RenewAfter is from when on the agent is to be told to renew; zero if nobody ordered it.
+	RenewAfter time.Time
+}
+
 // Standing asks [Store.Admit]'s question for many agents of any tenants at once: the gateway's look, every second, at the
-// agents that it holds. Each ref has an entry in the result: 0 for "still served", else the number that Admit would give. The cost is one
+// agents that it holds. Each ref has an entry in the result. The cost is one
 // query for 128 agents. A ref with the zero scope fails the whole call with tenant.ErrNoScope.
-func (s *Store) Standing(ctx context.Context, refs []AgentRef, now time.Time) (map[AgentRef]wire.Code, error) {
-	out := make(map[AgentRef]wire.Code, len(refs))
+func (s *Store) Standing(ctx context.Context, refs []AgentRef, now time.Time) (map[AgentRef]Standing, error) {
+	out := make(map[AgentRef]Standing, len(refs))
 	for _, r := range refs {
 		if r.Scope.Zero() {
 			return nil, tenant.ErrNoScope
 		}
-		out[r] = wire.AgentUnknown
+		out[r] = Standing{Code: wire.AgentUnknown}
 	}
 	for start := 0; start < len(refs); start += standingChunk {
 		chunk := refs[start:min(start+standingChunk, len(refs))]
@@ -129,7 +175,9 @@ func (s *Store) Standing(ctx context.Context, refs []AgentRef, now time.Time) (m
 		for _, r := range chunk {
 			// The tenant is compared here: one query serves agents of many tenants, each under its own scope.
 			if row, ok := rows[r.Agent]; ok && row.tenant == r.Scope {
-				out[r] = standing(row.state, row.serial, r.Serial, row.notAfter, now)
+				entry := row.Standing
+				entry.Code = row.credentials.standing(r.Serial, false, now)
+				out[r] = entry
 			}
 		}
 	}
@@ -190,48 +238,23 @@ func (s *Store) Rename(ctx context.Context, scope tenant.Scope, id, name string,
 	return a, err
 }
 
-// Revoke ends an agent's eligibility for good. Revoking twice keeps the first time and reason. Whoever calls it announces the change,
-// so that gateways end the agent's stream at once; without, they notice within a second. Fault [wire.NotFound].
-func (s *Store) Revoke(ctx context.Context, scope tenant.Scope, id, reason string, now time.Time) error {
-	tenantID, err := scope.ID()
-	if err != nil {
-		return err
-	}
-	return s.db.Write(ctx, func(tx db.Querier) error {
-		if _, err := oneAgent(ctx, tx, tenantID, id); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, `UPDATE agent SET state = $1, revoked_at = $2, revoked_reason = $3, changed_at = $2
-			WHERE tenant_id = $4 AND id = $5 AND state = $6`,
-			string(Revoked), db.Millis(now), clip(reason, maxReason), tenantID, id, string(Active))
-		if err != nil {
-			return fmt.Errorf("fleet: revoking an agent: %w", err)
-		}
-		return nil
-	})
+// Sighting is what an agent said of itself, and where it connected from.
+type Sighting struct {
+	Host, OS, Version, Address string
+	// Skew is how far the service's clock is ahead of the agent's.
+	Skew time.Duration
 }
 
-// Remove forgets an agent, whatever its state; its certificate serves nothing any more. Fault [wire.NotFound].
-func (s *Store) Remove(ctx context.Context, scope tenant.Scope, id string) error {
+// Seen notes a sign of life. What is too long or not printable is cut out: it is for people. Fault [wire.NotFound].
+func (s *Store) Seen(ctx context.Context, scope tenant.Scope, id string, g Sighting, now time.Time) error {
 	tenantID, err := scope.ID()
 	if err != nil {
 		return err
 	}
 	return s.db.Write(ctx, func(tx db.Querier) error {
-		return affected(tx.ExecContext(ctx, `DELETE FROM agent WHERE tenant_id = $1 AND id = $2`, tenantID, id))
-	})
-}
-
-// Seen notes what an agent said of itself and where it connected from. What is too long or not printable is cut out: it is
-// for people. Fault [wire.NotFound].
-func (s *Store) Seen(ctx context.Context, scope tenant.Scope, id, host, os, version, address string, now time.Time) error {
-	tenantID, err := scope.ID()
-	if err != nil {
-		return err
-	}
-	return s.db.Write(ctx, func(tx db.Querier) error {
-		return affected(tx.ExecContext(ctx, `UPDATE agent SET host = $1, os = $2, version = $3, address = $4, last_seen = $5 WHERE tenant_id = $6 AND id = $7`,
-			clip(host, maxHost), clip(os, maxText), clip(version, maxText), clip(address, maxText), db.Millis(now), tenantID, id))
+		return affected(tx.ExecContext(ctx, `UPDATE agent SET host = $1, os = $2, version = $3, address = $4, last_seen = $5, skew_ms = $6
+			WHERE tenant_id = $7 AND id = $8`, clip(g.Host, maxHost), clip(g.OS, maxText), clip(g.Version, maxText), clip(g.Address, maxText),
+			db.Millis(now), g.Skew.Milliseconds(), tenantID, id))
 	})
 }
 

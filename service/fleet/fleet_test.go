@@ -74,6 +74,19 @@ func (f fixture) token(t *testing.T, scope tenant.Scope, directory string, uses 
 	return tok, secret
 }
 
+// chainOf is what an agent presents.
+func chainOf(t testing.TB, c ca.Certificate) (chain []*x509.Certificate) {
+	t.Helper()
+	for _, der := range c.Chain {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		chain = append(chain, cert)
+	}
+	return chain
+}
+
 func newCSR(t testing.TB) *x509.CertificateRequest {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -145,7 +158,7 @@ func TestEnrol(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := f.ca.Verify([]*x509.Certificate{leaf}, f.now)
+	id, err := f.ca.Verify(chainOf(t, cert), f.now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -337,10 +350,10 @@ func TestAdmitAndStandingAgree(t *testing.T) {
 	if err := f.Revoke(t.Context(), f.a, revoked.ID, "again", f.now.Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Remove(t.Context(), f.a, removed.ID); err != nil {
+	if err := f.Remove(t.Context(), f.a, removed.ID, f.now); err != nil {
 		t.Fatal(err)
 	}
-	want(t, "removing twice", f.Remove(t.Context(), f.a, removed.ID), wire.NotFound)
+	want(t, "removing twice", f.Remove(t.Context(), f.a, removed.ID, f.now), wire.NotFound)
 	if got, err := f.ByID(t.Context(), f.a, revoked.ID); err != nil || got.RevokedReason != "the server was stolen" || !got.RevokedAt.Equal(db.Time(db.Millis(f.now))) {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -373,7 +386,7 @@ func TestAdmitAndStandingAgree(t *testing.T) {
 		}
 		ref := AgentRef{test.scope, test.agent, test.serial}
 		all, err := f.Standing(t.Context(), []AgentRef{ref}, test.at)
-		if err != nil || len(all) != 1 || all[ref] != test.want {
+		if err != nil || len(all) != 1 || all[ref].Code != test.want {
 			t.Errorf("%s: standing %v, %v", test.name, all, err)
 		}
 	}
@@ -398,8 +411,8 @@ func TestStandingOfManyAtOnce(t *testing.T) {
 		t.Fatalf("%d of %d, %v", len(got), len(refs), err)
 	}
 	good := 0
-	for ref, code := range got {
-		if code == 0 {
+	for ref, standing := range got {
+		if standing.Code == 0 {
 			good++
 			if ref.Agent != ofA.ID && ref.Agent != ofB.ID || ref.Scope != map[string]tenant.Scope{ofA.ID: f.a, ofB.ID: f.b}[ref.Agent] {
 				t.Errorf("%v is in good standing", ref)
@@ -424,7 +437,7 @@ func TestSeen(t *testing.T) {
 		t.Error("seen before it connected")
 	}
 	later := f.now.Add(time.Hour)
-	if err := f.Seen(t.Context(), f.a, a.ID, "new\x00host\n", strings.Repeat("x", 500), "2.0\xff", "198.51.100.1", later); err != nil {
+	if err := f.Seen(t.Context(), f.a, a.ID, Sighting{Host: "new\x00host\n", OS: strings.Repeat("x", 500), Version: "2.0\xff", Address: "198.51.100.1", Skew: -3 * time.Second}, later); err != nil {
 		t.Fatal(err)
 	}
 	got, err := f.ByID(t.Context(), f.a, a.ID)
@@ -434,7 +447,7 @@ func TestSeen(t *testing.T) {
 	if got.Host != "newhost" || len(got.OS) != maxText || got.Version != "2.0" || got.Address != "198.51.100.1" || !got.LastSeen.Equal(db.Time(db.Millis(later))) {
 		t.Errorf("%+v", got)
 	}
-	want(t, "another tenant", f.Seen(t.Context(), f.b, a.ID, "", "", "", "", later), wire.NotFound)
+	want(t, "another tenant", f.Seen(t.Context(), f.b, a.ID, Sighting{}, later), wire.NotFound)
 }
 
 func TestTwoTenantsNeverMeet(t *testing.T) {
@@ -447,7 +460,7 @@ func TestTwoTenantsNeverMeet(t *testing.T) {
 	_, err := f.ByID(t.Context(), f.a, ofB.ID)
 	want(t, "ByID", err, wire.NotFound)
 	want(t, "Revoke", f.Revoke(t.Context(), f.a, ofB.ID, "", f.now), wire.NotFound)
-	want(t, "Remove", f.Remove(t.Context(), f.a, ofB.ID), wire.NotFound)
+	want(t, "Remove", f.Remove(t.Context(), f.a, ofB.ID, f.now), wire.NotFound)
 	_, _, err = f.CreateToken(t.Context(), f.a, NewToken{DirectoryID: f.dirB}, f.now)
 	want(t, "a token for another tenant's directory", err, wire.NotFound)
 	for scope, id := range map[tenant.Scope]string{f.a: ofA.ID, f.b: ofB.ID} {
@@ -474,7 +487,7 @@ func TestZeroScopeFailsClosed(t *testing.T) {
 	var zero tenant.Scope
 	calls := map[string]error{
 		"RemoveToken": f.RemoveToken(ctx, zero, "x"), "Revoke": f.Revoke(ctx, zero, "x", "", now),
-		"Remove": f.Remove(ctx, zero, "x"), "Seen": f.Seen(ctx, zero, "x", "", "", "", "", now),
+		"Remove": f.Remove(ctx, zero, "x", now), "Seen": f.Seen(ctx, zero, "x", Sighting{}, now),
 	}
 	_, _, calls["CreateToken"] = f.CreateToken(ctx, zero, NewToken{DirectoryID: f.dirA}, now)
 	_, calls["Tokens"] = f.Tokens(ctx, zero)

@@ -7,28 +7,37 @@ import (
 	"time"
 
 	"github.com/sallyport-auth/sallyport/envelope"
+	"github.com/sallyport-auth/sallyport/service/ca"
 	"github.com/sallyport-auth/sallyport/service/db"
 	"github.com/sallyport-auth/sallyport/service/tenant"
 )
 
 const agentColumns = `id, name, directory_id, host, os, version, state, envelope_suite, envelope_key, certificate_serial,
-	certificate_not_after, address, last_seen, revoked_at, revoked_reason, created_at, changed_at`
+	certificate_not_after, address, last_seen, revoked_at, revoked_reason, created_at, changed_at, state_reason, key_store, renewed_at,
+	next_serial, next_not_after, next_suite, next_key, next_key_store, former_serial, former_until, counter, holder, renew_after, skew_ms`
 
 func scanAgent(row interface{ Scan(...any) error }) (Agent, error) {
 	var a Agent
 	var state string
-	var suite, notAfter, seen, revoked, created, changed int64
-	var key []byte
+	var suite, notAfter, seen, revoked, created, changed, renewed, nextNotAfter, nextSuite, formerUntil, counter, renewAfter, skew int64
+	var key, nextKey []byte
 	err := row.Scan(&a.ID, &a.Name, &a.DirectoryID, &a.Host, &a.OS, &a.Version, &state, &suite, &key, &a.CertificateSerial,
-		&notAfter, &a.Address, &seen, &revoked, &a.RevokedReason, &created, &changed)
+		&notAfter, &a.Address, &seen, &revoked, &a.RevokedReason, &created, &changed, &a.StateReason, &a.KeyStore, &renewed,
+		&a.next.serial, &nextNotAfter, &nextSuite, &nextKey, &a.nextStore, &a.former, &formerUntil, &counter, &a.holder, &renewAfter, &skew)
 	if err != nil {
 		return Agent{}, fmt.Errorf("fleet: reading an agent: %w", err)
 	}
 	if a.Key, err = envelope.ParsePublicKey(envelope.Suite(suite), key); err != nil {
 		return Agent{}, fmt.Errorf("fleet: the key of agent %s: %w", a.ID, err)
 	}
-	a.State = State(state)
+	if a.Renewing = a.next.serial != ""; a.Renewing {
+		if a.nextKey, err = envelope.ParsePublicKey(envelope.Suite(nextSuite), nextKey); err != nil {
+			return Agent{}, fmt.Errorf("fleet: the next key of agent %s: %w", a.ID, err)
+		}
+	}
+	a.State, a.Counter, a.Skew = State(state), uint64(counter), time.Duration(skew)*time.Millisecond
 	a.CertificateNotAfter, a.LastSeen, a.RevokedAt = db.Time(notAfter), db.Time(seen), db.Time(revoked)
+	a.next.notAfter, a.formerUntil, a.Renewed, a.RenewAfter = db.Time(nextNotAfter), db.Time(formerUntil), db.Time(renewed), db.Time(renewAfter)
 	a.Created, a.Changed = db.Time(created), db.Time(changed)
 	return a, nil
 }
@@ -59,15 +68,25 @@ func listAgents(ctx context.Context, q db.Querier, tenantID, after string, limit
 
 func insertAgent(ctx context.Context, tx db.Querier, tenantID string, a Agent) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO agent (id, tenant_id, directory_id, name, host, os, version, state, envelope_suite, envelope_key,
-		envelope_key_id, certificate_serial, certificate_not_after, address, last_seen, revoked_at, revoked_reason, created_at, changed_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
+		envelope_key_id, certificate_serial, certificate_not_after, address, last_seen, revoked_at, revoked_reason, created_at, changed_at, key_store)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`,
 		a.ID, tenantID, a.DirectoryID, a.Name, a.Host, a.OS, a.Version, string(a.State), int64(a.Key.Suite()), a.Key.Bytes(),
 		a.Key.ID(), a.CertificateSerial, db.Millis(a.CertificateNotAfter), a.Address, db.Millis(a.LastSeen), db.Millis(a.RevokedAt), a.RevokedReason,
-		db.Millis(a.Created), db.Millis(a.Changed))
+		db.Millis(a.Created), db.Millis(a.Changed), a.KeyStore)
 	if err != nil {
 		return fmt.Errorf("fleet: storing an agent: %w", db.Translate(err))
 	}
 	return nil
+}
+
+// replaceAgent gives a member fresh keys and forgets what the old ones did: renewal, counter and stream.
+func replaceAgent(ctx context.Context, tx db.Querier, tenantID string, a Agent) error {
+	return affected(tx.ExecContext(ctx, `UPDATE agent SET host = $1, os = $2, version = $3, state = $4, envelope_suite = $5, envelope_key = $6,
+		envelope_key_id = $7, certificate_serial = $8, certificate_not_after = $9, address = $10, changed_at = $11, key_store = $12,
+		state_reason = '', revoked_at = 0, revoked_reason = '', renewed_at = 0, next_serial = '', next_not_after = 0, next_suite = 0,
+		next_key = NULL, next_key_store = '', former_serial = '', former_until = 0, counter = 0, holder = '', suspect_at = 0, renew_after = 0
+		WHERE tenant_id = $13 AND id = $14`, a.Host, a.OS, a.Version, string(a.State), int64(a.Key.Suite()), a.Key.Bytes(), a.Key.ID(),
+		a.CertificateSerial, db.Millis(a.CertificateNotAfter), a.Address, db.Millis(a.Changed), a.KeyStore, tenantID, a.ID))
 }
 
 // nameTaken reports whether the tenant has an agent of this name.
@@ -79,16 +98,16 @@ func nameTaken(ctx context.Context, q db.Querier, tenantID, name string) (bool, 
 	return n > 0, nil
 }
 
-// standingRow is what decides whether an agent is served.
+// standingRow is what decides whether an agent is served, and how.
 type standingRow struct {
-	tenant   tenant.Scope
-	state    State
-	serial   string
-	notAfter time.Time
+	tenant tenant.Scope
+	credentials
+	Standing
 }
 
 // standingQuery asks for standingChunk agents at once.
-var standingQuery = `SELECT id, tenant_id, state, certificate_serial, certificate_not_after FROM agent WHERE id IN (` + placeholders(standingChunk) + `)`
+var standingQuery = `SELECT id, tenant_id, state, certificate_serial, certificate_not_after, next_serial, next_not_after, former_serial, former_until,
+	holder, suspect_at, renew_after FROM agent WHERE id IN (` + placeholders(standingChunk) + `)`
 
 func placeholders(n int) string {
 	parts := make([]string, n)
@@ -116,15 +135,75 @@ func standingRows(ctx context.Context, q db.Querier, refs []AgentRef) (map[strin
 	for rows.Next() {
 		var id, tenantID, state string
 		var r standingRow
-		var notAfter int64
-		if err := rows.Scan(&id, &tenantID, &state, &r.serial, &notAfter); err != nil {
+		var notAfter, nextNotAfter, formerUntil, suspected, renewAfter int64
+		if err := rows.Scan(&id, &tenantID, &state, &r.current.serial, &notAfter, &r.next.serial, &nextNotAfter, &r.former, &formerUntil,
+			&r.Holder, &suspected, &renewAfter); err != nil {
 			return nil, fmt.Errorf("fleet: reading the agents' standing: %w", err)
 		}
-		r.tenant, r.state, r.notAfter = tenant.ScopeOf(tenantID), State(state), db.Time(notAfter)
+		r.tenant, r.state, r.current.notAfter = tenant.ScopeOf(tenantID), State(state), db.Time(notAfter)
+		r.next.notAfter, r.formerUntil = db.Time(nextNotAfter), db.Time(formerUntil)
+		r.Drained, r.Serial, r.Suspected, r.RenewAfter = r.state == Drained, r.current.serial, db.Time(suspected), db.Time(renewAfter)
 		out[id] = r
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("fleet: reading the agents' standing: %w", err)
 	}
 	return out, nil
+}
+
+// The reasons of revocation that agents' certificates have (RFC 5280 §5.3.1).
+const (
+	keyCompromise        = 1
+	superseded           = 4
+	cessationOfOperation = 5
+	privilegeWithdrawn   = 9
+)
+
+// certificateRow is a line of table agent_certificate.
+type certificateRow struct {
+	notAfter, revoked time.Time
+	reason            int
+}
+
+func insertCertificate(ctx context.Context, tx db.Querier, tenantID, agentID string, c ca.Certificate, now time.Time) error {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM agent_certificate WHERE tenant_id = $1 AND agent_id = $2 AND not_after < $3`,
+		tenantID, agentID, db.Millis(now.Add(-certificatesKept))); err != nil {
+		return fmt.Errorf("fleet: sweeping certificates: %w", err)
+	}
+	if _, err := tx.ExecContext(ctx, `INSERT INTO agent_certificate (serial, tenant_id, agent_id, issuer_id, issued_at, not_after, revoked_at, reason)
+		VALUES ($1, $2, $3, $4, $5, $6, 0, 0)`, c.Serial, tenantID, agentID, c.Issuer, db.Millis(now), db.Millis(c.NotAfter)); err != nil {
+		return fmt.Errorf("fleet: storing a certificate: %w", err)
+	}
+	return nil
+}
+
+func oneCertificate(ctx context.Context, q db.Querier, tenantID, agentID, serial string) (certificateRow, error) {
+	var c certificateRow
+	var notAfter, revoked int64
+	err := q.QueryRowContext(ctx, `SELECT not_after, revoked_at, reason FROM agent_certificate WHERE tenant_id = $1 AND agent_id = $2 AND serial = $3`,
+		tenantID, agentID, serial).Scan(&notAfter, &revoked, &c.reason)
+	if err != nil {
+		return c, fmt.Errorf("fleet: reading a certificate: %w", err)
+	}
+	c.notAfter, c.revoked = db.Time(notAfter), db.Time(revoked)
+	return c, nil
+}
+
+// endCertificates marks an agent's certificates, but for the one excepted, as revoked; those that are, keep their reason.
+func endCertificates(ctx context.Context, tx db.Querier, tenantID, agentID, except string, reason int, now time.Time) error {
+	_, err := tx.ExecContext(ctx, `UPDATE agent_certificate SET revoked_at = $1, reason = $2
+		WHERE tenant_id = $3 AND agent_id = $4 AND serial <> $5 AND revoked_at = 0`, db.Millis(now), reason, tenantID, agentID, except)
+	if err != nil {
+		return fmt.Errorf("fleet: revoking certificates: %w", err)
+	}
+	return nil
+}
+
+func insertHistory(ctx context.Context, tx db.Querier, tenantID, agentID string, event, detail string, now time.Time) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO agent_history (id, tenant_id, agent_id, at, event, detail) VALUES ($1, $2, $3, $4, $5, $6)`,
+		db.NewID(), tenantID, agentID, db.Millis(now), event, clip(detail, maxReason))
+	if err != nil {
+		return fmt.Errorf("fleet: writing an agent's history: %w", err)
+	}
+	return nil
 }

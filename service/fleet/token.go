@@ -137,16 +137,18 @@ func (s *Store) RemoveToken(ctx context.Context, scope tenant.Scope, id string) 
 }
 
 // useToken takes one use of the token, if it has one, and says whose it is. Unknown, used up and expired look the same.
-func useToken(ctx context.Context, tx db.Querier, hash []byte, now time.Time) (tenantID, directoryID string, err error) {
+// agentID, if it is not empty, is the one agent that the token is for.
+func useToken(ctx context.Context, tx db.Querier, hash []byte, now time.Time) (tenantID, directoryID, agentID string, err error) {
 	err = tx.QueryRowContext(ctx, `UPDATE enrol_token SET uses_left = uses_left - 1
-		WHERE secret_hash = $1 AND uses_left > 0 AND expires_at > $2 RETURNING tenant_id, directory_id`, hash, db.Millis(now)).Scan(&tenantID, &directoryID)
+		WHERE secret_hash = $1 AND uses_left > 0 AND expires_at > $2 RETURNING tenant_id, directory_id, agent_id`, hash, db.Millis(now)).
+		Scan(&tenantID, &directoryID, &agentID)
 	if errors.Is(err, sql.ErrNoRows) {
-		return "", "", fault.New(wire.EnrolTokenInvalid, "")
+		return "", "", "", fault.New(wire.EnrolTokenInvalid, "")
 	}
 	if err != nil {
-		return "", "", fmt.Errorf("fleet: using a token: %w", err)
+		return "", "", "", fmt.Errorf("fleet: using a token: %w", err)
 	}
-	return tenantID, directoryID, nil
+	return tenantID, directoryID, agentID, nil
 }
 
 func newSecret() (secret string, hash []byte) {

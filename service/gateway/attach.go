@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/x509"
 	"errors"
 	"net"
@@ -95,17 +96,30 @@ func (g *Gateway) attach(stream grpc.ServerStream) error {
 		return refuse(fault.Newf(wire.VersionUnsupported, "the agent speaks version %d, this service %d to %d",
 			hello.GetProtocolVersion(), wire.OldestVersion, wire.Version))
 	}
-	if id := hello.GetEnvelopeKeyId(); id != "" && id != agent.Key.ID() {
+	serial := ca.SerialOf(certificate)
+	if id := hello.GetEnvelopeKeyId(); id != "" && id != agent.KeyOf(serial).ID() {
 		return refuse(fault.New(wire.EnvelopeUnreadable, "the agent holds another envelope key than the one it registered"))
 	}
+	skew := skewOf(hello.GetUnixMs(), time.Now())
+	if !tolerable(skew) {
+		g.sight(sighting{scope, agent.ID, sightingOf(hello, address, skew)})
+		return refuse(fault.Newf(wire.ClockSkew, "agent %s (%s): its clock is %v behind the service's", agent.ID, agent.Name, skew.Round(time.Millisecond)))
+	}
+	conn := fleet.Connection{Stream: rand.Text(), Serial: serial, Counter: hello.GetCounter()}
+	if agent, err = g.fleet.Connect(stream.Context(), scope, agent.ID, conn, time.Now()); err != nil {
+		g.alarmOlder(stream, auth.conn, scope, agent, address, err)
+		return refuse(err)
+	}
 	a := &attached{
-		id: agent.ID, ref: fleet.AgentRef{Scope: scope, Agent: agent.ID, Serial: ca.SerialOf(certificate)}, scope: scope,
+		id: agent.ID, ref: fleet.AgentRef{Scope: scope, Agent: agent.ID, Serial: serial}, scope: scope,
 		slots: min(max(int(hello.GetSlots()), 1), MaxSlots), hello: hello, address: address, expires: certificate.NotAfter,
+		stream: conn, counts: hello.GetCounter() > 0, since: time.Now(), probed: make(chan []byte, 1), drained: agent.State == fleet.Drained,
 		over: make(chan struct{}), cut: func() { _ = auth.conn.Close() }, deliveries: map[string]*delivery{},
 	}
 	// Room for a Check, a Go and a Cancel of every slot, and a few words more: a reading agent can never overflow it.
 	a.out = make(chan *linkpb.ToAgent, 3*a.slots+8)
 	a.heard.Store(time.Now().UnixMilli())
+	a.skew.Store(skew.Milliseconds())
 	a.send(&linkpb.ToAgent{Message: &linkpb.ToAgent_Welcome{Welcome: &linkpb.Welcome{
 		ProtocolVersion: min(hello.GetProtocolVersion(), wire.Version), Gateway: g.id, Slots: uint32(a.slots),
 		UnixMs: time.Now().UnixMilli(), HeartbeatMs: uint32(heartbeatEvery.Milliseconds())}}})
@@ -113,7 +127,7 @@ func (g *Gateway) attach(stream grpc.ServerStream) error {
 		return refuse(err)
 	}
 	g.log.Info("agent attached", "tenant", scope.String(), "agent", a.id, "name", agent.Name, "directory", agent.DirectoryID,
-		"address", address, "version", clip(hello.GetAgentVersion(), maxWords), "slots", a.slots)
+		"address", address, "version", clip(hello.GetAgentVersion(), maxWords), "slots", a.slots, "clock_skew", skew.Round(time.Millisecond), "drained", a.drained)
 	go g.read(stream, a)
 	err = g.write(stream, a, certificate.NotAfter)
 	a.end(nil)
@@ -157,7 +171,7 @@ func receiveHello(stream grpc.ServerStream, conn net.Conn) (*linkpb.Hello, error
 func permanent(code wire.Code) bool {
 	switch code {
 	case wire.CertificateForeign, wire.CertificateExpired, wire.AgentRevoked, wire.AgentUnknown, wire.VersionUnsupported,
-		wire.EnvelopeUnreadable:
+		wire.EnvelopeUnreadable, wire.AgentQuarantined, wire.IdentityOlder, wire.CertificateSuperseded:
 		return true
 	}
 	return false
@@ -243,7 +257,20 @@ func (g *Gateway) read(stream grpc.ServerStream, a *attached) {
 		case *linkpb.FromAgent_Refusal:
 			a.event(w.Refusal.GetRequestId(), m)
 		case *linkpb.FromAgent_Heartbeat:
-			g.note(a)
+			g.beat(a, w.Heartbeat)
+		case *linkpb.FromAgent_Probed:
+			select {
+			case a.probed <- w.Probed.GetNonce():
+			default:
+			}
+		case *linkpb.FromAgent_Renew:
+			// One at a time: a second would only throw the first's certificate away.
+			if a.renewing.CompareAndSwap(false, true) {
+				go func() {
+					defer a.renewing.Store(false)
+					g.renew(stream.Context(), a, w.Renew)
+				}()
+			}
 		case *linkpb.FromAgent_Leaving:
 			g.log.Info("agent leaving", "tenant", a.scope.String(), "agent", a.id, "reason", clip(w.Leaving.GetReason(), maxWords))
 			a.room.leave(a, false)

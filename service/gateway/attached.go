@@ -21,6 +21,10 @@ type attached struct {
 	hello   *linkpb.Hello
 	address string
 	expires time.Time // of its certificate
+	// stream is how the fleet knows it; counts, whether the agent numbers its connections; since, when it was attached.
+	stream fleet.Connection
+	counts bool
+	since  time.Time
 
 	// out is written by deliveries and read by the stream's goroutine, the only sender.
 	out chan *linkpb.ToAgent
@@ -32,6 +36,13 @@ type attached struct {
 	cut func()
 
 	heard atomic.Int64 // unix milliseconds of the last message
+	skew  atomic.Int64 // milliseconds that our clock is ahead of the agent's
+
+	probed   chan []byte  // nonces that the agent has sent back
+	probing  atomic.Bool  // a probe is under way
+	renewing atomic.Bool  // a renewal is being signed
+	ordered  atomic.Bool  // the agent was told to renew
+	doubted  atomic.Int64 // unix milliseconds of the last suspicion that was looked into
 
 	mu         sync.Mutex // guards deliveries
 	deliveries map[string]*delivery
@@ -39,6 +50,7 @@ type attached struct {
 	// Guarded by room.mu.
 	used    int
 	away    bool
+	drained bool // gets no new checks until an administrator says so
 	seenOff bool // told to go when its last check has ended
 	picked  uint64
 }

@@ -63,6 +63,21 @@ const (
 	seenTimeout = 5 * time.Second
 )
 
+// Identities.
+const (
+	// maxSkew is how far an agent's clock may be off: an envelope is good for a minute, and a minute early; what is left is for the
+	// way and the work.
+	maxSkew = 45 * time.Second
+	// probeWithin is how long an agent has to say that it is there: a network's round trip, with its loss repeated.
+	probeWithin = 3 * time.Second
+	// handOverWithin bounds how long the stream of a replaced certificate may go on: what was offered on it (2 s) and checks in flight
+	// (8 s), and less than the fleet admits it for.
+	handOverWithin = 20 * time.Second
+	// revocationsFor is how long a signed revocation list is handed out before the next is made, maxLists how many are kept.
+	revocationsFor = time.Minute
+	maxLists       = 1000
+)
+
 // Going away.
 const (
 	// drainWithin bounds how long checks in flight are waited for: the longest has 8 s after its fence.

@@ -9,7 +9,8 @@
 //	TLS ──▶ verified ──▶ Hello ──Welcome──▶ attached ──▶ gone
 //	           │           │                   │  Goodbye: revoked, removed, expired, replaced, silent
 //	           └─Goodbye───┘                   │  Leaving: no new checks, those in flight are answered
-//	                                           └─ Drain: the gateway goes; in flight is finished, then gone
+//	                                           ├─ Drain: the gateway goes; in flight is finished, then gone
+//	                                           └─ the agent comes anew: renewed, lost, or a copy (holders.go)
 //
 // For each directory there is a room: its agents here, their slots, and a bounded line of asks that wait for one. The asks of a
 // directory are answered for exactly as long as an agent stands in its room.
@@ -23,5 +24,5 @@
 // counted. Within a second of a revocation the fleet has been asked again and the stream ended, on every node, even if no
 // announcement arrived.
 //
-// The wiring calls [New], [Gateway.Serve] and mounts [Gateway.Register].
+// The wiring calls [New], [Gateway.Serve] and mounts [Gateway.Register] and [Gateway.Revocations].
 package gateway

@@ -19,8 +19,8 @@ func (g *Gateway) drain(within time.Duration) {
 	for _, r := range g.rooms {
 		rooms = append(rooms, r)
 	}
-	agents := make([]*attached, 0, len(g.agents))
-	for _, a := range g.agents {
+	agents := make([]*attached, 0, len(g.streams))
+	for a := range g.streams {
 		agents = append(agents, a)
 	}
 	if len(agents) == 0 {

@@ -58,6 +58,7 @@ type Gateway struct {
 	log      *slog.Logger
 	metrics  *metrics
 	callers  *addresses
+	lists    lists
 
 	slots sync.Map // slot id to *reservation
 	seen  chan sighting
@@ -65,6 +66,7 @@ type Gateway struct {
 
 	mu       sync.Mutex // guards the rest
 	agents   map[string]*attached
+	streams  map[*attached]struct{} // all, also of agents whose newer stream is in agents
 	rooms    map[place]*room
 	sighted  map[string]time.Time
 	serving  bool
@@ -88,9 +90,9 @@ func New(c Config) (*Gateway, error) {
 	}
 	g := &Gateway{
 		id: idFor(c.Name), fleet: c.Fleet, ca: c.CA, queue: c.Queue, tenants: c.Tenants, public: c.PublicAddress,
-		serverCA: c.GatewayCA, alone: c.Alone, log: c.Logger, callers: newAddresses(), tls: c.TLS.Clone(),
+		serverCA: c.GatewayCA, alone: c.Alone, log: c.Logger, callers: newAddresses(), lists: lists{of: map[string]list{}}, tls: c.TLS.Clone(),
 		seen: make(chan sighting, seenBuffer), kick: make(chan struct{}, 1),
-		agents: map[string]*attached{}, rooms: map[place]*room{}, sighted: map[string]time.Time{}, empty: make(chan struct{}),
+		agents: map[string]*attached{}, streams: map[*attached]struct{}{}, rooms: map[place]*room{}, sighted: map[string]time.Time{}, empty: make(chan struct{}),
 	}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
@@ -212,7 +214,7 @@ func (g *Gateway) Attached(scope tenant.Scope) []string {
 	return ids
 }
 
-// enter gives an agent its place; an older stream of the same agent ends.
+// enter gives an agent its place; an older stream of the same agent gets no new checks, and ends.
 func (g *Gateway) enter(a *attached, directory string) error {
 	g.mu.Lock()
 	if g.draining {
@@ -228,11 +230,12 @@ func (g *Gateway) enter(a *attached, directory string) error {
 	a.room = r
 	older := g.agents[a.id]
 	g.agents[a.id] = a
+	g.streams[a] = struct{}{}
 	g.mu.Unlock()
-	if older != nil {
-		older.end(farewell(wire.AgentReplaced))
-	}
 	r.enter(a)
+	if older != nil {
+		g.displaced(older, a.ref.Serial)
+	}
 	g.subscribe(r)
 	g.note(a)
 	return nil
@@ -244,7 +247,8 @@ func (g *Gateway) gone(a *attached) {
 	if g.agents[a.id] == a {
 		delete(g.agents, a.id)
 	}
-	if g.draining && len(g.agents) == 0 {
+	delete(g.streams, a)
+	if g.draining && len(g.streams) == 0 {
 		g.closeEmpty()
 	}
 	g.mu.Unlock()

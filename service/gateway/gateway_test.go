@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -21,10 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/sallyport-auth/sallyport/agent/link"
-	"github.com/sallyport-auth/sallyport/service/atrest"
-	"github.com/sallyport-auth/sallyport/service/ca"
 	"github.com/sallyport-auth/sallyport/service/db"
-	"github.com/sallyport-auth/sallyport/service/db/dbtest"
 	"github.com/sallyport-auth/sallyport/service/fault"
 	"github.com/sallyport-auth/sallyport/service/gateway"
 	"github.com/sallyport-auth/sallyport/service/queue"
@@ -190,7 +186,7 @@ func TestAgentLostBeforeAndAfterTheFence(t *testing.T) {
 		}))
 		go func() {
 			<-reached
-			if err := w.fleet.Remove(context.Background(), w.scope, m.answer.AgentID); err != nil {
+			if err := w.fleet.Remove(context.Background(), w.scope, m.answer.AgentID, time.Now()); err != nil {
 				t.Error(err)
 			}
 		}()
@@ -288,7 +284,7 @@ func TestWhyAnAgentIsRefusedIsToldInWords(t *testing.T) {
 		"foreign": {func(m *member) { m.certificate = forged(t, m) }, wire.CertificateForeign, "not issued"},
 		"expired": {func(m *member) {
 			key := fatal(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
-			old := fatal(w.brief().Issue(w.scope, m.answer.AgentID, key.Public(), time.Now().Add(-time.Hour-2*time.Second)))(t)
+			old := w.issue(w.brief(), m.answer.AgentID, key, time.Now().Add(-time.Hour-2*time.Second))
 			m.certificate = tls.Certificate{Certificate: old.Chain, PrivateKey: key}
 		}, wire.CertificateExpired, "expired"},
 		"revoked": {func(m *member) {
@@ -297,20 +293,19 @@ func TestWhyAnAgentIsRefusedIsToldInWords(t *testing.T) {
 			}
 		}, wire.AgentRevoked, "revoked"},
 		"removed": {func(m *member) {
-			if err := w.fleet.Remove(t.Context(), w.scope, m.answer.AgentID); err != nil {
+			if err := w.fleet.Remove(t.Context(), w.scope, m.answer.AgentID, time.Now()); err != nil {
 				t.Fatal(err)
 			}
 		}, wire.AgentUnknown, "no longer"},
 		"superseded": {func(m *member) {
 			key := fatal(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
-			other := fatal(w.ca.Issue(w.scope, m.answer.AgentID, key.Public(), time.Now()))(t)
+			other := w.issue(w.ca, m.answer.AgentID, key, time.Now())
 			m.certificate = tls.Certificate{Certificate: other.Chain, PrivateKey: key}
 		}, wire.CertificateForeign, ""},
 		"of another installation": {func(m *member) {
-			store := dbtest.New(t)
-			other := fatal(ca.Open(t.Context(), store, fatal(atrest.OpenOrCreate(filepath.Join(t.TempDir(), "key")))(t), ca.Config{}))(t)
+			other := newWorld(t)
 			key := fatal(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
-			c := fatal(other.Issue(w.scope, m.answer.AgentID, key.Public(), time.Now()))(t)
+			c := other.issue(other.ca, m.answer.AgentID, key, time.Now())
 			m.certificate = tls.Certificate{Certificate: c.Chain, PrivateKey: key}
 		}, wire.CertificateForeign, "not issued"},
 		"with another envelope key": {func(m *member) { _, _, m.key = request(t, "x", "x") }, wire.EnvelopeUnreadable, "register"},
@@ -336,7 +331,7 @@ func TestAStreamEndsWithItsCertificate(t *testing.T) {
 	d := w.gateway(w.queue(""), nil)
 	m := w.register(d, "a1")
 	key := fatal(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
-	c := fatal(w.brief().Issue(w.scope, m.answer.AgentID, key.Public(), time.Now().Add(-time.Hour+3*time.Second)))(t)
+	c := w.issue(w.brief(), m.answer.AgentID, key, time.Now().Add(-time.Hour+3*time.Second))
 	m.certificate = tls.Certificate{Certificate: c.Chain, PrivateKey: key}
 	if err := w.db.Write(t.Context(), func(tx db.Querier) error {
 		_, err := tx.ExecContext(t.Context(), "UPDATE agent SET certificate_serial = $1, certificate_not_after = $2", c.Serial, db.Millis(c.NotAfter))

@@ -11,7 +11,7 @@ import (
 
 // metrics are the gateway's numbers. Labels are from small fixed sets, never ids.
 type metrics struct {
-	asks, deliveries, refused, registrations *prometheus.CounterVec
+	asks, deliveries, refused, registrations, renewals, alarms *prometheus.CounterVec
 }
 
 // newMetrics registers the numbers; with a nil registerer they are counted and not shown.
@@ -28,12 +28,14 @@ func newMetrics(r prometheus.Registerer, g *Gateway) (*metrics, error) {
 		deliveries:    counter("deliveries_total", "Checks handled, by outcome: answered, refused, lost, fence_denied, given_up, no_slot, repeated.", "outcome"),
 		refused:       counter("refused_agents_total", "Streams refused at attach, by the number in the catalogue.", "code"),
 		registrations: counter("registrations_total", "Registrations, by the number in the catalogue; 0 is success.", "code"),
+		renewals:      counter("renewals_total", "Renewals of agents' certificates, by the number in the catalogue; 0 is success.", "code"),
+		alarms:        counter("identity_alarms_total", "Identities that look copied, by kind: clone (two live holders, frozen), older (a used number), superseded (a replaced certificate).", "kind"),
 	}
 	m.begin()
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.asks, m.deliveries, m.refused, m.registrations,
+	for _, c := range []prometheus.Collector{m.asks, m.deliveries, m.refused, m.registrations, m.renewals, m.alarms,
 		gauge("attached_agents", "Agents with a stream to this gateway.", func() int {
 			g.mu.Lock()
 			defer g.mu.Unlock()
@@ -67,6 +69,12 @@ func (m *metrics) begin() {
 	}
 	for _, code := range []wire.Code{0, wire.EnrolTokenInvalid, wire.EnrolRequestInvalid, wire.TooManyRequests} {
 		m.registrations.WithLabelValues(code.String())
+	}
+	for _, code := range []wire.Code{0, wire.EnrolRequestInvalid, wire.Conflict, wire.Internal} {
+		m.renewals.WithLabelValues(code.String())
+	}
+	for _, kind := range []string{"clone", "older", "superseded"} {
+		m.alarms.WithLabelValues(kind)
 	}
 }
 

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/json"
@@ -75,11 +76,15 @@ func (g *Gateway) register(w http.ResponseWriter, r *http.Request) (wire.Registe
 	if _, err := envelope.ParsePublicKey(suite, request.EnvelopeKey); err != nil {
 		return wire.RegisterAnswer{}, invalid(fmt.Errorf("envelope key: %w", err))
 	}
+	former, err := parseFormer(request.Former)
+	if err != nil {
+		return wire.RegisterAnswer{}, invalid(err)
+	}
 	ctx, cancel := context.WithTimeout(r.Context(), registerWithin)
 	defer cancel()
 	scope, agent, certificate, err := g.fleet.Enrol(ctx, request.Token, fleet.Enrolment{
 		Name: request.Name, Host: request.Host, OS: request.OS, Version: request.Version, Address: web.ClientAddress(r),
-		CSR: csr, EnvelopeSuite: suite, EnvelopeKey: request.EnvelopeKey,
+		CSR: csr, EnvelopeSuite: suite, EnvelopeKey: request.EnvelopeKey, KeyStore: request.KeyStore, Former: former,
 	}, now)
 	if err != nil {
 		return wire.RegisterAnswer{}, err
@@ -115,6 +120,26 @@ func parseCSR(text string) (*x509.CertificateRequest, error) {
 		return nil, fmt.Errorf("%w: csr: %w", wire.ErrRegister, err)
 	}
 	return csr, nil
+}
+
+// parseFormer reads the proof of an agent that comes back; nil for none.
+func parseFormer(f *wire.RegisterFormer) (*fleet.Former, error) {
+	if f == nil {
+		return nil, nil
+	}
+	out := &fleet.Former{Signature: f.Signature}
+	for rest := []byte(f.Certificate); len(bytes.TrimSpace(rest)) > 0; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil || block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("%w: former.certificate is not PEM of certificates", wire.ErrRegister)
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%w: former.certificate: %w", wire.ErrRegister, err)
+		}
+		out.Chain = append(out.Chain, cert)
+	}
+	return out, nil
 }
 
 // addresses limits registrations by address, in bounded memory: when the younger generation is full the older is forgotten,

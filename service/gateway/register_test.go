@@ -28,7 +28,7 @@ func TestRegister(t *testing.T) {
 	if !leaf.NotAfter.Equal(a.Expires.Truncate(time.Second)) {
 		t.Errorf("expires %s, certificate until %s", a.Expires, leaf.NotAfter)
 	}
-	if id := fatal(w.ca.Verify([]*x509.Certificate{leaf}, time.Now()))(t); id.Agent != a.AgentID || id.Tenant != a.TenantID {
+	if id := fatal(w.ca.Verify([]*x509.Certificate{leaf, fatal(x509.ParseCertificate(m.certificate.Certificate[1]))(t)}, time.Now()))(t); id.Agent != a.AgentID || id.Tenant != a.TenantID {
 		t.Errorf("certificate of %+v", id)
 	}
 	row := fatal(w.fleet.ByID(t.Context(), w.scope, a.AgentID))(t)

@@ -36,10 +36,10 @@ type waiter struct {
 }
 
 // choose is the rule of assignment: among the agents that are not excluded and not away, the one with a free slot and the
-// fewest checks, the least recently picked of equals. candidates counts those that could be waited for.
+// fewest checks, the least recently picked of equals. Drained ones count as away. candidates counts those that could be waited for.
 func choose(agents []*attached, exclude []string) (best *attached, candidates int) {
 	for _, a := range agents {
-		if a.away || slices.Contains(exclude, a.id) {
+		if a.away || a.drained || slices.Contains(exclude, a.id) {
 			continue
 		}
 		candidates++
@@ -163,6 +163,18 @@ func (r *room) leave(a *attached, gone bool) {
 		r.agents = slices.DeleteFunc(r.agents, func(b *attached) bool { return a == b })
 	}
 	r.serve()
+}
+
+// drain takes an agent out of the offers, or back in; true if that changed something.
+func (r *room) drain(a *attached, drained bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a.drained == drained {
+		return false
+	}
+	a.drained = drained
+	r.serve()
+	return true
 }
 
 // halve takes half of the agents out of the offers, so that the others serve alone until those are elsewhere, and returns

@@ -9,6 +9,7 @@ import (
 	"github.com/sallyport-auth/sallyport/service/queue"
 	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/wire"
+	"github.com/sallyport-auth/sallyport/wire/linkpb"
 )
 
 // changed hears that an agent's row was changed somewhere.
@@ -46,9 +47,10 @@ func (g *Gateway) watch(ctx context.Context) {
 // password is sealed to anybody either.
 func (g *Gateway) recheck(ctx context.Context) {
 	g.mu.Lock()
-	refs := make([]fleet.AgentRef, 0, len(g.agents))
-	for _, a := range g.agents {
-		refs = append(refs, a.ref)
+	streams := make([]*attached, 0, len(g.streams))
+	refs := make([]fleet.AgentRef, 0, len(g.streams))
+	for a := range g.streams {
+		streams, refs = append(streams, a), append(refs, a.ref)
 	}
 	g.mu.Unlock()
 	if len(refs) == 0 {
@@ -56,36 +58,57 @@ func (g *Gateway) recheck(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, recheckTimeout)
 	defer cancel()
-	standing, err := g.fleet.Standing(ctx, refs, time.Now())
+	now := time.Now()
+	standing, err := g.fleet.Standing(ctx, refs, now)
 	if err != nil {
 		if ctx.Err() == nil || fault.Has(err, wire.Internal) {
 			g.log.Error("the fleet could not be asked about attached agents", "err", err)
 		}
 		return
 	}
-	for _, ref := range refs {
-		code, known := standing[ref]
+	for _, a := range streams {
+		st, known := standing[a.ref]
 		if !known {
-			code = wire.AgentUnknown
+			st.Code = wire.AgentUnknown
 		}
-		if code == 0 {
-			continue
-		}
-		g.mu.Lock()
-		a := g.agents[ref.Agent]
-		g.mu.Unlock()
-		if a != nil && a.ref == ref {
-			g.log.Warn("agent not served any more", "tenant", a.scope.String(), "agent", a.id, "code", int(code))
-			a.end(farewell(code))
-			g.subscribe(a.room)
-		}
+		g.obey(a, st, now)
+	}
+}
+
+// obey does what the fleet says of a stream.
+func (g *Gateway) obey(a *attached, st fleet.Standing, now time.Time) {
+	switch {
+	case st.Code != 0:
+		g.log.Warn("agent not served any more", "tenant", a.scope.String(), "agent", a.id, "code", int(st.Code))
+		a.end(farewell(st.Code))
+		g.subscribe(a.room)
+		return
+	case st.Holder != a.stream.Stream:
+		g.displaced(a, st.Serial)
+		return
+	}
+	if a.room.drain(a, st.Drained) {
+		g.log.Info("agent drained or resumed", "tenant", a.scope.String(), "agent", a.id, "drained", st.Drained)
+		g.subscribe(a.room)
+	}
+	if !st.RenewAfter.IsZero() && !now.Before(st.RenewAfter) && a.ordered.CompareAndSwap(false, true) {
+		a.send(&linkpb.ToAgent{Message: &linkpb.ToAgent_Order{Order: &linkpb.Order{}}})
+	}
+	if at := st.Suspected; at.After(a.since) && a.doubted.Swap(at.UnixMilli()) != at.UnixMilli() {
+		g.doubt(a)
 	}
 }
 
 // sighting is a sign of life to be written down.
 type sighting struct {
-	scope                            tenant.Scope
-	agent, host, os, version, remote string
+	scope tenant.Scope
+	agent string
+	fleet.Sighting
+}
+
+func sightingOf(hello *linkpb.Hello, address string, skew time.Duration) fleet.Sighting {
+	return fleet.Sighting{Host: clip(hello.GetHost(), maxWords), OS: clip(hello.GetOs(), maxWords),
+		Version: clip(hello.GetAgentVersion(), maxWords), Address: address, Skew: skew}
 }
 
 // note writes down that an agent lives, seldom enough not to be a load.
@@ -104,12 +127,15 @@ func (g *Gateway) note(a *attached) {
 		}
 	}
 	g.mu.Unlock()
-	if !due {
-		return
+	if due {
+		g.sight(sighting{a.scope, a.id, sightingOf(a.hello, a.address, time.Duration(a.skew.Load())*time.Millisecond)})
 	}
+}
+
+// sight hands a sighting to its writer, who may be too busy for it.
+func (g *Gateway) sight(s sighting) {
 	select {
-	case g.seen <- sighting{a.scope, a.id, clip(a.hello.GetHost(), maxWords), clip(a.hello.GetOs(), maxWords),
-		clip(a.hello.GetAgentVersion(), maxWords), a.address}:
+	case g.seen <- s:
 	default:
 	}
 }
@@ -122,7 +148,7 @@ func (g *Gateway) recordSightings(ctx context.Context) {
 			return
 		case s := <-g.seen:
 			ctx, cancel := context.WithTimeout(ctx, seenTimeout)
-			err := g.fleet.Seen(ctx, s.scope, s.agent, s.host, s.os, s.version, s.remote, time.Now())
+			err := g.fleet.Seen(ctx, s.scope, s.agent, s.Sighting, time.Now())
 			cancel()
 			if err != nil && !fault.Has(err, wire.NotFound) && ctx.Err() == nil {
 				g.log.Warn("an agent's last sign of life was not written down", "agent", s.agent, "err", err)

@@ -16,6 +16,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,11 +136,20 @@ type member struct {
 	certificate tls.Certificate
 	key         envelope.PrivateKey
 	gateway     string
+	counter     *atomic.Uint64 // nil: it does not count
 }
 
-func (m *member) TLSCertificate() tls.Certificate { return m.certificate }
-func (m *member) Gateway() string                 { return m.gateway }
-func (m *member) GatewayRoots() *x509.CertPool    { return m.w.local.Pool() }
+func (m *member) Passport() link.Passport {
+	p := link.Passport{Certificate: m.certificate, EnvelopeKeyID: m.key.Public().ID()}
+	if m.counter != nil {
+		p.Counter = m.counter.Add(1)
+	}
+	return p
+}
+func (m *member) Welcomed(link.Passport)                {}
+func (m *member) Refused(link.Passport, wire.Code) bool { return false }
+func (m *member) Gateway() string                       { return m.gateway }
+func (m *member) GatewayRoots() *x509.CertPool          { return m.w.local.Pool() }
 
 func request(t testing.TB, token, name string) (wire.RegisterRequest, *ecdsa.PrivateKey, envelope.PrivateKey) {
 	t.Helper()
@@ -180,6 +190,19 @@ func (w *world) register(d *door, name string) *member {
 	}
 	answer := fatal(wire.DecodeRegisterAnswer(got.Body))(w.t)
 	return &member{w: w, answer: answer, certificate: pair(w.t, answer.Certificate, key), key: sealing, gateway: d.address}
+}
+
+// issue signs a certificate for an agent without the fleet's knowledge.
+func (w *world) issue(a *ca.Authority, agent string, key *ecdsa.PrivateKey, at time.Time) ca.Certificate {
+	w.t.Helper()
+	var c ca.Certificate
+	if err := w.db.Write(w.t.Context(), func(tx db.Querier) (err error) {
+		c, err = a.Issue(w.t.Context(), tx, w.scope, agent, key.Public(), at)
+		return err
+	}); err != nil {
+		w.t.Fatal(err)
+	}
+	return c
 }
 
 func pair(t testing.TB, chain string, key *ecdsa.PrivateKey) tls.Certificate {
@@ -226,7 +249,7 @@ type attached struct {
 // dial starts a link without waiting for it to be attached.
 func (w *world) dial(m *member, slots int, h link.Handler) *attached {
 	w.t.Helper()
-	l := fatal(link.New(link.Config{Identity: m, Handler: h, EnvelopeKeyID: m.key.Public().ID(), Version: "1.0", Host: "h", OS: "linux", Slots: slots}))(w.t)
+	l := fatal(link.New(link.Config{Identity: m, Handler: h, Version: "1.0", Host: "h", OS: "linux", Slots: slots}))(w.t)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- l.Run(ctx) }()
