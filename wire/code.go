@@ -41,6 +41,8 @@ const (
 	AgentsBusy            Code = 90021
 	AnswerForged          Code = 90022
 	AgentRefused          Code = 90023
+	VerdictsDisagree      Code = 90024 // a second agent says otherwise than the first
+	YesUnconfirmed        Code = 90025 // no second agent could be asked
 	EnvelopeStale         Code = 90030
 	EnvelopeReplayed      Code = 90031
 	EnvelopeForeign       Code = 90032

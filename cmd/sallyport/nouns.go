@@ -18,6 +18,8 @@ type tenantCommand struct {
 	Show   tenantShow   `cmd:"" help:"Show a tenant."`
 	Change tenantChange `cmd:"" help:"Change how a tenant shows itself."`
 	Remove tenantRemove `cmd:"" help:"Remove a tenant and everything in it."`
+
+	Verification verificationCommand `cmd:"" help:"When a second agent has to confirm a right password."`
 }
 
 type tenantLook struct {

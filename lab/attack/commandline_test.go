@@ -22,6 +22,9 @@ var commandLines = map[string][]string{
 	"tenant change": {"{tenant} --display-name x"},
 	"tenant remove": {"{tenant} --yes"},
 
+	"tenant verification show": {"{tenant}"},
+	"tenant verification set":  {"{tenant} --administrators"},
+
 	"domain create": {"new.example --directory {directory} -t {any}"},
 	"domain list":   {"-t {tenant}"},
 	"domain show":   {"{domain} -t {any}"},

@@ -179,6 +179,9 @@ var adminBodies = map[string]func(own, x ids) []any{
 	"PATCH /admin/v1/tenants/{tenant}": func(_, x ids) []any {
 		return []any{object{"display_name": "x"}}
 	},
+	"PUT /admin/v1/tenants/{tenant}/verification": func(_, x ids) []any {
+		return []any{object{"administrators": true, "groups": []string{"x"}, "percent": 1, "let_in_alone": false}}
+	},
 	"POST /admin/v1/admin-tokens": func(_, x ids) []any { return []any{object{"tenant": x.TenantName}, object{"tenant": x.Tenant}} },
 	"POST /admin/v1/tenants/{tenant}/directories": func(_, x ids) []any {
 		return []any{object{"name": x.DirectoryName}}

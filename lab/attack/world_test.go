@@ -31,6 +31,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/sallyport-auth/sallyport/agent"
+	"github.com/sallyport-auth/sallyport/agent/directory"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/agent/identity"
 	"github.com/sallyport-auth/sallyport/envelope"
@@ -257,6 +258,9 @@ type member struct {
 	identity *identity.Identity
 	log      *journal
 	stop     func()
+
+	host      string              // "": this machine
+	validator directory.Validator // nil: an honest one
 }
 
 // enrol makes an agent that will dial gateway.
@@ -291,7 +295,7 @@ func (m *member) start(limits agent.Limits) *member {
 	t := m.w.t
 	t.Helper()
 	before := len(m.log.lines(t, "attached to gateway"))
-	a := fatal(agent.New(agent.Config{Identity: m.identity, Limits: limits, Logger: m.log.logger(),
+	a := fatal(agent.New(agent.Config{Identity: m.identity, Limits: limits, Logger: m.log.logger(), Host: m.host, Validator: m.validator,
 		LDAP: ldap.Config{Servers: []string{m.w.ldaps}, RootCAs: m.w.roots}}))(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -308,7 +312,14 @@ var noLimits = agent.Limits{NamePerMinute: -1, PerSecond: -1}
 // attached enrols and starts an agent at the genuine gateway.
 func (w *world) attached(scope tenant.Scope, directory string) *member {
 	w.t.Helper()
-	m := w.enrol(scope, directory, w.gateway.address).start(noLimits)
+	return w.enrol(scope, directory, w.gateway.address).attach()
+}
+
+// attach starts the agent and waits until the genuine gateway knows it.
+func (m *member) attach() *member {
+	w, scope := m.w, m.scope
+	w.t.Helper()
+	m.start(noLimits)
 	until(w.t, "the gateway to know the agent", func() bool {
 		for _, id := range w.gateway.Attached(scope) {
 			if id == m.row.ID {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,14 @@ func TestTenants(t *testing.T) {
 		t.Errorf("%+v", changed)
 	}
 	w.want(204, w.root, "POST", "/tenants/northwind/keys/ES256/rotate", "")
+	if v := read[Verification](t, w.want(200, w.root, "GET", "/tenants/northwind/verification", "")); v.Administrators || len(v.Groups) > 0 || v.Percent != 0 {
+		t.Errorf("a tenant begins with %+v", v)
+	}
+	set := read[Verification](t, w.want(200, w.root, "PUT", "/tenants/northwind/verification",
+		`{"administrators":true,"groups":["Tier 0"," Domain Admins"],"percent":5,"let_in_alone":false}`))
+	if !set.Administrators || !slices.Equal(set.Groups, []string{"Domain Admins", "Tier 0"}) || set.Percent != 5 {
+		t.Errorf("%+v", set)
+	}
 	for _, c := range []struct {
 		status       int
 		method, path string
@@ -46,6 +55,7 @@ func TestTenants(t *testing.T) {
 		{400, "PATCH", "/tenants/northwind", `{"name":"other"}`, "cannot change"},
 		{400, "PATCH", "/tenants/northwind", `{"display_name":""}`, "must not be empty"},
 		{400, "POST", "/tenants/northwind/keys/none/rotate", "", "algorithm"},
+		{400, "PUT", "/tenants/northwind/verification", `{"administrators":true,"groups":[],"percent":101,"let_in_alone":false}`, "0 to 100"},
 		{404, "GET", "/tenants/nobody", "", `no tenant "nobody"`},
 	} {
 		a := w.want(c.status, w.root, c.method, c.path, c.body)

@@ -26,6 +26,15 @@ type TenantInput struct {
 	Color       *string `json:"color,omitempty"`
 }
 
+// Verification is when a second agent, on another host, has to confirm a right password: always for people with a role in this service and
+// for members of groups, and for a share of all others.
+type Verification struct {
+	Administrators bool     `json:"administrators"`
+	Groups         []string `json:"groups"`
+	Percent        int      `json:"percent"`
+	LetInAlone     bool     `json:"let_in_alone"`
+}
+
 // Directory is an AD forest or domain that the tenant has connected.
 type Directory struct {
 	ID         string    `json:"id"`

@@ -69,9 +69,9 @@ func (s *Store) Revoke(ctx context.Context, scope tenant.Scope, id, reason strin
 	return err
 }
 
-// Quarantine freezes an agent that has two holders. True says that it was not frozen before.
-func (s *Store) Quarantine(ctx context.Context, scope tenant.Scope, id, reason string, now time.Time) (fresh bool, err error) {
-	_, err = s.happen(ctx, scope, id, Clone, reason, now, func(tx db.Querier, tenantID string, a Agent) error {
+// Quarantine freezes an agent because of [Clone] or [Contradict]. True says that it was not frozen before.
+func (s *Store) Quarantine(ctx context.Context, scope tenant.Scope, id string, e Event, reason string, now time.Time) (fresh bool, err error) {
+	_, err = s.happen(ctx, scope, id, e, reason, now, func(tx db.Querier, tenantID string, a Agent) error {
 		fresh = true
 		if _, err := tx.ExecContext(ctx, `UPDATE agent SET state_reason = $1 WHERE tenant_id = $2 AND id = $3`, clip(reason, maxReason), tenantID, id); err != nil {
 			return fmt.Errorf("fleet: freezing an agent: %w", err)

@@ -16,7 +16,7 @@ const (
 	Active State = "active"
 	// Drained agents stay connected and get no new checks.
 	Drained State = "drained"
-	// Quarantined agents had two holders at once; neither is served.
+	// Quarantined agents had two holders at once, or contradicted another about a password; they are not served.
 	Quarantined State = "quarantined"
 	// Revoked agents were shut out by an administrator.
 	Revoked State = "revoked"
@@ -31,6 +31,7 @@ const (
 	Resume     Event = "resume"
 	Revoke     Event = "revoke"
 	Clone      Event = "clone"      // two live holders of one identity
+	Contradict Event = "contradict" // another agent said otherwise about one password
 	Reregister Event = "reregister" // fresh keys, by proof of the former ones or a token for this agent
 )
 
@@ -40,9 +41,9 @@ func Next(s State, e Event) (State, error) {
 	switch {
 	case e == Revoke:
 		return Revoked, nil
-	case e == Clone && s == Revoked:
+	case (e == Clone || e == Contradict) && s == Revoked:
 		return Revoked, nil
-	case e == Clone:
+	case e == Clone, e == Contradict:
 		return Quarantined, nil
 	case e == Reregister && s == Drained:
 		return Drained, nil

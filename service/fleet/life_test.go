@@ -25,7 +25,7 @@ func TestNext(t *testing.T) {
 		{Quarantined, no, no, Revoked, Quarantined, Active},
 		{Revoked, no, no, Revoked, Revoked, Active},
 	} {
-		for e, want := range map[Event]State{Drain: row.drain, Resume: row.resume, Revoke: row.revoke, Clone: row.clone, Reregister: row.reregister} {
+		for e, want := range map[Event]State{Drain: row.drain, Resume: row.resume, Revoke: row.revoke, Clone: row.clone, Contradict: row.clone, Reregister: row.reregister} {
 			got, err := Next(row.state, e)
 			if want == no {
 				if fault.CodeOf(err) != wire.Conflict || got != row.state {
@@ -242,7 +242,7 @@ func TestAgain(t *testing.T) {
 	here := func(t *testing.T, _ *host) string { return usual(t, f.a, f.dirA) }
 	none := func(*testing.T, *host) {}
 	freeze := func(t *testing.T, h *host) {
-		if fresh, err := f.Quarantine(t.Context(), f.a, h.agent.ID, "test", f.now); err != nil || !fresh {
+		if fresh, err := f.Quarantine(t.Context(), f.a, h.agent.ID, Clone, "test", f.now); err != nil || !fresh {
 			t.Fatal(fresh, err)
 		}
 	}
@@ -354,7 +354,7 @@ func TestZeroScopeOfTheNewOnes(t *testing.T) {
 	ctx, zero := t.Context(), tenant.Scope{}
 	_, drain := f.Drain(ctx, zero, "x", f.now)
 	_, resume := f.Resume(ctx, zero, "x", f.now)
-	_, freeze := f.Quarantine(ctx, zero, "x", "", f.now)
+	_, freeze := f.Quarantine(ctx, zero, "x", Clone, "", f.now)
 	_, _, release := f.Release(ctx, zero, "x", f.now)
 	_, order := f.OrderRenewal(ctx, zero, "", 0, f.now)
 	_, history := f.History(ctx, zero, "x")

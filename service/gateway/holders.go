@@ -93,7 +93,7 @@ func (g *Gateway) alive(a *attached) bool {
 func (g *Gateway) freeze(a *attached, why string) {
 	ctx, cancel := context.WithTimeout(context.Background(), recheckTimeout)
 	defer cancel()
-	fresh, err := g.fleet.Quarantine(ctx, a.scope, a.id, why, time.Now())
+	fresh, err := g.fleet.Quarantine(ctx, a.scope, a.id, fleet.Clone, why, time.Now())
 	if err != nil {
 		g.log.Error("an agent has two holders and could not be frozen", "tenant", a.scope.String(), "agent", a.id, "err", err)
 		a.end(farewell(wire.AgentReplaced))

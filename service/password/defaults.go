@@ -27,6 +27,9 @@ const (
 	// maxTries is how many agents are tried: a fleet that loses three in fifteen seconds is not saved by a fourth.
 	maxTries = 3
 
+	// mostExcluded is how many agents the queue lets an ask rule out.
+	mostExcluded = 64
+
 	// maxBinds is how many attempts of one typed password may count at the directory.
 	maxBinds = 2
 

@@ -12,6 +12,7 @@ import (
 // metrics count checks. The zero value counts nothing.
 type metrics struct {
 	checks  *prometheus.CounterVec
+	second  *prometheus.CounterVec
 	seconds *prometheus.HistogramVec
 }
 
@@ -25,6 +26,10 @@ func newMetrics(r prometheus.Registerer) metrics {
 			Name: "sallyport_password_checks_total",
 			Help: "Password checks by outcome (right, wrong, refused, trouble) and number of the catalogue (0: right).",
 		}, []string{"outcome", "code"})),
+		second: register(r, prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sallyport_password_verifications_total",
+			Help: "Right passwords that a second agent was to confirm, by what it said (agreed, disagreed, alone).",
+		}, []string{"result"})),
 		seconds: register(r, prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "sallyport_password_check_duration_seconds",
 			Help:    "How long password checks took, by outcome.",
@@ -38,6 +43,9 @@ func newMetrics(r prometheus.Registerer) metrics {
 // begin shows what an alert may wait for as 0 from the start: the increase of a counter that appears with its first event, such
 // as the first forged answer, is not seen.
 func (m metrics) begin() {
+	for _, a := range []Agreement{Alone, Agreed, Disagreed} {
+		m.second.WithLabelValues(a.String())
+	}
 	m.checks.WithLabelValues("right", "0")
 	m.checks.WithLabelValues("wrong", wire.InvalidPassword.String())
 	m.checks.WithLabelValues("refused", wire.AccountLockedOut.String())
@@ -63,6 +71,12 @@ func register[C prometheus.Collector](r prometheus.Registerer, c C) C {
 		panic(err) // two collectors of one name: a mistake in the program, met at its start
 	}
 	return c
+}
+
+func (m metrics) verified(a Agreement) {
+	if m.second != nil {
+		m.second.WithLabelValues(a.String()).Inc()
+	}
 }
 
 func (m metrics) count(a Answer, err error, took time.Duration) {

@@ -58,6 +58,9 @@ func (k *check) passThrough(ctx context.Context) error {
 		}
 		step := Next(known)
 		if step.Do == Judge {
+			if done, err := k.confirm(delivering, t.verdict, excluded, deadline); done || err != nil {
+				return err
+			}
 			return k.judge(delivering, t.verdict)
 		}
 		failure := fault.Newf(step.Code, "agent %s (%s): %s%s", k.ans.Agent, k.ans.AgentName, t.event, detail(t.detail))

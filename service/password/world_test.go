@@ -133,6 +133,12 @@ func (w *world) agent(t *testing.T, scope tenant.Scope, directory string, behave
 
 func (w *world) enrol(t *testing.T, scope tenant.Scope, directory string) (fleet.Agent, envelope.PrivateKey) {
 	t.Helper()
+	return w.enrolOn(t, scope, directory, "agent")
+}
+
+// enrolOn enrols an agent that says it runs on a host.
+func (w *world) enrolOn(t *testing.T, scope tenant.Scope, directory, host string) (fleet.Agent, envelope.PrivateKey) {
+	t.Helper()
 	ctx := context.Background()
 	_, secret, err := w.fleet.CreateToken(ctx, scope, fleet.NewToken{DirectoryID: directory}, time.Now())
 	if err != nil {
@@ -154,7 +160,7 @@ func (w *world) enrol(t *testing.T, scope tenant.Scope, directory string) (fleet
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, a, _, err := w.fleet.Enrol(ctx, secret, fleet.Enrolment{Host: "agent", CSR: csr, EnvelopeSuite: key.Public().Suite(), EnvelopeKey: key.Public().Bytes()}, time.Now())
+	_, a, _, err := w.fleet.Enrol(ctx, secret, fleet.Enrolment{Host: host, CSR: csr, EnvelopeSuite: key.Public().Suite(), EnvelopeKey: key.Public().Bytes()}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,10 @@ const (
 	// maxDisplayName keeps a heading on a telephone to a few lines.
 	maxDisplayName = 100
 
+	// maxPolicyGroups and maxGroupName bound the groups that a policy names; a name has at most 256 characters in AD (MS-ADA1, cn).
+	maxPolicyGroups = 100
+	maxGroupName    = 256
+
 	// maxDirectoryName is the length of a DNS label, which most directories are named after.
 	maxDirectoryName = 63
 )

@@ -31,7 +31,7 @@ func want(t *testing.T, what string, err error, code wire.Code, words string) {
 }
 
 func TestFailsClosed(t *testing.T) {
-	tenanttest.FailsClosed(t, tenant.NewStore(dbtest.New(t)), 12)
+	tenanttest.FailsClosed(t, tenant.NewStore(dbtest.New(t)), 14)
 }
 
 func TestTenants(t *testing.T) {

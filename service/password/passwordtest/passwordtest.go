@@ -48,6 +48,13 @@ func (q *Queue) Attach(scope tenant.Scope, directory, id string, key envelope.Pr
 	q.agents = append(q.agents, &attached{scope, directory, id, key, behave})
 }
 
+// AttachFirst connects an agent that is offered before all others.
+func (q *Queue) AttachFirst(scope tenant.Scope, directory, id string, key envelope.PrivateKey, behave Behaviour) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.agents = slices.Insert(q.agents, 0, &attached{scope, directory, id, key, behave})
+}
+
 // Ask offers the first agent of the directory that is not excluded.
 func (q *Queue) Ask(ctx context.Context, scope tenant.Scope, directory string, a queue.Ask) (queue.Offer, error) {
 	if _, err := scope.ID(); err != nil {
