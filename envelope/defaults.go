@@ -21,6 +21,9 @@ const (
 	// MinNonce and MaxNonce bound the nonce of a fence, in bytes. Sixteen random bytes never come again.
 	MinNonce, MaxNonce = 16, 64
 
+	// memoLimit bounds the keys that a Memo remembers: ten thousand agents, at some 4 KB each.
+	memoLimit = 10_000
+
 	// padStep is the unit to which what is sealed is padded: one step holds any usual name and password, so that the length
 	// of an envelope tells nothing about either. A power of two.
 	padStep = 512
