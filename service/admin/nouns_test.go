@@ -301,6 +301,59 @@ func TestApps(t *testing.T) {
 	w.want(204, w.contoso, "DELETE", below+"/"+made.ID, "")
 }
 
+// TestAgentsLife: what administrators do to agents beside renaming and shutting out.
+func TestAgentsLife(t *testing.T) {
+	w := newWorld(t)
+	const below = "/tenants/contoso/agents"
+	one, two := w.enrol("agent-1"), w.enrol("agent-2")
+	for _, c := range []struct{ do, state string }{{"drain", "drained"}, {"drain", "drained"}, {"resume", "active"}} {
+		if got := read[Agent](t, w.want(200, w.contoso, "POST", below+"/agent-1/"+c.do, "")); got.State != c.state || got.ID != one.ID {
+			t.Errorf("%s: %+v", c.do, got)
+		}
+	}
+	if got := read[RenewOrder](t, w.want(200, w.contoso, "POST", below+"/renew", `{"spread_seconds":60}`)); got.Ordered != 2 {
+		t.Errorf("all renew: %+v", got)
+	}
+	if got := read[RenewOrder](t, w.want(200, w.contoso, "POST", below+"/agent-2/renew", `{}`)); got.Ordered != 1 {
+		t.Errorf("one renews: %+v", got)
+	}
+	if got := read[Agent](t, w.want(200, w.contoso, "GET", below+"/agent-2", "")); got.RenewAfter.IsZero() || got.KeyStore != "file" {
+		t.Errorf("%+v", got)
+	}
+	if fresh, err := w.cfg.Fleet.Quarantine(t.Context(), w.scope, two.ID, "seen twice", time.Now()); err != nil || !fresh {
+		t.Fatal(fresh, err)
+	}
+	if got := read[Agent](t, w.want(200, w.contoso, "GET", below+"/agent-2", "")); got.State != "quarantined" || got.StateReason != "seen twice" {
+		t.Errorf("%+v", got)
+	}
+	for _, c := range []struct {
+		status             int
+		path, body, detail string
+	}{
+		{409, "/agent-2/drain", "", "release it"}, {409, "/agent-2/resume", "", "release it"},
+		{404, "/none/drain", "", "no agent"}, {404, "/none/resume", "", "no agent"}, {404, "/none/release", "", "no agent"}, {404, "/none/renew", "{}", "no agent"},
+		{400, "/renew", `{"spread_seconds":-1}`, "spread"}, {400, "/renew", `{"spread_seconds":1000000}`, "spread"},
+	} {
+		if a := w.want(c.status, w.contoso, "POST", below+c.path, c.body); !strings.Contains(a.problem.Detail, c.detail) {
+			t.Errorf("%s %s: %s", c.path, c.body, a.body)
+		}
+	}
+	first := read[AgentToken](t, w.want(201, w.contoso, "POST", below+"/agent-2/release", ""))
+	second := read[AgentToken](t, w.want(201, w.contoso, "POST", below+"/agent-2/release", ""))
+	tokens := read[Page[AgentToken]](t, w.want(200, w.contoso, "GET", "/tenants/contoso/agent-tokens", ""))
+	if first.Secret == "" || second.Secret == first.Secret || !slices.ContainsFunc(tokens.Items, func(x AgentToken) bool { return x.ID == second.ID }) ||
+		slices.ContainsFunc(tokens.Items, func(x AgentToken) bool { return x.ID == first.ID }) {
+		t.Errorf("releases %+v and %+v, tokens %+v", first, second, tokens.Items)
+	}
+	var events []string
+	for _, m := range read[Page[AgentMoment]](t, w.want(200, w.contoso, "GET", below+"/agent-2/history", "")).Items {
+		events = append(events, m.Event)
+	}
+	if !slices.Equal(events, []string{"release", "release", "clone", "register"}) {
+		t.Errorf("history %q", events)
+	}
+}
+
 func TestAgents(t *testing.T) {
 	w := newWorld(t)
 	const below = "/tenants/contoso/agents"
