@@ -36,6 +36,8 @@ type Answerer struct {
 	limits    *limiter
 	log       *slog.Logger
 	counts    tallies
+	ledger    ledger
+	metrics   *metrics
 	started   time.Time
 }
 
@@ -57,7 +59,7 @@ func NewAnswerer(id *identity.Identity, v directory.Validator, l Limits, log *sl
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Answerer{id: id, validator: v, seen: newMemory(maxRemembered), limits: newLimiter(l, maxNames), log: log,
-		started: time.Now()}
+		metrics: newMetrics(), started: time.Now()}
 }
 
 // Tally returns how checks ended so far.
