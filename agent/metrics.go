@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/wire"
@@ -71,16 +70,16 @@ func (m *metrics) add(f Finished, took, bind time.Duration) {
 	}
 }
 
-// registry gathers the counters, what a status says in gauges, and the Go runtime's and the process's own numbers.
-func (a *Agent) registry() *prometheus.Registry {
+// gatherer has the counters, what a status says in gauges, and the Go runtime's and the process's own numbers. These the library
+// registers by itself; its package for choosing them would link database/sql into the agent.
+func (a *Agent) gatherer() prometheus.Gatherer {
 	m := a.answerer.metrics
 	for _, s := range a.Status(time.Now()).Servers {
 		m.bind.WithLabelValues(s.Address)
 	}
 	r := prometheus.NewRegistry()
-	r.MustRegister(m.checks, m.errors, m.took, m.bind, gauges{a}, collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return r
+	r.MustRegister(m.checks, m.errors, m.took, m.bind, gauges{a})
+	return prometheus.Gatherers{r, prometheus.DefaultGatherer}
 }
 
 // gauges shows the agent's status as numbers.

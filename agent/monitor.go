@@ -48,7 +48,7 @@ func (a *Agent) monitor(ctx context.Context, l net.Listener) {
 		}
 		_ = json.NewEncoder(w).Encode(states) // whoever asked has gone: nothing to tell
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(a.registry(), promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(a.gatherer(), promhttp.HandlerOpts{}))
 	s := &http.Server{Handler: mux, ReadTimeout: monitorTimeout, WriteTimeout: monitorTimeout, IdleTimeout: time.Minute, MaxHeaderBytes: 8 << 10,
 		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelWarn)}
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })

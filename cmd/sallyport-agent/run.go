@@ -75,7 +75,7 @@ func (r *runCommand) Run(ctx context.Context, c *cli, term *terminal) error {
 		LDAP:     ldap.Config{Servers: r.DC, RootCAs: roots, Connections: r.Connections, Logger: log},
 		Slots:    r.Slots,
 		Limits:   agent.Limits{NamePerMinute: r.NameRate, NameBurst: r.NameBurst, PerSecond: r.Rate, Burst: r.Burst},
-		Proxy:    proxy, Monitor: monitor, StatusFile: statusFile(c.State), Version: v, Logger: log,
+		Proxy:    proxy, Monitor: monitor, Notify: newNotifier().tell, StatusFile: statusFile(c.State), Version: v, Logger: log,
 	})
 	if err != nil {
 		return err
