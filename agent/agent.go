@@ -7,7 +7,7 @@
 //	                            ▼
 //	                    one log line a check · status file
 //
-// It refuses to listen on anything, to keep a password longer than one call, to ask the directory twice for one envelope,
+// It refuses to listen on anything but a monitor that its settings ask for (loopback, numbers without names), to keep a password longer than one call, to ask the directory twice for one envelope,
 // and to run with an identity whose time is over. Rules about passwords belong to the service; this package has but the
 // limits that must hold when the service itself has been taken over.
 //
@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"runtime"
@@ -51,6 +52,11 @@ type Config struct {
 	Proxy *url.URL
 	// StatusFile is written every few seconds, for `sallyport-agent status`; empty means none.
 	StatusFile string
+	// Monitor, if set, is where health and metrics are served while the agent runs; see [ListenMonitor]. Run closes it.
+	Monitor net.Listener
+	// Notify, if set, is told the status at the start, every few seconds, and at the end, when Ended is set. A status needs every lock that
+	// the agent has: while Notify is called, nothing is stuck. It is called by one goroutine at a time and must be quick.
+	Notify func(Status)
 	// Version is the program's version, for display.
 	Version string
 	// Host names the machine for administrators, and for policies that want two agents on two hosts; empty means the system's name.
@@ -119,6 +125,9 @@ func New(c Config) (*Agent, error) {
 // service refuses this agent for good (a *link.Refused), when the certificate's time is over (identity.ErrExpired,
 // identity.ErrClock), or when the validator gives up.
 func (a *Agent) Run(ctx context.Context) error {
+	if a.config.Monitor != nil {
+		defer a.config.Monitor.Close()
+	}
 	id := a.keeper.Current()
 	if next := a.keeper.Pending(); next != nil {
 		id = next
@@ -147,6 +156,13 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		directoryEnded <- err
 	}()
+	monitorEnded := make(chan struct{})
+	go func() {
+		defer close(monitorEnded)
+		if a.config.Monitor != nil {
+			a.monitor(restCtx, a.config.Monitor)
+		}
+	}()
 	chronicleEnded := make(chan struct{})
 	go func() {
 		defer close(chronicleEnded)
@@ -163,6 +179,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	stopRest()
 	directoryErr := <-directoryEnded
 	<-chronicleEnded
+	<-monitorEnded
 	var refused *link.Refused
 	switch {
 	case errors.As(err, &refused):
@@ -194,7 +211,11 @@ func (a *Agent) chronicle(ctx context.Context) {
 				"until", id.NotAfter(), "left", id.NotAfter().Sub(now).Round(time.Minute).String())
 		}
 		_ = a.keeper.Settled() // the connection that could not store it has said so
-		if err := a.writeStatus(a.Status(now)); err != nil && !failed {
+		status := a.Status(now)
+		if a.config.Notify != nil {
+			a.config.Notify(status)
+		}
+		if err := a.writeStatus(status); err != nil && !failed {
 			failed = true // once is enough: a full disk is told by others every second
 			a.log.Warn("the status file cannot be written", "err", err)
 		} else if err == nil {

@@ -36,6 +36,8 @@ type Answerer struct {
 	limits    *limiter
 	log       *slog.Logger
 	counts    tallies
+	ledger    ledger
+	metrics   *metrics
 	started   time.Time
 }
 
@@ -61,7 +63,7 @@ func newAnswerer(keeper *identity.Keeper, v directory.Validator, l Limits, log *
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Answerer{keeper: keeper, validator: v, seen: newMemory(maxRemembered), limits: newLimiter(l, maxNames), log: log,
-		started: time.Now()}
+		metrics: newMetrics(), started: time.Now()}
 }
 
 // Tally returns how checks ended so far.

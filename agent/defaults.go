@@ -40,6 +40,15 @@ const (
 	// expiryReminder is how often a certificate that nears its end is spoken of in the log.
 	expiryReminder = 12 * time.Hour
 
+	// maxRecent is how many finished checks a status shows: a page of a terminal.
+	maxRecent = 20
+
+	// maxBindTimes is how many of its newest answers say how fast a domain controller is.
+	maxBindTimes = 200
+
+	// monitorTimeout bounds one request of a scraper, which is on this host.
+	monitorTimeout = 10 * time.Second
+
 	// maxStatus bounds the status file when it is read.
 	maxStatus = 256 << 10
 

@@ -22,8 +22,9 @@ import (
 // masked, because people type their password into the wrong field; at debug level it is whole.
 func (w *work) report(ctx context.Context, c *linkpb.Check, reply link.Reply) {
 	a, level := w.a, slog.LevelInfo
+	done := Finished{At: time.Now(), Trace: traceID(c.GetTraceparent()), DC: w.result.DC}
 	facts := []slog.Attr{
-		slog.String("trace", traceID(c.GetTraceparent())),
+		slog.String("trace", done.Trace),
 		slog.String("request", line(c.GetRequestId(), maxName)),
 	}
 	if w.receiver != nil {
@@ -37,7 +38,8 @@ func (w *work) report(ctx context.Context, c *linkpb.Check, reply link.Reply) {
 	case reply.Refused != 0:
 		level = slog.LevelWarn
 		a.counts.refused.Add(1)
-		facts = append(facts, slog.String("outcome", "refused"))
+		done.Outcome, done.Code = Refused, reply.Refused
+		facts = append(facts, slog.String("outcome", string(done.Outcome)))
 		facts = append(facts, codeFacts(reply.Refused)...)
 		facts = append(facts, slog.String("detail", reply.Detail))
 		if key, err := envelope.KeyIDOf(c.GetEnvelope()); err == nil && w.receiver == nil {
@@ -47,29 +49,40 @@ func (w *work) report(ctx context.Context, c *linkpb.Check, reply link.Reply) {
 		level = slog.LevelWarn
 		a.counts.trouble.Add(1)
 		t := w.result.Trouble
-		facts = append(facts, slog.String("outcome", "trouble"), slog.Bool("may_have_counted", t.Fenced))
+		done.Outcome, done.Code = Trouble, t.Code
+		facts = append(facts, slog.String("outcome", string(done.Outcome)), slog.Bool("may_have_counted", t.Fenced))
 		facts = append(facts, codeFacts(t.Code)...)
 		facts = append(facts, slog.String("detail", t.Detail))
 	default:
-		outcome := "not accepted"
+		done.Outcome, done.Reason = NotAccepted, string(w.result.Verdict.Reason)
 		switch v := w.result.Verdict; {
 		case v.Reason.Right():
-			outcome = "right"
+			done.Outcome = Right
 			a.counts.right.Add(1)
 		case v.Reason.Wrong():
-			outcome = "wrong"
+			done.Outcome = Wrong
 			fallthrough
 		default:
 			a.counts.wrong.Add(1)
 		}
-		facts = append(facts, slog.String("outcome", outcome))
+		facts = append(facts, slog.String("outcome", string(done.Outcome)))
 		facts = append(facts, verdictFacts(*w.result.Verdict)...)
+	}
+	if entry, ok := wire.Lookup(done.Code); ok {
+		done.Reason = entry.Name
 	}
 	if w.result.DC != "" {
 		facts = append(facts, slog.String("dc", w.result.DC))
 	}
+	took, bind := done.At.Sub(w.arrived), max(w.result.Judged-w.result.Fenced, 0)
+	if w.result.Judged == 0 {
+		bind = 0
+	}
+	done.TookMS, done.BindMS = milliseconds(took), milliseconds(bind)
+	a.ledger.add(done)
+	a.metrics.add(done, took, bind)
 	facts = append(facts, slog.Duration("opened", w.opened), slog.Duration("fenced", w.result.Fenced),
-		slog.Duration("judged", w.result.Judged), slog.Duration("took", time.Since(w.arrived)))
+		slog.Duration("judged", w.result.Judged), slog.Duration("took", took))
 	var p *panicked
 	if errors.As(w.cause, &p) {
 		level = slog.LevelError

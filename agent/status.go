@@ -14,7 +14,7 @@ import (
 	"github.com/sallyport-auth/sallyport/agent/link"
 )
 
-// Status is a snapshot of a running agent. It travels in a file in the state folder, so that the agent listens on nothing
+// Status is a snapshot of a running agent. It travels in a file in the state folder, so that the agent need not listen
 // and all systems have one way: the file is replaced every few seconds, and one that is old belongs to an agent that is gone.
 type Status struct {
 	// Written is when the snapshot was taken, Started when the agent was.
@@ -38,6 +38,8 @@ type Status struct {
 	Link Link `json:"link"`
 	// Servers are the domain controllers in the order in which they are used; none when the directory is not LDAP.
 	Servers []Server `json:"servers,omitempty"`
+	// Recent are the newest checks that are over, the newest first.
+	Recent []Finished `json:"recent,omitempty"`
 	// Tally counts checks by outcome since Started.
 	Tally Tally `json:"checks"`
 	// Remembered is how many request ids are kept against replay.
@@ -54,6 +56,9 @@ type Link struct {
 	LastError string     `json:"last_error,omitempty"`
 	Slots     int        `json:"slots"`
 	InFlight  int        `json:"in_flight"`
+	// Reconnects counts streams that ended, Failures tries that came to none.
+	Reconnects uint64 `json:"reconnects"`
+	Failures   uint64 `json:"connect_failures"`
 	// SkewMS is how far the gateway's clock is ahead of this host's.
 	SkewMS int64 `json:"clock_skew_ms"`
 }
@@ -66,6 +71,8 @@ type Server struct {
 	// Idle and InUse count connections.
 	Idle  int `json:"idle"`
 	InUse int `json:"in_use"`
+	// Latency is nil before its first answer to a bind.
+	Latency *Latency `json:"latency,omitempty"`
 	// LastError stays after the server has recovered; Remedy says what to do about it, if that is known.
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
@@ -91,13 +98,14 @@ func (a *Agent) Status(now time.Time) Status {
 		Agent: f.AgentID, AgentName: f.AgentName, TenantName: f.TenantName, DirectoryName: f.DirectoryName, Service: f.Service,
 		Certificate: id.NotAfter(), Renewal: identity.RenewAt(id.NotBefore(), id.NotAfter(), id.Serial()), KeyStore: id.KeyStore(),
 		Link: Link{State: l.State, Address: l.Address, Gateway: l.Gateway, Since: l.Since, NextTry: l.NextTry, LastError: l.LastError,
-			Slots: l.Slots, InFlight: l.InFlight, SkewMS: l.ClockSkew.Milliseconds()},
-		Tally: a.answerer.Tally(), Remembered: a.answerer.seen.size(),
+			Slots: l.Slots, InFlight: l.InFlight, SkewMS: l.ClockSkew.Milliseconds(),
+			Reconnects: l.Reconnects, Failures: l.Failures},
+		Recent: a.answerer.ledger.newest(), Tally: a.answerer.Tally(), Remembered: a.answerer.seen.size(),
 	}
 	if v, ok := a.validator.(interface{ Status() []ldap.ServerStatus }); ok {
 		for _, d := range v.Status() {
 			s.Servers = append(s.Servers, Server{Address: d.Address, State: d.State, Since: d.Since, Idle: d.Idle, InUse: d.InUse,
-				LastError: d.LastError, LastErrorAt: d.LastErrorAt, Remedy: d.Remedy, NextProbe: d.NextProbe})
+				LastError: d.LastError, LastErrorAt: d.LastErrorAt, Remedy: d.Remedy, NextProbe: d.NextProbe, Latency: a.answerer.ledger.latency(d.Address)})
 		}
 	}
 	return s
@@ -118,6 +126,9 @@ func (a *Agent) writeStatus(s Status) error {
 func (a *Agent) farewell(why string) {
 	s := a.Status(time.Now())
 	s.Ended = why
+	if a.config.Notify != nil {
+		a.config.Notify(s)
+	}
 	if err := a.writeStatus(s); err != nil {
 		a.log.Warn("the status file cannot be written", "err", err)
 	}

@@ -5,9 +5,15 @@ package deploy_test
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"math/big"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +26,10 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/sallyport-auth/sallyport/agent"
+	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
+	"github.com/sallyport-auth/sallyport/agent/identity"
+	"github.com/sallyport-auth/sallyport/envelope"
 	"github.com/sallyport-auth/sallyport/service"
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -31,8 +41,59 @@ type family struct {
 	labels map[string][]string
 }
 
-// scrape runs a service with all roles on free ports and reads its metrics.
+// scrape reads the metrics of a service with all roles and of an agent, each run on free ports.
 func scrape(t *testing.T) map[string]*family {
+	t.Helper()
+	all := scrapeService(t)
+	for name, f := range scrapeAgent(t) {
+		if all[name] != nil && strings.HasPrefix(name, "sallyport_") {
+			t.Errorf("service and agent both show %s", name)
+		}
+		all[name] = f
+	}
+	return all
+}
+
+// scrapeAgent runs an agent that finds neither gateway nor domain controller.
+func scrapeAgent(t *testing.T) map[string]*family {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opener, err := envelope.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: now.Add(-time.Hour), NotAfter: now.Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, URIs: []*url.URL{wire.AgentIdentity{TrustDomain: "localhost", Tenant: "t1", Agent: "a1"}.URI()}}
+	der, err := x509.CreateCertificate(rand.Reader, leaf, leaf, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := identity.New(identity.Facts{Service: "https://localhost:1", Gateway: "127.0.0.1:1", TenantID: "t1", DirectoryID: "d1", AgentID: "a1",
+		TrustDomain: "localhost", Registered: now}, key, []*x509.Certificate{certificate}, opener)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := agent.ListenMonitor("127.0.0.1:0", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := agent.New(agent.Config{Identity: id, LDAP: ldap.Config{Servers: []string{"ldaps://127.0.0.1:1"}}, Monitor: listener})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return whileRunning(t, a.Run, listener.Addr().String())
+}
+
+// scrapeService runs a service.
+func scrapeService(t *testing.T) map[string]*family {
 	t.Helper()
 	cfg := service.Defaults()
 	cfg.Data = filepath.Join(t.TempDir(), "data")
@@ -45,9 +106,15 @@ func scrape(t *testing.T) map[string]*family {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return whileRunning(t, s.Run, s.Addresses().Monitor)
+}
+
+// whileRunning reads the metrics of a program that runs.
+func whileRunning(t *testing.T, run func(context.Context) error, monitor string) map[string]*family {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
+	go func() { ended <- run(ctx) }()
 	defer func() {
 		stop()
 		if err := <-ended; err != nil {
@@ -55,7 +122,7 @@ func scrape(t *testing.T) map[string]*family {
 		}
 	}()
 	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get("http://" + s.Addresses().Monitor + "/metrics")
+	resp, err := client.Get("http://" + monitor + "/metrics")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +221,7 @@ func TestPageListsTheMetrics(t *testing.T) {
 		listed[name] = true
 		f := real[name]
 		if f == nil {
-			t.Errorf("the page lists %s, which no service shows", name)
+			t.Errorf("the page lists %s, which nobody shows", name)
 			continue
 		}
 		var have []string
@@ -222,7 +289,7 @@ func holdExpression(t *testing.T, where, expression string, real map[string]*fam
 	for _, m := range found {
 		f := real[base(m[1], real)]
 		if f == nil {
-			t.Errorf("%s: no service shows %s", where, m[1])
+			t.Errorf("%s: nobody shows %s", where, m[1])
 			continue
 		}
 		for _, l := range matcher.FindAllStringSubmatch(m[2], -1) {
@@ -288,9 +355,21 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// TestDashboard: every expression of every panel asks for what exists, and panels do not overlap.
-func TestDashboard(t *testing.T) {
+// dashboards are the files in grafana, with the job that each is about and how many panels it has at least.
+var dashboards = map[string]struct {
+	job   string
+	least int
+}{"sallyport": {"sallyport", 12}, "sallyport-agent": {"sallyport-agent", 10}}
+
+// TestDashboards: every expression of every panel asks for what exists, and panels do not overlap.
+func TestDashboards(t *testing.T) {
 	real := scrape(t)
+	for name := range dashboards {
+		t.Run(name, func(t *testing.T) { holdDashboard(t, name, real) })
+	}
+}
+
+func holdDashboard(t *testing.T, name string, real map[string]*family) {
 	var d struct {
 		UID, Title string
 		Panels     []struct {
@@ -300,7 +379,7 @@ func TestDashboard(t *testing.T) {
 			Targets            []struct{ RefID, Expr string }
 		}
 	}
-	if err := json.Unmarshal(read(t, "grafana/sallyport.json"), &d); err != nil {
+	if err := json.Unmarshal(read(t, "grafana/"+name+".json"), &d); err != nil {
 		t.Fatal(err)
 	}
 	ids, taken := map[int]bool{}, map[[2]int]string{}
@@ -322,7 +401,7 @@ func TestDashboard(t *testing.T) {
 			holdExpression(t, p.Title, target.Expr, real)
 		}
 	}
-	if d.UID != "sallyport" || len(d.Panels) < 12 {
+	if d.UID != name || len(d.Panels) < dashboards[name].least {
 		t.Errorf("uid %q, %d panels", d.UID, len(d.Panels))
 	}
 }
@@ -337,22 +416,24 @@ func TestPromtool(t *testing.T) {
 			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 	}
-	// Every expression of the dashboard is read by the same parser, as a rule.
-	var d struct {
-		Panels []struct{ Targets []struct{ Expr string } }
-	}
-	if err := json.Unmarshal(read(t, "grafana/sallyport.json"), &d); err != nil {
-		t.Fatal(err)
-	}
+	// Every expression of the dashboards is read by the same parser, as a rule.
 	type recording struct {
 		Record string `yaml:"record"`
 		Expr   string `yaml:"expr"`
 	}
 	var rules []recording
-	for _, p := range d.Panels {
-		for _, target := range p.Targets {
-			expr := strings.NewReplacer("$__rate_interval", "1m", "$job", "sallyport").Replace(target.Expr)
-			rules = append(rules, recording{fmt.Sprintf("panel:%d", len(rules)), expr})
+	for name, about := range dashboards {
+		var d struct {
+			Panels []struct{ Targets []struct{ Expr string } }
+		}
+		if err := json.Unmarshal(read(t, "grafana/"+name+".json"), &d); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range d.Panels {
+			for _, target := range p.Targets {
+				expr := strings.NewReplacer("$__rate_interval", "1m", "$job", about.job).Replace(target.Expr)
+				rules = append(rules, recording{fmt.Sprintf("panel:%d", len(rules)), expr})
+			}
 		}
 	}
 	text, err := yaml.Marshal(map[string]any{"groups": []any{map[string]any{"name": "dashboard", "rules": rules}}})

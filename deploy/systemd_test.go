@@ -28,7 +28,10 @@ func readUnit(t *testing.T, name string) unit {
 	return u
 }
 
+// units are those that run for ever, then the one that registers.
 var units = []string{"sallyport.service", "sallyport-agent.service"}
+
+const registering = "sallyport-agent-register.service"
 
 // TestUnits: what a unit promises about passwords and keys, also where no systemd is there to judge it.
 func TestUnits(t *testing.T) {
@@ -51,6 +54,26 @@ func TestUnits(t *testing.T) {
 	if s["CapabilityBoundingSet"][0] != "CAP_NET_BIND_SERVICE" || a["CapabilityBoundingSet"][0] != "" {
 		t.Errorf("capabilities %q and %q", s["CapabilityBoundingSet"], a["CapabilityBoundingSet"])
 	}
+	// The agent itself feeds systemd's watchdog every three seconds (agent.statusInterval).
+	if watchdog, err := time.ParseDuration(a["WatchdogSec"][0]); a["Type"][0] != "notify" || err != nil || watchdog < 30*time.Second {
+		t.Errorf("type %q, watchdog %q (%v)", a["Type"], a["WatchdogSec"], err)
+	}
+	if !slices.Equal(a["SocketBindDeny"], []string{"any"}) || !slices.Equal(a["SocketBindAllow"], []string{"tcp:8449"}) {
+		t.Errorf("the agent may listen on %q but not on %q", a["SocketBindAllow"], a["SocketBindDeny"])
+	}
+	// Registering is as confined as running, and gets its token from systemd.
+	r := readUnit(t, registering)
+	for key, values := range a {
+		if strings.HasPrefix(key, "Protect") || strings.HasPrefix(key, "Private") || strings.HasPrefix(key, "Restrict") && key != "RestartPreventExitStatus" ||
+			slices.Contains([]string{"User", "StateDirectory", "StateDirectoryMode", "UMask", "SystemCallFilter", "NoNewPrivileges", "LimitCORE", "CapabilityBoundingSet"}, key) {
+			if !slices.Equal(r[key], values) {
+				t.Errorf("%s: %s is %q, not %q", registering, key, r[key], values)
+			}
+		}
+	}
+	if !strings.HasPrefix(r["LoadCredential"][0], "enrolment-token:") {
+		t.Errorf("the token comes from %q", r["LoadCredential"])
+	}
 	// The exit codes that need a person; cmd/sallyport-agent's help has them.
 	if s["RestartPreventExitStatus"][0] != "2" || a["RestartPreventExitStatus"][0] != "2 3 4" {
 		t.Errorf("exit codes %q and %q", s["RestartPreventExitStatus"], a["RestartPreventExitStatus"])
@@ -67,7 +90,7 @@ var exposure = regexp.MustCompile(`Overall exposure level for \S+: ([0-9.]+)`)
 
 // mostExposed is what the units may reach on systemd's scale of 0 (safe) to 10. What is left of it is the network itself, which
 // is what the programs are for, and for the service the capability to take port 443.
-var mostExposed = map[string]float64{"sallyport.service": 2.0, "sallyport-agent.service": 1.5}
+var mostExposed = map[string]float64{"sallyport.service": 2.0, "sallyport-agent.service": 1.5, registering: 1.5}
 
 // TestSystemd asks systemd itself whether the units are valid, and how exposed they are.
 func TestSystemd(t *testing.T) {
@@ -77,10 +100,10 @@ func TestSystemd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range units {
+	for _, name := range append(units, registering) {
 		t.Run(name, func(t *testing.T) {
 			// The programs are not installed where tests run, and verify looks for them.
-			text := strings.ReplaceAll(string(read(t, filepath.Join("systemd", name))), "/usr/local/bin/"+strings.TrimSuffix(name, ".service")+" ", stub+" ")
+			text := strings.ReplaceAll(string(read(t, filepath.Join("systemd", name))), "/usr/local/bin/"+readUnit(t, name)["User"][0]+" ", stub+" ")
 			file := filepath.Join(dir, name)
 			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 				t.Fatal(err)

@@ -193,6 +193,23 @@ func TestExplain(t *testing.T) {
 		"80001":                   "no-agent",
 		"STATUS_ACCOUNT_DISABLED": "ACCOUNT_DISABLED",
 
+		"KDC_ERR_KEY_EXPIRED":                   "PASSWORD_EXPIRED PASSWORD_MUST_CHANGE",
+		"kdc_err 23":                            "PASSWORD_EXPIRED PASSWORD_MUST_CHANGE",
+		"0x17":                                  "PASSWORD_EXPIRED PASSWORD_MUST_CHANGE",
+		"KRB_AP_ERR_SKEW":                       "TIME_SKEW",
+		"KRB_AP_ERR_MODIFIED":                   "WRONG_TARGET_NAME",
+		"KDC_ERR_S_PRINCIPAL_UNKNOWN":           "KDC_ERR_S_PRINCIPAL_UNKNOWN",
+		"kerberos 9":                            "KDC_ERR_NULL_KEY",
+		"kerberos 60":                           "KDC_ERR_BAD_PVNO",
+		"0xC0000071":                            "PASSWORD_EXPIRED",
+		"STATUS_AUTHENTICATION_FIREWALL_FAILED": "AUTHENTICATION_FIREWALL_FAILED",
+		"1935":                                  "AUTHENTICATION_FIREWALL_FAILED",
+		"1324":                                  "ILL_FORMED_PASSWORD",
+		"1325":                                  "PASSWORD_RESTRICTION",
+		"1790":                                  "TRUST_FAILURE",
+		"1810":                                  "DOMAIN_TRUST_INCONSISTENT",
+		"1937":                                  "NTLM_BLOCKED",
+
 		"":                               "",
 		"0":                              "",
 		"0x":                             "",
@@ -210,7 +227,7 @@ func TestExplain(t *testing.T) {
 		}
 	}
 	text := directory.Explain("52e")[0].String()
-	if text != "ERROR_LOGON_FAILURE, data 52e, Win32 1326, NTSTATUS 0xC000006D, NTSTATUS 0xC000006A, Kerberos 24, code 50126: "+
+	if text != "ERROR_LOGON_FAILURE, data 52e, Win32 1326, NTSTATUS 0xC000006D, NTSTATUS 0xC000006A, Kerberos 24 KDC_ERR_PREAUTH_FAILED, code 50126: "+
 		"The name or the password is wrong; the directory does not say which." {
 		t.Error(text)
 	}
@@ -335,6 +352,22 @@ func TestErrorText(t *testing.T) {
 		}
 		if !errors.Is(&c.e, cause) {
 			t.Error("the cause is lost")
+		}
+	}
+}
+
+// Every name of a number leads to an entry, and every number of a table has a name.
+func TestNamesLead(t *testing.T) {
+	for _, name := range directory.NumberNames() {
+		if len(directory.Explain(name)) == 0 {
+			t.Errorf("Explain(%q) finds nothing", name)
+		}
+	}
+	for n := 1; n < 100; n++ {
+		for _, e := range directory.Explain(fmt.Sprintf("kerberos %d", n)) {
+			if !strings.Contains(e.String(), fmt.Sprintf("Kerberos %d K", n)) {
+				t.Errorf("%d has no name: %s", n, e)
+			}
 		}
 	}
 }

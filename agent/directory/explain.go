@@ -47,7 +47,7 @@ func (e Explanation) String() string {
 		parts = append(parts, fmt.Sprintf("NTSTATUS 0x%08X", s))
 	}
 	for _, k := range e.Kerberos {
-		parts = append(parts, fmt.Sprintf("Kerberos %d", k))
+		parts = append(parts, fmt.Sprintf("Kerberos %d %s", k, kerberosNames[k]))
 	}
 	if e.LDAPResult != 0 {
 		parts = append(parts, fmt.Sprintf("LDAP result %d", e.LDAPResult))
@@ -108,7 +108,7 @@ func Explain(question string) []Explanation {
 		byWin32(n)
 		return found
 	}
-	for prefix, by := range map[string]func(int){"aadsts": byCode, "kerberos": byKerberos, "krb": byKerberos, "win32": byWin32, "ldap": byLDAP,
+	for prefix, by := range map[string]func(int){"aadsts": byCode, "kerberos": byKerberos, "krb": byKerberos, "kdc": byKerberos, "kdc_err": byKerberos, "win32": byWin32, "ldap": byLDAP,
 		"ldap result": byLDAP, "code": byCode} {
 		if rest, ok := strings.CutPrefix(q, prefix); ok {
 			if n, err := strconv.Atoi(strings.TrimSpace(rest)); err == nil {
@@ -150,12 +150,14 @@ func Explain(question string) []Explanation {
 				byCode(int(c.Code))
 			}
 		}
-		for _, a := range aliases {
-			if strings.EqualFold(a.name, q) {
-				byStatus(a.status)
-				if a.kerberos != 0 {
-					byKerberos(a.kerberos)
-				}
+		for name, status := range statusNames {
+			if strings.EqualFold(name, q) {
+				byStatus(status)
+			}
+		}
+		for n, name := range kerberosNames {
+			if strings.EqualFold(name, q) {
+				byKerberos(n)
 			}
 		}
 	}

@@ -110,6 +110,8 @@ type Status struct {
 	// Slots is how many checks the gateway may send at once, InFlight how many run now, Checks how many have come since start.
 	Slots, InFlight int
 	Checks          uint64
+	// Reconnects counts streams that ended and after which the link comes back, Failures tries that came to no stream.
+	Reconnects, Failures uint64
 	// ClockSkew is how far the gateway's clock is ahead of ours, to the accuracy of half a round trip.
 	ClockSkew time.Duration
 }
@@ -247,6 +249,11 @@ func (l *Link) enter(s State) {
 
 func (l *Link) failed(s State, err error, next time.Time) {
 	l.update(func(st *Status) {
+		if st.State == Attached || st.State == Draining {
+			st.Reconnects++
+		} else {
+			st.Failures++
+		}
 		st.State, st.Since, st.NextTry = s, time.Now(), next
 		if err != nil {
 			st.LastError = err.Error()

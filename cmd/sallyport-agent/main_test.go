@@ -204,7 +204,7 @@ func TestExitCodes(t *testing.T) {
 		"run without dc":                {nil, []string{"run", "--state", empty}, exitUsage, "--dc"},
 		"run with a CA file of nothing": {nil, []string{"run", "--dc", "ldaps://dc1", "--dc-ca-file", strange, "--state", empty}, exitUsage, "no certificate"},
 		"status without identity":       {nil, []string{"status", "--state", empty}, exitNotRegistered, "sallyport-agent register"},
-		"unknown setting":               {nil, []string{"run", "--config", strange}, exitUsage, "favourite-colour"},
+		"unknown setting":               {nil, []string{"run", "--config", strange}, exitUsage, `line 2: "favourite-colour" is not a setting: remove it`},
 		"settings file absent":          {[]string{"SALLYPORT_AGENT_CONFIG=/nonexistent"}, []string{"status"}, exitUsage, "nonexistent"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -403,5 +403,51 @@ func TestLinksOnlyWhatItNeeds(t *testing.T) {
 				t.Errorf("the agent links %s", dep)
 			}
 		}
+	}
+}
+
+func TestMistypedSettings(t *testing.T) {
+	for text, want := range map[string]string{
+		"# c\n\nslot: 3\n":                      `line 3: "slot" is not a setting: do you mean "slots"?`,
+		"dc_ca_file: x\n":                       `line 1: "dc_ca_file" is not a setting: do you mean "dc-ca-file"?`,
+		"slots: 3\ndcs:\n  - a\n":               `line 2: "dcs" is not a setting: do you mean "dc"?`,
+		"token: spt_x\n":                        `line 1: "token" is not a setting: it can only be given on the command line`,
+		"slots: 1\nslots: 2\n":                  `line 2: mapping key "slots" already defined`,
+		"dc: ldaps://dc1\nunrelated-thing: 1\n": `line 2: "unrelated-thing" is not a setting: remove it, or see`,
+	} {
+		file := filepath.Join(t.TempDir(), "agent.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := execute(t, nil, "status", "--config", file)
+		if r.code != exitUsage || !strings.Contains(r.errOut, want) || !strings.Contains(r.errOut, file) {
+			t.Errorf("%q: %+v", text, r)
+		}
+	}
+}
+
+// What people see of the newest checks: outcome, number, domain controller, time and trace; and never a name, which is not there.
+func TestStatusShowsChecks(t *testing.T) {
+	now := time.Now()
+	s := agent.Status{Written: now, Started: now, Link: agent.Link{State: link.Attached, Reconnects: 2, Failures: 7}, Certificate: now.Add(time.Hour),
+		Servers: []agent.Server{{Address: "dc1:636", State: "serving", Latency: &agent.Latency{Answers: 40, MedianMS: 3.21, P95MS: 12.5}}},
+		Recent: []agent.Finished{
+			{At: now, Trace: "4bf9", Outcome: agent.Right, Reason: "accepted", DC: "dc1:636", TookMS: 5.25},
+			{At: now, Outcome: agent.NotAccepted, Reason: "password_expired", DC: "dc1:636", TookMS: 5.25},
+			{At: now, Trace: "77aa", Outcome: agent.Trouble, Reason: "directory-unreachable", Code: 80007},
+			{At: now, Trace: "old", Outcome: agent.Wrong},
+		}}
+	var out bytes.Buffer
+	if err := printStatus(&out, s, now, 3); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"2 reconnects, 7 failed tries", "answers in 3.21 ms (median of the last 40), 12.5 ms", "right, dc1:636 in 5.25 ms, trace 4bf9",
+		"not accepted, password_expired, dc1:636 in 5.25 ms, trace none", "trouble, directory-unreachable (80007), trace 77aa"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	if strings.Contains(out.String(), "old") {
+		t.Errorf("more checks than asked for:\n%s", out.String())
 	}
 }

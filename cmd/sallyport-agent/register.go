@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 type registerCommand struct {
 	Service   string `help:"Address of the service. With --again, the one of the former registration by default." placeholder:"URL"`
 	Token     string `help:"Enrolment token. Others on this host can see it while the command runs: prefer --token-file." placeholder:"TOKEN" xor:"token"`
-	TokenFile string `help:"File that holds the enrolment token; - is standard input." placeholder:"FILE" xor:"token"`
+	TokenFile string `help:"File that holds the enrolment token; - is standard input. Under systemd the credential enrolment-token by default." placeholder:"FILE" xor:"token"`
 	CAFile    string `help:"PEM file of the CA that issued the service's certificate, if it is a private one." name:"ca-file" placeholder:"FILE" type:"path"`
 	Name      string `help:"What to call this agent in the fleet. The host's name by default." placeholder:"NAME"`
 	Proxy     string `help:"HTTP proxy. What HTTPS_PROXY says by default." placeholder:"URL"`
@@ -59,17 +60,24 @@ func (r *registerCommand) Run(ctx context.Context, c *cli, term *terminal) error
 	return nil
 }
 
-// token returns the token from the flag or the first line of the file.
+// credential is the name under which systemd hands the token over (LoadCredential=, systemd.exec(5)).
+const credential = "enrolment-token"
+
+// token returns the token from the flag, the file, or what the service manager handed over.
 func (r *registerCommand) token(stdin io.Reader) (string, error) {
+	file := r.TokenFile
+	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" && file == "" && r.Token == "" {
+		file = filepath.Join(dir, credential)
+	}
 	switch {
-	case r.TokenFile == "" && r.Token == "":
+	case file == "" && r.Token == "":
 		return "", errors.New("give the enrolment token with --token-file (or --token)")
-	case r.TokenFile == "":
+	case file == "":
 		return r.Token, nil
 	}
 	in := stdin
-	if r.TokenFile != "-" {
-		f, err := os.Open(r.TokenFile)
+	if file != "-" {
+		f, err := os.Open(file)
 		if err != nil {
 			return "", fmt.Errorf("token file: %w", err)
 		}

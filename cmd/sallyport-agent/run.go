@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 
@@ -23,6 +24,9 @@ type runCommand struct {
 	Rate        int    `help:"How many checks a second for all names; 0 is the default (1000), negative no limit." default:"0" placeholder:"N"`
 	Burst       int    `help:"How many checks at once for all names; 0 is the default (1000)." default:"0" placeholder:"N"`
 	Proxy       string `help:"HTTP proxy for the link to the gateway. What HTTPS_PROXY says by default." placeholder:"URL"`
+
+	Monitor       string `help:"Show health (/healthz, /readyz) and numbers for Prometheus (/metrics) here, such as 127.0.0.1:8449. Off by default: the agent then listens on nothing." placeholder:"ADDRESS"`
+	MonitorRemote bool   `help:"Let --monitor be another address than this host's loopback. Keep it behind a firewall: it asks nobody who they are."`
 }
 
 // Help is printed below the flags.
@@ -36,6 +40,7 @@ Examples:
   # /etc/sallyport-agent.yaml
   dc: [ldaps://dc1.corp.example, ldaps://dc2.corp.example]
   dc-ca-file: /etc/sallyport-agent/corp-ca.pem
+  monitor: 127.0.0.1:8449
   log-format: json`
 }
 
@@ -58,13 +63,20 @@ func (r *runCommand) Run(ctx context.Context, c *cli, term *terminal) error {
 		return err
 	}
 	defer keeper.Close()
+	var monitor net.Listener
+	if r.Monitor != "" {
+		if monitor, err = agent.ListenMonitor(r.Monitor, r.MonitorRemote); err != nil {
+			return err
+		}
+		log.Info("monitor listens", "address", monitor.Addr().String())
+	}
 	v, _ := build()
 	a, err := agent.New(agent.Config{
 		Keeper: keeper,
 		LDAP:   ldap.Config{Servers: r.DC, RootCAs: roots, Connections: r.Connections, Logger: log},
 		Slots:  r.Slots,
 		Limits: agent.Limits{NamePerMinute: r.NameRate, NameBurst: r.NameBurst, PerSecond: r.Rate, Burst: r.Burst},
-		Proxy:  proxy, StatusFile: statusFile(c.State), Version: v, Logger: log,
+		Proxy:  proxy, Monitor: monitor, Notify: newNotifier().tell, StatusFile: statusFile(c.State), Version: v, Logger: log,
 	})
 	if err != nil {
 		return err

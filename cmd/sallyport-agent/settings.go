@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -17,7 +18,12 @@ import (
 const maxSettings = 64 << 10
 
 // settings are the flags that a YAML file sets. They rank below the command line and the environment.
-type settings struct{ values map[string]any }
+type settings struct {
+	values map[string]any
+	// lines says where each key stands, for whoever has to correct it; path is the file.
+	lines map[string]int
+	path  string
+}
 
 // settingsFile reads the file that --config or SALLYPORT_AGENT_CONFIG names; without one the settings are empty. It looks
 // at the arguments itself, because the file must be known before the rest of them is judged.
@@ -48,6 +54,7 @@ func settingsFile(args []string) (settings, error) {
 	if err != nil {
 		return settings{}, fmt.Errorf("settings in %s: %w", path, err)
 	}
+	s.path = path
 	return s, nil
 }
 
@@ -65,7 +72,16 @@ func parseSettings(text []byte) (settings, error) {
 	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return settings{}, errors.New("more than one document")
 	}
-	s := settings{values: map[string]any{}}
+	s := settings{values: map[string]any{}, lines: map[string]int{}}
+	var document yaml.Node
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		return settings{}, err
+	}
+	for _, mapping := range document.Content {
+		for i := 0; i+1 < len(mapping.Content); i += 2 {
+			s.lines[mapping.Content[i].Value] = mapping.Content[i].Line
+		}
+	}
 	for key, node := range raw {
 		switch {
 		case node.Kind == yaml.ScalarNode && node.Tag != "!!null":
@@ -102,12 +118,53 @@ func (s settings) Validate(app *kong.Application) error {
 		}
 	}
 	visit(app.Node)
-	for key := range s.values {
-		if !known[key] {
-			return fmt.Errorf("settings file: %q is not a setting", key)
+	for _, key := range slices.Sorted(maps.Keys(s.values)) {
+		if known[key] {
+			continue
 		}
+		what := "remove it, or see sallyport-agent run --help for all there are"
+		if near := nearest(key, known); near != "" {
+			what = fmt.Sprintf("do you mean %q?", near)
+		}
+		if slices.Contains(notInFile, key) {
+			what = "it can only be given on the command line; remove it"
+		}
+		return fmt.Errorf("settings in %s: line %d: %q is not a setting: %s", s.path, s.lines[key], key, what)
 	}
 	return nil
+}
+
+// nearest returns the known key that a mistyped one is likely to be, or "".
+func nearest(key string, known map[string]bool) string {
+	plain := strings.NewReplacer("_", "-", " ", "-").Replace(strings.ToLower(key))
+	best, least := "", 3
+	for _, k := range slices.Sorted(maps.Keys(known)) {
+		if d := distance(plain, k); known[k] && d < least {
+			best, least = k, d
+		}
+	}
+	return best
+}
+
+// distance counts the letters to insert, delete or replace that lead from a to b (Levenshtein).
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
 }
 
 // Resolve gives kong the value of a flag that the command line does not set; the environment goes before the file.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 )
 
 type statusCommand struct {
+	Checks int    `help:"How many of the newest checks to show, of 20 that are kept." default:"5" placeholder:"N"`
 	Output string `help:"How to print: text or json." enum:"text,json" default:"text" placeholder:"FORMAT" short:"o"`
 }
 
@@ -26,6 +28,7 @@ func (statusCommand) Help() string {
 
 Examples:
   sudo -u sallyport-agent sallyport-agent status
+  sallyport-agent status --checks 20
   sallyport-agent status --output json | jq .link.state`
 }
 
@@ -58,7 +61,7 @@ func (s *statusCommand) Run(c *cli, term *terminal) error {
 		e.SetIndent("", "  ")
 		err = e.Encode(shownStatus{status.Running(now), status.Attached(now), status})
 	} else {
-		err = printStatus(term.out, status, now)
+		err = printStatus(term.out, status, now, s.Checks)
 	}
 	if err == nil && !status.Attached(now) {
 		err = errNotAttached
@@ -66,8 +69,8 @@ func (s *statusCommand) Run(c *cli, term *terminal) error {
 	return err
 }
 
-// printStatus prints a status for people.
-func printStatus(out io.Writer, s agent.Status, now time.Time) error {
+// printStatus prints a status for people, with so many of the newest checks.
+func printStatus(out io.Writer, s agent.Status, now time.Time, checks int) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
 	row("agent", "%s (%s), version %s", s.AgentName, s.Agent, s.Version)
@@ -85,6 +88,7 @@ func printStatus(out io.Writer, s agent.Status, now time.Time) error {
 		if s.Link.Gateway != "" {
 			row("gateway", "%s, clock %+d ms", s.Link.Gateway, s.Link.SkewMS)
 		}
+		row("link since start", "%d reconnects, %d failed tries", s.Link.Reconnects, s.Link.Failures)
 	}
 	if s.Link.LastError != "" {
 		row("last error", "%s", s.Link.LastError)
@@ -101,12 +105,31 @@ func printStatus(out io.Writer, s agent.Status, now time.Time) error {
 		s.Tally.Right, s.Tally.Wrong, s.Tally.Trouble, s.Tally.Refused, s.Link.InFlight, s.Link.Slots)
 	for _, d := range s.Servers {
 		row("domain controller", "%s %s, %d connections idle, %d in use", d.Address, d.State, d.Idle, d.InUse)
+		if l := d.Latency; l != nil {
+			row("", "answers in %.3g ms (median of the last %d), %.3g ms (19 of 20)", l.MedianMS, l.Answers, l.P95MS)
+		}
 		if d.LastError != "" && d.State != ldap.Serving {
 			row("", "%s", d.LastError)
 			if d.Remedy != "" {
 				row("", "what to do: %s", d.Remedy)
 			}
 		}
+	}
+	if len(s.Recent) > 0 && checks > 0 {
+		row("last checks", "newest first; the trace finds each in the service: sallyport signin show TRACE")
+	}
+	for _, f := range s.Recent[:min(max(checks, 0), len(s.Recent))] {
+		what := string(f.Outcome)
+		if f.Outcome != agent.Right && f.Outcome != agent.Wrong {
+			what += ", " + f.Reason
+		}
+		if f.Code != 0 {
+			what += fmt.Sprintf(" (%d)", f.Code)
+		}
+		if f.DC != "" {
+			what += fmt.Sprintf(", %s in %.3g ms", f.DC, f.TookMS)
+		}
+		row("  "+f.At.UTC().Format(time.RFC3339), "%s, trace %s", what, cmp.Or(f.Trace, "none"))
 	}
 	return w.Flush()
 }
