@@ -70,7 +70,7 @@ func Examine(ctx context.Context, server string, roots *x509.CertPool) Examinati
 	}
 	e.Host, e.NamingContext = root.GetAttributeValue("dnsHostName"), root.GetAttributeValue("defaultNamingContext")
 	if t, err := time.Parse("20060102150405.0Z", root.GetAttributeValue("currentTime")); err == nil { // GeneralizedTime as AD writes it
-		e.Clock, e.ClockSkew = t, t.Sub(time.Now())
+		e.Clock, e.ClockSkew = t, time.Until(t)
 	}
 	if e.NamingContext == "" {
 		e.Err = errors.New("the server has no defaultNamingContext: it is no domain controller")
