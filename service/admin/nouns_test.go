@@ -320,7 +320,7 @@ func TestAgentsLife(t *testing.T) {
 	if got := read[Agent](t, w.want(200, w.contoso, "GET", below+"/agent-2", "")); got.RenewAfter.IsZero() || got.KeyStore != "file" {
 		t.Errorf("%+v", got)
 	}
-	if fresh, err := w.cfg.Fleet.Quarantine(t.Context(), w.scope, two.ID, "seen twice", time.Now()); err != nil || !fresh {
+	if fresh, err := w.cfg.Fleet.Quarantine(t.Context(), w.scope, two.ID, fleet.Clone, "seen twice", time.Now()); err != nil || !fresh {
 		t.Fatal(fresh, err)
 	}
 	if got := read[Agent](t, w.want(200, w.contoso, "GET", below+"/agent-2", "")); got.State != "quarantined" || got.StateReason != "seen twice" {
