@@ -252,3 +252,46 @@ func TestExpiredAgentComesBack(t *testing.T) {
 	}
 	p.await("it renews by itself", func() bool { return strings.Contains(p.words(), "certificate renewed") })
 }
+
+// TestCounterOnFullDisk: an agent whose disk is full connects, and is started again, as ever: its number has a place of its own.
+func TestCounterOnFullDisk(t *testing.T) {
+	rooted(t)
+	s := newSite(t)
+	state := filepath.Join(t.TempDir(), "state")
+	noError(t, os.Mkdir(state, 0o700))
+	mounted(t, "tmpfs", state, "tmpfs", 0, "size=256k,mode=700")
+	succeeds(t, sallyportAgent, s.register(state, s.token(t))...)
+	start := func() {
+		t.Helper()
+		p := attend(t, state)
+		p.attached()
+		p.stop()
+	}
+	start()
+	fill, err := os.Create(filepath.Join(state, "fill"))
+	noError(t, err)
+	for err == nil {
+		_, err = fill.Write(make([]byte, 4096))
+	}
+	noError(t, fill.Close())
+	start()
+	start()
+	if got := s.shown(t); got.State != "active" {
+		t.Errorf("the fleet says %+v", got)
+	}
+}
+
+// TestReadOnlyDiskIsSaid: an agent that cannot store its number works, says so, and stores it as soon as it can.
+func TestReadOnlyDiskIsSaid(t *testing.T) {
+	rooted(t)
+	s := newSite(t)
+	state := s.registered(t)
+	undo := readOnly(t, state)
+	p := attend(t, state)
+	p.attached()
+	p.says("the number of this connection could not be stored")
+	undo()
+	p.await("the number is stored", func() bool { _, err := os.Stat(filepath.Join(state, "counter")); return err == nil })
+	p.stop()
+	attend(t, state).attached()
+}

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"math"
 	"time"
 
 	"github.com/sallyport-auth/sallyport/service/fault"
@@ -110,5 +111,6 @@ func (c credential) inTime(now time.Time) wire.Code {
 // with a number that was used is an older copy; numbers that were stored and never arrived leave gaps. An agent of protocol 1 does
 // not count (0), and is believed for as long as it never did.
 func counts(confirmed, presented uint64) bool {
-	return presented > confirmed || presented == 0 && confirmed == 0
+	// More than the column holds is nobody's count.
+	return presented > confirmed && presented <= math.MaxInt64 || presented == 0 && confirmed == 0
 }

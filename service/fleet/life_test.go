@@ -79,7 +79,7 @@ func TestCounts(t *testing.T) {
 	for _, test := range []struct {
 		confirmed, presented uint64
 		want                 bool
-	}{{0, 0, true}, {0, 1, true}, {7, 8, true}, {7, 12, true}, {7, 7, false}, {7, 6, false}, {7, 0, false}} {
+	}{{0, 0, true}, {0, 1, true}, {7, 8, true}, {7, 12, true}, {7, 7, false}, {7, 6, false}, {7, 0, false}, {7, 1 << 63, false}, {7, 1<<63 - 1, true}} {
 		if got := counts(test.confirmed, test.presented); got != test.want {
 			t.Errorf("%d after %d: %v", test.presented, test.confirmed, got)
 		}
