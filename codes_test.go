@@ -75,6 +75,7 @@ var reachedBy = map[wire.Code]string{
 	wire.AccountExpiredCode:    "service/password.TestEveryVerdict",
 	wire.WorkstationRefused:    "service/password.TestEveryVerdict",
 	wire.IdentityUnproven:      "service/password.TestNobodyIsLetInAsAnother",
+	wire.AgentLimit:            "service/fleet.TestLimit",
 	wire.VerdictsDisagree:      "service/password.TestRogueAgents",
 	wire.YesUnconfirmed:        "service/password.TestUnconfirmed",
 	wire.AgentQuarantined:      "service/gateway.TestCopyOnAnotherGateway",

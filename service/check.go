@@ -36,6 +36,9 @@ func (c Config) Check() []Finding {
 	c.checkListeners(&f)
 	c.checkTLS(&f)
 	c.checkStores(&f)
+	if c.Agents.Limit < 1 || c.Agents.Limit > maxAgentLimit {
+		f.add("agents.limit", "Give something between 1 and 10000; 40 is the default.", "%d is out of range", c.Agents.Limit)
+	}
 	if c.Agents.CertificateLife < minCertificateLife || c.Agents.CertificateLife > maxCertificateLife {
 		f.add("agents.certificate_life", "Give something between 30s (for tests; days for real use) and 8760h; 720h is the default.", "%s is out of range", c.Agents.CertificateLife)
 	}

@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/sallyport-auth/sallyport/service/fleet"
 )
 
 // Config is everything an operator sets. The yaml names are also, in capitals and joined by underscores behind SALLYPORT_, the
@@ -74,6 +76,7 @@ type QueueConfig struct {
 type AgentsConfig struct {
 	TrustDomain     string        `yaml:"trust_domain" doc:"SPIFFE trust domain of agents' identities; empty: the host of public_url"`
 	CertificateLife time.Duration `yaml:"certificate_life" doc:"life of an agent's certificate"`
+	Limit           int           `yaml:"limit" doc:"how many agents a tenant may have"`
 }
 
 // LockoutConfig is smart lockout: how many wrong passwords of one account reach its directory. The numbers must lie on the careful side
@@ -107,7 +110,7 @@ func Defaults() Config {
 		Gateway:   GatewayConfig{Listen: "127.0.0.1:8444"},
 		Admin:     AdminConfig{Listen: "127.0.0.1:8445"},
 		Monitor:   MonitorConfig{Listen: "127.0.0.1:8446"},
-		Agents:    AgentsConfig{CertificateLife: 30 * 24 * time.Hour},
+		Agents:    AgentsConfig{CertificateLife: 30 * 24 * time.Hour, Limit: fleet.DefaultLimit},
 		Lockout:   LockoutConfig{Threshold: 4, Duration: 30 * time.Minute, Window: 30 * time.Minute},
 		Log:       LogConfig{Level: "info", Format: "text"},
 		Drain:     20 * time.Second,

@@ -27,6 +27,8 @@ const (
 
 // Limits of settings, as [Config.Check] says them in words.
 const (
+	// maxAgentLimit is far above what anybody needs, and finds a mistyped number.
+	maxAgentLimit = 10_000
 	// minCertificateLife leaves a renewal ten seconds, and is for tests of it; below a day every outage of the service would be one
 	// of all agents.
 	minCertificateLife = 30 * time.Second

@@ -57,6 +57,7 @@ const (
 	EnrolRequestInvalid   Code = 90046
 	GatewayDraining       Code = 90047
 	AgentReplaced         Code = 90048
+	AgentLimit            Code = 90049
 	AccountRestrictedCode Code = 90050
 	AccountExpiredCode    Code = 90051
 	WorkstationRefused    Code = 90052

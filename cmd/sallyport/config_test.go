@@ -97,6 +97,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"no number", "lockout: {threshold: few}\n", `lockout.threshold: "few" is not a whole number`},
 		{"a threshold that is none", "lockout: {threshold: 1000}\n", "lockout.threshold: 1000 is out of range. Give a number below the directory's own"},
 		{"endless locks", "lockout: {duration: 48h}\n", "lockout.duration: 48h0m0s is out of range"},
+		{"no agents", "agents: {limit: 0}\n", "out of range"},
 		{"short certificates", "agents: {certificate_life: 1s}\n", "out of range"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

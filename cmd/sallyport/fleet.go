@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport-auth/sallyport/service"
 	"github.com/sallyport-auth/sallyport/service/admin"
+	"github.com/sallyport-auth/sallyport/service/fleet"
 )
 
 type agentCommand struct {
@@ -30,16 +31,62 @@ type agentCommand struct {
 type agentList struct{ tenantFlags }
 
 func (c agentList) Run(ctx context.Context, t *terminal) error {
-	directories, err := c.directories(ctx)
+	api, err := c.client()
 	if err != nil {
 		return err
 	}
-	return list(ctx, t, c.apiFlags, c.path("agents"), []column[admin.Agent]{
-		{"name", func(x admin.Agent) string { return x.Name }}, {"directory", func(x admin.Agent) string { return directories[x.Directory] }}, {"state", func(x admin.Agent) string { return x.State }},
+	directories, err := admin.All[admin.Directory](ctx, api, c.path("directories"))
+	if err != nil {
+		return err
+	}
+	names := map[string]string{}
+	for _, d := range directories {
+		names[d.ID] = d.Name
+	}
+	agents, err := admin.All[admin.Agent](ctx, api, c.path("agents"))
+	if err != nil {
+		return err
+	}
+	if err := printList(t.out, c.Output, agents, []column[admin.Agent]{
+		{"name", func(x admin.Agent) string { return x.Name }}, {"directory", func(x admin.Agent) string { return names[x.Directory] }}, {"state", func(x admin.Agent) string { return x.State }},
 		{"connected", func(x admin.Agent) string { return yes(x.Connected) }}, {"host", func(x admin.Agent) string { return x.Host }},
 		{"version", func(x admin.Agent) string { return x.Version }}, {"last seen", func(x admin.Agent) string { return day(x.LastSeen) }},
 		{"certificate until", func(x admin.Agent) string { return day(x.CertificateNotAfter) }}, {"keys", func(x admin.Agent) string { return x.KeyStore }},
-		{"clock", func(x admin.Agent) string { return (time.Duration(x.ClockSkewMS) * time.Millisecond).String() }}, {"id", func(x admin.Agent) string { return x.ID }}})
+		{"clock", func(x admin.Agent) string { return (time.Duration(x.ClockSkewMS) * time.Millisecond).String() }}, {"id", func(x admin.Agent) string { return x.ID }}}); err != nil {
+		return err
+	}
+	if len(agents) == 0 {
+		return nil // that has been said
+	}
+	for _, w := range fewAgents(directories, agents) {
+		fmt.Fprintln(t.err, "warning:", w)
+	}
+	return nil
+}
+
+// enoughAgents is how many a directory should have: one may be restarted and another fail, and people still get in.
+const enoughAgents = 3
+
+// fewAgents names the directories, but for evaluation, whose connected agents are too few.
+func fewAgents(directories []admin.Directory, agents []admin.Agent) (warnings []string) {
+	serving := map[string]int{}
+	for _, a := range agents {
+		if a.Connected && a.State == string(fleet.Active) {
+			serving[a.Directory]++
+		}
+	}
+	for _, d := range directories {
+		switch n := serving[d.ID]; {
+		case d.Evaluation || n >= enoughAgents:
+		case n == 0:
+			warnings = append(warnings, fmt.Sprintf("directory %s has no agent that serves: its people cannot sign in (80001)", d.Name))
+		case n == 1:
+			warnings = append(warnings, fmt.Sprintf("directory %s has one agent that serves: nobody of it signs in while that restarts; run three, on three hosts", d.Name))
+		default:
+			warnings = append(warnings, fmt.Sprintf("directory %s has %d agents that serve: run three, on three hosts", d.Name, n))
+		}
+	}
+	return warnings
 }
 
 type agentName struct {

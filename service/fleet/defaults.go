@@ -3,6 +3,9 @@ package fleet
 import "time"
 
 const (
+	// DefaultLimit is what Entra allows a tenant, too: three are enough for nearly everybody, and a runaway script should not make hundreds.
+	DefaultLimit = 40
+
 	// TokenPrefix makes an enrolment secret recognisable: to the person who pastes it, and to programs that search
 	// repositories and chats for leaked secrets.
 	TokenPrefix = "sallyport-enrol-"

@@ -44,7 +44,8 @@ type Former struct {
 
 // Enrol lets an agent join with a token's secret. Using the token, making the agent and signing its certificate happen together
 // or not at all. Faults: [wire.EnrolRequestInvalid] for a request that is malformed, whatever the token (nothing is used up);
-// [wire.EnrolTokenInvalid] for a token that is unknown, used up or expired, without telling which.
+// [wire.EnrolTokenInvalid] for a token that is unknown, used up or expired, without telling which; [wire.AgentLimit] for a new agent
+// above the tenant's limit (nothing is used up).
 func (s *Store) Enrol(ctx context.Context, secret string, e Enrolment, now time.Time) (tenant.Scope, Agent, ca.Certificate, error) {
 	key, err := e.check()
 	if err != nil {
@@ -82,6 +83,9 @@ func (s *Store) enrol(ctx context.Context, hash []byte, key envelope.PublicKey, 
 			}
 		}
 		if !known {
+			if err := s.room(ctx, tx, tenantID); err != nil {
+				return err
+			}
 			if a.Name, err = freeName(ctx, tx, tenantID, e); err != nil {
 				return err
 			}
@@ -110,6 +114,22 @@ func (s *Store) enrol(ctx context.Context, hash []byte, key envelope.PublicKey, 
 		return tenant.Scope{}, Agent{}, ca.Certificate{}, err
 	}
 	return scope, a, cert, nil
+}
+
+// room says whether the tenant may have another agent.
+func (s *Store) room(ctx context.Context, tx db.Querier, tenantID string) error {
+	limit := s.Limit
+	if limit == 0 {
+		limit = DefaultLimit
+	}
+	var n int
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM agent WHERE tenant_id = $1 AND state <> $2`, tenantID, string(Revoked)).Scan(&n); err != nil {
+		return fmt.Errorf("fleet: counting agents: %w", err)
+	}
+	if n >= limit {
+		return fault.Newf(wire.AgentLimit, "%d agents of at most %d", n, limit)
+	}
+	return nil
 }
 
 // again makes a the agent that it was: the one that the token was made for, else the one whose key proves it. known says that it is

@@ -74,6 +74,10 @@ func (a Agent) KeyOf(serial string) envelope.PublicKey {
 
 // Store keeps agents and tokens. It is safe for concurrent use.
 type Store struct {
+	// Limit is how many agents a tenant may have, those that are revoked not counted; 0 means [DefaultLimit]. Set it before the first
+	// registration. A limit that is lowered shuts nobody out.
+	Limit int
+
 	db *db.DB
 	ca *ca.Authority
 }
