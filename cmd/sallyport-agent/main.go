@@ -27,6 +27,7 @@ type cli struct {
 	Status     statusCommand     `cmd:"" help:"Show what the running agent does."`
 	Doctor     doctorCommand     `cmd:"" help:"Look for whatever keeps passwords from being checked, and say what to do about it."`
 	Test       testCommand       `cmd:"" name:"test-signin" help:"Check one name and password at the directory, from this terminal."`
+	Logs       logsCommand       `cmd:"" help:"Pack what support needs."`
 	Service    serviceCommand    `cmd:"" help:"Install the agent as a service of this host, start, stop or remove it."`
 	Completion completionCommand `cmd:"" help:"Print a script that completes commands and flags in a shell."`
 	Explain    explainCommand    `cmd:"" help:"Explain an error number of Sallyport, Entra, Windows or Active Directory."`
@@ -64,15 +65,15 @@ type terminal struct {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	var c cli
 	exited := -1
+	settings, err := settingsFile(args)
+	if err != nil {
+		return report(stderr, &usageError{err})
+	}
 	options := []kong.Option{
 		kong.Name(program), kong.Description(description), kong.Writers(stdout, stderr), kong.DefaultEnvars("SALLYPORT_AGENT"),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}), kong.Vars{"state": defaultState, "settings": defaultConfig},
 		kong.Exit(func(code int) { exited = code }),
-		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&c, &terminal{stdin, stdout, stderr}),
-	}
-	settings, err := settingsFile(args)
-	if err != nil {
-		return report(stderr, &usageError{err})
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&c, &terminal{stdin, stdout, stderr}, settings),
 	}
 	parser, err := kong.New(&c, append(options, kong.Resolvers(settings))...)
 	if err != nil {
