@@ -1,28 +1,33 @@
 // Package doctor examines an agent's host and says what stands in the way of passwords being checked, or will: the state folder and
 // certificate, the proxy, the service and the gateway, and each domain controller.
 //
-//	Examine ── probes, one after the other ──▶ what was seen ── rules (judge…) ──▶ findings with severity and remedy
+//	Examine ── probes, all at once ──▶ what was seen ── rules (judge…) ──▶ findings with severity and remedy
 //
-// It refuses to change anything, to send anybody's password, and to accept a certificate that the agent would not: an interceptor is found
+// It refuses to change anything, to send anybody's password unless it is given an account to look as, and to accept a certificate that the agent would not: an interceptor is found
 // because verification fails, and named from what it showed.
 //
 // The command line calls it.
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/agent/identity"
 	"github.com/sallyport-auth/sallyport/agent/link"
+	"github.com/sallyport-auth/sallyport/wire"
 )
 
 // Severity is how bad a finding is.
@@ -56,12 +61,17 @@ type Config struct {
 	RootCAs *x509.CertPool
 	// Proxy is that of the settings; nil means that of the environment.
 	Proxy *url.URL
-	// Progress is told what is looked at now; nil is allowed.
+	// Threshold is after how many wrong passwords the service locks (its lockout.threshold); 0 means that it is not known.
+	Threshold int
+	// Account and Password, if given, are used for one bind at the first domain controller that is well, to see what an account may read.
+	Account  string
+	Password wire.Secret
+	// Progress is told what is looked at, by one goroutine at a time; nil is allowed.
 	Progress func(string)
 }
 
-// Examine looks at everything, each with a time limit of its own, and returns what it found in the order in which it looked. When ctx ends
-// what was not reached is missing.
+// Examine looks at everything, and returns what it found in the order of the drawing's duties: host, service, gateway, domain controllers.
+// Probes run at once and each has a time limit of its own, so that it takes half a minute at most, however much is broken.
 func Examine(ctx context.Context, c Config) []Finding {
 	if c.Progress == nil {
 		c.Progress = func(string) {}
@@ -71,36 +81,79 @@ func Examine(ctx context.Context, c Config) []Finding {
 
 	c.Progress("state folder")
 	id, err := identity.Open(c.State)
-	add(judgeState(c.State, id, err, time.Now())...)
+	var (
+		probes  sync.WaitGroup
+		service reply
+		gateway link.Look
+		servers = make([]ldap.Examination, len(c.Servers))
+	)
 	if id != nil {
 		c.Progress("service " + id.Facts().Service)
-		add(judgeService(id.Facts().Service, askService(ctx, id, c.Proxy))...)
+		probes.Go(func() { service = askService(ctx, id, c.Proxy) })
 		c.Progress("gateway " + id.Gateway())
-		add(judgeGateway(id.Gateway(), probeGateway(ctx, id, c.Proxy), time.Now())...)
+		probes.Go(func() { gateway = probeGateway(ctx, id, c.Proxy) })
+	}
+	for i, server := range c.Servers {
+		c.Progress("domain controller " + server)
+		probes.Go(func() { servers[i] = ldap.Examine(ctx, server, c.RootCAs) })
+	}
+	probes.Wait()
+
+	now := time.Now()
+	add(judgeState(c.State, id, err, now)...)
+	if id != nil {
+		add(judgeService(id.Facts().Service, service)...)
+		add(judgeGateway(id.Gateway(), gateway, now)...)
 	}
 	if len(c.Servers) == 0 {
 		add(Finding{Error, "domain controller", "", "no domain controller is given", "Give each with --dc, or as dc in the settings file of --config."})
 	}
-	contexts := map[string][]string{}
-	for _, server := range c.Servers {
-		if ctx.Err() != nil {
-			return all
-		}
-		c.Progress("domain controller " + server)
-		e := ldap.Examine(ctx, server, c.RootCAs)
-		add(judgeServer(e, time.Now())...)
-		if e.NamingContext != "" {
+	contexts, well := map[string][]string{}, ""
+	for i, e := range servers {
+		add(judgeServer(e, now)...)
+		if e.Err == nil {
 			contexts[strings.ToLower(e.NamingContext)] = append(contexts[strings.ToLower(e.NamingContext)], e.Address)
+			well = cmp.Or(well, c.Servers[i])
 		}
 	}
 	add(judgeContexts(contexts)...)
-	for base := range contexts {
-		if domain := domainOf(base); domain != "" {
+	if well != "" {
+		add(c.directory(ctx, well, servers)...)
+	}
+	domains := map[string][]string{}
+	for base, addresses := range contexts {
+		domains[domainOf(base)] = addresses
+	}
+	if len(domains) == 0 { // none answers; the name of one may tell where others are
+		for _, e := range servers {
+			if domain := domainOfHost(e.Address); domain != "" {
+				domains[domain] = append(domains[domain], e.Address)
+			}
+		}
+	}
+	for _, domain := range slices.Sorted(maps.Keys(domains)) {
+		if domain != "" {
 			c.Progress("DNS of " + domain)
-			add(judgeSRV(domain, contexts[base], lookSRV(ctx, domain))...)
+			add(judgeSRV(domain, domains[domain], lookSRV(ctx, domain))...)
 		}
 	}
 	return all
+}
+
+// directory is what can be read of the directory, with the account if there is one: rights, and the policy of lockout.
+func (c Config) directory(ctx context.Context, well string, servers []ldap.Examination) []Finding {
+	first := servers[slices.IndexFunc(servers, func(e ldap.Examination) bool { return e.Err == nil })]
+	all := []Finding{judgeStrangers(first)}
+	policy := first.Lockout
+	if c.Account != "" {
+		c.Progress("directory as " + c.Account)
+		rights, told, err := ldap.ExamineAs(ctx, well, c.RootCAs, c.Account, c.Password)
+		all = append(all, judgeAccount(first.Address, rights, err))
+		if told != nil {
+			policy = told
+		}
+	}
+	return append(all, judgeLockout(first.Address, policy, c.Threshold))
 }
 
 // Worst returns the highest severity; OK for none.
@@ -135,6 +188,8 @@ type reply struct {
 	// proxy is what it went through; chain what the other side showed, also when it was refused.
 	proxy string
 	chain []*x509.Certificate
+	// foreign says that the chain leads to a root of the system and not to the authority that the installation named.
+	foreign bool
 	// skew is how far the service's clock is ahead of this host's; known only with a Date header.
 	skew      time.Duration
 	skewKnown bool
@@ -171,6 +226,7 @@ func askService(ctx context.Context, id *identity.Identity, proxy *url.URL) repl
 	_ = answer.Body.Close()
 	if answer.TLS != nil {
 		r.chain = answer.TLS.PeerCertificates
+		r.foreign = !leadsTo(r.chain, id.Facts().GatewayCA)
 	}
 	if date, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
 		// The header counts whole seconds, cut off.
@@ -187,6 +243,20 @@ func serviceRoots(id *identity.Identity) *x509.CertPool {
 	}
 	roots.AppendCertsFromPEM([]byte(id.Facts().GatewayCA))
 	return roots
+}
+
+// leadsTo reports whether a chain that was verified already leads to one of the authorities, in PEM; no authorities means any.
+func leadsTo(chain []*x509.Certificate, authorities string) bool {
+	if authorities == "" || len(chain) == 0 {
+		return true
+	}
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(authorities))
+	for _, c := range chain[1:] {
+		between.AddCert(c)
+	}
+	_, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between})
+	return err == nil
 }
 
 func probeGateway(ctx context.Context, id *identity.Identity, proxy *url.URL) link.Look {
@@ -224,4 +294,14 @@ func domainOf(base string) string {
 		labels = append(labels, value)
 	}
 	return strings.Join(labels, ".")
+}
+
+// domainOfHost guesses a domain from a domain controller's address: dc1.corp.example:636 is of corp.example. Empty for numbers and short names.
+func domainOfHost(address string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil || net.ParseIP(host) != nil {
+		return ""
+	}
+	_, domain, _ := strings.Cut(host, ".")
+	return strings.ToLower(domain)
 }

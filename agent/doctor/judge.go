@@ -51,7 +51,13 @@ func judgeService(service string, r reply) []Finding {
 		return append(all, refusedTLS("service", service, r.err, r.chain,
 			"Check that the firewall lets this host out to the service, or give the proxy that may (--proxy, HTTPS_PROXY)."))
 	}
-	all = append(all, Finding{OK, "service", service, fmt.Sprintf("answers in %s; its certificate was issued by %s", r.took.Round(time.Millisecond), issuerOf(r.chain)), ""})
+	f := Finding{OK, "service", service, fmt.Sprintf("answers in %s; its certificate was issued by %s", r.took.Round(time.Millisecond), issuerOf(r.chain)), ""}
+	if r.foreign {
+		f.Severity = Note
+		f.Says += ", which this system trusts and which is not the installation's own authority"
+		f.Remedy = "That is right if the service has a public certificate. If it should have the installation's own, a proxy opens TLS: exempt the service from inspection."
+	}
+	all = append(all, f)
 	if !r.skewKnown {
 		return append(all, Finding{Note, "clock", service, "the service does not tell its time", ""})
 	}
@@ -137,7 +143,37 @@ func judgeServer(e ldap.Examination, now time.Time) []Finding {
 	if !e.Clock.IsZero() {
 		all = append(all, judgeSkew(e.Address+"'s", e.ClockSkew, directorySkewFails))
 	}
-	return append(all, judgeLockout(e))
+	return all
+}
+
+// judgeStrangers says what the directory shows to somebody without an account. The agent needs no more than that: it reads a person's own
+// entry, as that person, on the connection on which the password was right.
+func judgeStrangers(e ldap.Examination) Finding {
+	f := Finding{OK, "directory rights", e.Address, "without an account only the root entry can be read, as it should be; the agent has and needs none: it reads a person's own entry as that person", ""}
+	if e.Rights.People || e.Rights.Domain {
+		what := "the domain's entry"
+		if e.Rights.People {
+			what = "entries of people"
+		}
+		f.Severity, f.Says = Warning, "anybody on the network can read "+what+" without an account"
+		f.Remedy = "Forbid anonymous access (dSHeuristics, the seventh character), unless something old needs it; the agent does not."
+	}
+	return f
+}
+
+// judgeAccount says what the account that was given may read.
+func judgeAccount(address string, r ldap.Rights, err error) Finding {
+	const check = "directory rights"
+	switch {
+	case err != nil:
+		return Finding{Warning, check, address, "nothing was read with the account: " + err.Error(), "Check name and password (sallyport-agent test-signin); a wrong one has counted once."}
+	case !r.People:
+		return Finding{Warning, check, address, "the account reads no entries of people: attributes of people who sign in may be missing, too",
+			"Give authenticated users the right to read (Pre-Windows 2000 Compatible Access, or the permissions of the domain)."}
+	case !r.Domain:
+		return Finding{Note, check, address, "the account reads entries of people, and not the domain's own", ""}
+	}
+	return Finding{OK, check, address, "an ordinary account reads the domain's entry and those of people", ""}
 }
 
 // judgeCertificates judges the ends of a chain.
@@ -154,23 +190,41 @@ func judgeCertificates(check, subject string, chain []*x509.Certificate, now tim
 	return f
 }
 
-// judgeLockout compares the directory's lockout with what the service should have.
-func judgeLockout(e ldap.Examination) Finding {
+// defaultThreshold is the service's lockout.threshold where nobody has set another.
+const defaultThreshold = 4
+
+// judgeLockout compares the directory's lockout with the service's threshold, 0 if that is not known.
+func judgeLockout(address string, p *ldap.LockoutPolicy, threshold int) Finding {
 	const check = "lockout policy"
-	p := e.Lockout
+	service := fmt.Sprintf("the service's %d", threshold)
+	if threshold == 0 {
+		threshold, service = defaultThreshold, fmt.Sprintf("the service's default, %d (its real one is not known here: --service-threshold)", defaultThreshold)
+	}
 	switch {
 	case p == nil:
-		return Finding{Note, check, e.Address, "not told without an account, as usual; net accounts /domain shows it on a joined computer",
-			"The operator sets the service's lockout.threshold below it: the default, 4, suits a directory that locks at 5 or later."}
+		return Finding{Note, check, address, "not told without an account, as usual: doctor --as NAME reads it, or net accounts /domain on a joined computer",
+			fmt.Sprintf("See that the directory locks later than the service does. To be compared with: %s.", service)}
 	case p.Threshold == 0:
-		return Finding{OK, check, e.Address, "the directory never locks accounts; the service's own smart lockout stands alone", ""}
+		return Finding{OK, check, address, "the directory never locks accounts; the service's own smart lockout stands alone", ""}
 	}
-	f := Finding{OK, check, e.Address, fmt.Sprintf("the directory locks after %d wrong passwords within %s, for %s", p.Threshold, p.Window, p.Duration), ""}
-	if p.Threshold <= 4 { // the service's default threshold
+	f := Finding{OK, check, address, fmt.Sprintf("the directory locks after %d wrong passwords within %s, for %s; compared with %s", p.Threshold, p.Window, forHowLong(p.Duration), service), ""}
+	switch {
+	case p.Threshold <= threshold:
 		f.Severity = Warning
-		f.Remedy = fmt.Sprintf("The service's default, 4, is too high for it: strangers at the sign-in page could lock accounts. Ask the operator for lockout.threshold: %d.", max(p.Threshold-1, 1))
+		f.Remedy = fmt.Sprintf("Strangers at the sign-in page could lock accounts in the directory. Ask the operator for lockout.threshold: %d, or raise the directory's.", max(p.Threshold-1, 1))
+	case p.Threshold == threshold+1:
+		f.Severity = Note
+		f.Remedy = "One wrong password elsewhere (a phone, a drive) and the directory locks first. A distance of two or more is better."
 	}
 	return f
+}
+
+// forHowLong prints a lockout's duration; zero is until an administrator unlocks (MS-ADA1 lockoutDuration), or was not told.
+func forHowLong(d time.Duration) string {
+	if d == 0 {
+		return "as long as nobody unlocks it"
+	}
+	return d.String()
 }
 
 // judgeContexts sees to it that all domain controllers serve one domain.

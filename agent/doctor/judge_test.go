@@ -55,21 +55,11 @@ func TestServers(t *testing.T) {
 		e    ldap.Examination
 		want []one
 	}{
-		"well": {well, []one{{OK, "dc1.corp.example of DC=corp,DC=example", false}, {OK, "Corp CA", false}, {OK, "agree to 1s", false},
-			{Note, "not told without an account", true}}},
+		"well":               {well, []one{{OK, "dc1.corp.example of DC=corp,DC=example", false}, {OK, "Corp CA", false}, {OK, "agree to 1s", false}}},
 		"slow":               {with(func(e *ldap.Examination) { e.Took = 3 * time.Second }), []one{{Warning, "in 3s", true}}},
 		"a certificate ends": {with(func(e *ldap.Examination) { e.Chain = chain("Corp CA", 5*24*time.Hour) }), []one{{Warning, "ends in 120h", true}}},
 		"a clock drifts":     {with(func(e *ldap.Examination) { e.ClockSkew = -30 * time.Second }), []one{{Warning, "30s behind", true}}},
 		"a clock is wrong":   {with(func(e *ldap.Examination) { e.ClockSkew = 6 * time.Minute }), []one{{Error, "6m0s ahead of", true}}},
-		"locks early": {with(func(e *ldap.Examination) {
-			e.Lockout = &ldap.LockoutPolicy{Threshold: 3, Duration: time.Hour, Window: time.Hour}
-		}),
-			[]one{{Warning, "after 3 wrong passwords", true}}},
-		"locks late": {with(func(e *ldap.Examination) {
-			e.Lockout = &ldap.LockoutPolicy{Threshold: 10, Duration: time.Hour, Window: time.Hour}
-		}),
-			[]one{{OK, "after 10 wrong passwords", false}}},
-		"never locks": {with(func(e *ldap.Examination) { e.Lockout = &ldap.LockoutPolicy{} }), []one{{OK, "never locks", false}}},
 		"refused": {ldap.Examination{Address: "dc1:636", Err: errors.New("x509: unknown"), Remedy: "Give the CA.", Chain: chain("Somebody", time.Hour)},
 			[]one{{Error, `issued by "CN=Somebody"`, true}}},
 		"gone": {ldap.Examination{Address: "dc1:636", Err: errors.New("connection refused")}, []one{{Error, "connection refused", true}}},
@@ -83,6 +73,8 @@ func TestWayToTheService(t *testing.T) {
 	wants(t, "straight", judgeService("https://s.example", reply{took: time.Millisecond, chain: chain("Public CA", time.Hour), skewKnown: true}),
 		one{OK, "straight", false}, one{OK, "Public CA", false}, one{OK, "agree", false})
 	wants(t, "a clock behind by two minutes", judgeService("https://s.example", reply{skew: 2 * time.Minute, skewKnown: true}), one{Error, "2m0s ahead of this host's", true})
+	wants(t, "issued by somebody else", judgeService("https://s.example", reply{foreign: true, chain: chain("Corp Web Filter", time.Hour)}),
+		one{Note, "not the installation's own", true})
 	wants(t, "no clock", judgeService("https://s.example", reply{}), one{Note, "does not tell its time", false})
 	wants(t, "through a proxy", judgeService("https://s.example", reply{proxy: "http://proxy:3128"}), one{Note, "through http://proxy:3128", false})
 	wants(t, "no way", judgeService("https://s.example", reply{err: errors.New("i/o timeout")}), one{Error, "i/o timeout", true})
@@ -119,6 +111,51 @@ func TestWorst(t *testing.T) {
 		}
 		if got := Worst(all); got != c.want {
 			t.Errorf("%v: %v", c.all, got)
+		}
+	}
+}
+
+func TestRights(t *testing.T) {
+	e := ldap.Examination{Address: "dc1:636"}
+	wants(t, "closed", []Finding{judgeStrangers(e)}, one{OK, "only the root entry", false})
+	e.Rights.Domain = true
+	wants(t, "half open", []Finding{judgeStrangers(e)}, one{Warning, "the domain's entry without", true})
+	e.Rights.People = true
+	wants(t, "open", []Finding{judgeStrangers(e)}, one{Warning, "entries of people", true})
+	wants(t, "an account", []Finding{judgeAccount("dc1:636", ldap.Rights{Domain: true, People: true}, nil)}, one{OK, "ordinary account", false})
+	wants(t, "a poor account", []Finding{judgeAccount("dc1:636", ldap.Rights{Domain: true}, nil)}, one{Warning, "reads no entries of people", true})
+	wants(t, "half an account", []Finding{judgeAccount("dc1:636", ldap.Rights{People: true}, nil)}, one{Note, "not the domain's own", false})
+	wants(t, "no account", []Finding{judgeAccount("dc1:636", ldap.Rights{}, errors.New("bad_password"))}, one{Warning, "bad_password", true})
+}
+
+func TestLockout(t *testing.T) {
+	policy := func(threshold int) *ldap.LockoutPolicy {
+		return &ldap.LockoutPolicy{Threshold: threshold, Duration: time.Hour, Window: 30 * time.Minute}
+	}
+	for what, c := range map[string]struct {
+		policy    *ldap.LockoutPolicy
+		threshold int
+		want      one
+	}{
+		"not told":              {nil, 0, one{Note, "not told without an account", true}},
+		"never":                 {policy(0), 0, one{OK, "never locks", false}},
+		"early, default":        {policy(3), 0, one{Warning, "after 3 wrong passwords within 30m0s, for 1h0m0s; compared with the service's default, 4", true}},
+		"the same, default":     {policy(4), 0, one{Warning, "after 4", true}},
+		"one later":             {policy(5), 0, one{Note, "after 5", true}},
+		"later":                 {policy(10), 0, one{OK, "after 10", false}},
+		"early, known":          {policy(10), 10, one{Warning, "compared with the service's 10", true}},
+		"later, known":          {policy(10), 3, one{OK, "compared with the service's 3", false}},
+		"for ever":              {&ldap.LockoutPolicy{Threshold: 10, Window: time.Hour}, 3, one{OK, "as long as nobody unlocks", false}},
+		"lower than any number": {policy(1), 0, one{Warning, "after 1 wrong", true}},
+	} {
+		wants(t, what, []Finding{judgeLockout("dc1:636", c.policy, c.threshold)}, c.want)
+	}
+}
+
+func TestDomainOfHost(t *testing.T) {
+	for address, want := range map[string]string{"dc1.Corp.example:636": "corp.example", "dc1:636": "", "10.0.0.1:636": "", "[2001:db8::1]:636": "", "x": ""} {
+		if got := domainOfHost(address); got != want {
+			t.Errorf("%q: %q, want %q", address, got, want)
 		}
 	}
 }

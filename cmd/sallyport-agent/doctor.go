@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,19 +23,25 @@ type directoryFlags struct {
 
 type doctorCommand struct {
 	directoryFlags
-	Proxy  string `help:"HTTP proxy for the link to the gateway. What HTTPS_PROXY says by default." placeholder:"URL"`
-	Output string `help:"How to print: text or json." enum:"text,json" default:"text" placeholder:"FORMAT" short:"o"`
+	Proxy            string `help:"HTTP proxy for the link to the gateway. What HTTPS_PROXY says by default." placeholder:"URL"`
+	ServiceThreshold int    `help:"After how many wrong passwords the service locks (its lockout.threshold), to compare with the directory's. Not known by default." placeholder:"N"`
+	As               string `help:"Also look at what this account may read, such as the lockout policy: name@domain. Its password is asked for and sent once." placeholder:"NAME"`
+	PasswordFile     string `help:"Read the password for --as from this file, or with - from standard input." placeholder:"FILE"`
+	Output           string `help:"How to print: text or json." enum:"text,json" default:"text" placeholder:"FORMAT" short:"o"`
 }
 
 // Help is printed below the flags.
 func (doctorCommand) Help() string {
 	return `Looks at this host's state folder, certificate, clock, proxy and DNS, at the service, its gateway, and each domain controller, and says what to do
-about whatever it finds. It changes nothing and sends nobody's password. Run it as the agent's user, with the agent's settings.
+about whatever it finds. It changes nothing, sends nobody's password (but that of --as), and takes half a minute at most. Run it as the agent's
+user, with the agent's settings; before a registration it looks at the directory alone.
 
-The exit code is 1 when something keeps passwords from being checked; warnings and notes do not count.
+Each finding is ok, a note, a warning (will fail one day, or costs something) or an error (keeps passwords from being checked). The exit code is
+1 with an error; warnings and notes do not count.
 
 Examples:
   sudo -u sallyport-agent sallyport-agent doctor --config /etc/sallyport-agent.yaml
+  sallyport-agent doctor --config /etc/sallyport-agent.yaml --as ada@corp.example --service-threshold 4
   sallyport-agent doctor --dc ldaps://dc1.corp.example --output json | jq '.findings[] | select(.severity != "ok")'`
 }
 
@@ -51,7 +58,13 @@ func (d *doctorCommand) Run(ctx context.Context, c *cli, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	config := doctor.Config{State: c.State, Servers: d.DC, RootCAs: roots, Proxy: proxy}
+	config := doctor.Config{State: c.State, Servers: d.DC, RootCAs: roots, Proxy: proxy, Threshold: d.ServiceThreshold, Account: d.As}
+	if d.As != "" {
+		if config.Password, err = passwordFrom(d.PasswordFile, bufio.NewReader(t.in), t); err != nil {
+			return err
+		}
+		defer config.Password.Wipe()
+	}
 	if f, ok := t.err.(*os.File); ok && d.Output == "text" && term.IsTerminal(int(f.Fd())) {
 		config.Progress = func(what string) { fmt.Fprintf(f, "looking at %s …\n", what) }
 	}

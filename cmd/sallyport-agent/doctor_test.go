@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"net"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -161,6 +164,24 @@ func TestSignIn(t *testing.T) {
 		if n, err := dc.BadPwdCount(t.Context(), who.SAM); err != nil || n != want {
 			t.Errorf("%s: the directory counts %d wrong passwords, want %d (%v)", c.state, n, want, err)
 		}
+	}
+	// What an ordinary account may read, and the policy that strangers are not told.
+	if err := dc.SetLockoutPolicy(t.Context(), 3, 10*time.Minute, 5*time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	who := everybody[0]
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, append(bytes.Clone(who.Password.Reveal()), '\n'), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	all := findings(t, 1, append(flags, "--state", t.TempDir()+"/none", "--as", who.UPN, "--password-file", file)...)
+	if !has(all, doctor.OK, "directory rights", "ordinary account") || !has(all, doctor.Warning, "lockout policy", "after 3 wrong passwords within 5m0s, for 10m0s") ||
+		!has(all, doctor.OK, "directory rights", "only the root entry") || !has(all, doctor.OK, "clock", "clock and this host's agree") {
+		t.Errorf("%+v", all)
+	}
+	if r := execute(t, nil, append([]string{"test-signin", "a@corp.example.com", "a-canary-Passw0rd"}, flags...)...); r.code != exitUsage ||
+		!strings.Contains(r.errOut, "on the command line") || strings.Contains(r.errOut+r.out, "canary") {
+		t.Errorf("a password on the command line: %+v", r)
 	}
 	if r := signIn(t, "", append(flags, "a@corp.example.com")...); r.code != exitFailure || !strings.Contains(r.errOut, "90034") {
 		t.Errorf("an empty password: %+v", r)

@@ -22,12 +22,15 @@ type cli struct {
 	State   string      `help:"State folder: keys, certificate and what the service said. Mode 0700; by default ${default}." placeholder:"DIR" default:"${state}" type:"path"`
 	logFlags
 
-	Register registerCommand `cmd:"" help:"Make keys on this host and register them with a service."`
-	Run      runCommand      `cmd:"" help:"Answer password checks until told to stop."`
-	Status   statusCommand   `cmd:"" help:"Show what the running agent does."`
-	Doctor   doctorCommand   `cmd:"" help:"Look for whatever keeps passwords from being checked, and say what to do about it."`
-	Test     testCommand     `cmd:"" name:"test-signin" help:"Check one name and password at the directory, from this terminal."`
-	Explain  explainCommand  `cmd:"" help:"Explain an error number of Sallyport, Entra, Windows or Active Directory."`
+	Register   registerCommand   `cmd:"" help:"Make keys on this host and register them with a service."`
+	Run        runCommand        `cmd:"" help:"Answer password checks until told to stop."`
+	Status     statusCommand     `cmd:"" help:"Show what the running agent does."`
+	Doctor     doctorCommand     `cmd:"" help:"Look for whatever keeps passwords from being checked, and say what to do about it."`
+	Test       testCommand       `cmd:"" name:"test-signin" help:"Check one name and password at the directory, from this terminal."`
+	Logs       logsCommand       `cmd:"" help:"Pack what support needs."`
+	Service    serviceCommand    `cmd:"" help:"Install the agent as a service of this host, start, stop or remove it."`
+	Completion completionCommand `cmd:"" help:"Print a script that completes commands and flags in a shell."`
+	Explain    explainCommand    `cmd:"" help:"Explain an error number of Sallyport, Entra, Windows or Active Directory."`
 }
 
 const description = `Checks passwords beside Active Directory for a Sallyport service. Only dials out.
@@ -43,6 +46,9 @@ certificate has expired: register again; 4 not registered, or the state folder i
 5 (status) the agent does not run or is not attached; 6 (test-signin) the directory judged, and not with yes.`
 
 func main() {
+	if code, is := underServiceManager(func(ctx context.Context) int { return run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr) }); is {
+		os.Exit(code)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
@@ -59,15 +65,15 @@ type terminal struct {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	var c cli
 	exited := -1
-	options := []kong.Option{
-		kong.Name(program), kong.Description(description), kong.Writers(stdout, stderr), kong.DefaultEnvars("SALLYPORT_AGENT"),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}), kong.Vars{"state": defaultState},
-		kong.Exit(func(code int) { exited = code }),
-		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&c, &terminal{stdin, stdout, stderr}),
-	}
 	settings, err := settingsFile(args)
 	if err != nil {
 		return report(stderr, &usageError{err})
+	}
+	options := []kong.Option{
+		kong.Name(program), kong.Description(description), kong.Writers(stdout, stderr), kong.DefaultEnvars("SALLYPORT_AGENT"),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}), kong.Vars{"state": defaultState, "settings": defaultConfig},
+		kong.Exit(func(code int) { exited = code }),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&c, &terminal{stdin, stdout, stderr}, settings),
 	}
 	parser, err := kong.New(&c, append(options, kong.Resolvers(settings))...)
 	if err != nil {

@@ -103,7 +103,7 @@ func parseSettings(text []byte) (settings, error) {
 }
 
 // notInFile are flags that make no sense in a file that stays: what is said once, and what names the file itself.
-var notInFile = []string{"help", "version", "config", "token", "token-file", "replace", "again", "password-file", "output"}
+var notInFile = []string{"help", "version", "config", "token", "token-file", "replace", "again", "password-file", "output", "checks", "root", "program", "settings", "file", "log-file", "since", "as"}
 
 // Validate refuses keys that are no flag. Kong calls it before it parses.
 func (s settings) Validate(app *kong.Application) error {

@@ -19,8 +19,9 @@ import (
 
 type testCommand struct {
 	directoryFlags
-	Name         string `arg:"" optional:"" help:"Name to check, as the person types it. It is asked for when it is not given."`
-	PasswordFile string `placeholder:"FILE" help:"Read the password from this file, or with - from standard input, in place of asking for it."`
+	Name         string   `arg:"" optional:"" help:"Name to check, as the person types it. It is asked for when it is not given."`
+	Rest         []string `arg:"" optional:"" hidden:""`
+	PasswordFile string   `placeholder:"FILE" help:"Read the password from this file, or with - from standard input, in place of asking for it."`
 }
 
 // Help is printed below the flags.
@@ -40,6 +41,11 @@ var errNotRight = errors.New("not right")
 
 // Run is called by kong.
 func (c *testCommand) Run(ctx context.Context, t *terminal) error {
+	if len(c.Rest) > 0 {
+		// Not repeated: it may be the password.
+		return &usageError{errors.New("one name is wanted and nothing after it: a password on the command line would be seen by others on this host and stay in the shell's history. " +
+			"It is asked for; programs give it with --password-file. If what you typed is in use, change it")}
+	}
 	if len(c.DC) == 0 {
 		return &usageError{errNoDC}
 	}
@@ -53,7 +59,7 @@ func (c *testCommand) Run(ctx context.Context, t *terminal) error {
 			return err
 		}
 	}
-	password, err := c.password(in, t)
+	password, err := passwordFrom(c.PasswordFile, in, t)
 	if err != nil {
 		return err
 	}
@@ -82,12 +88,12 @@ func (c *testCommand) Run(ctx context.Context, t *terminal) error {
 // testDial is how long one domain controller may take before the next is asked: a person waits, and wants to know.
 const testDial = 5 * time.Second
 
-// password reads the password from where it was said to be.
-func (c *testCommand) password(in *bufio.Reader, t *terminal) (wire.Secret, error) {
-	if c.PasswordFile != "" {
+// passwordFrom reads a password from a file, from standard input ("-"), or from the terminal when no file is named.
+func passwordFrom(file string, in *bufio.Reader, t *terminal) (wire.Secret, error) {
+	if file != "" {
 		from := io.Reader(in)
-		if c.PasswordFile != "-" {
-			f, err := os.Open(c.PasswordFile)
+		if file != "-" {
+			f, err := os.Open(file)
 			if err != nil {
 				return wire.Secret{}, &usageError{err}
 			}
@@ -124,7 +130,7 @@ func ask(in *bufio.Reader, out io.Writer, question string) (string, error) {
 func printVerdict(w io.Writer, r directory.Result, took time.Duration) error {
 	v := r.Verdict
 	if v.Reason.Right() {
-		fmt.Fprintf(w, "right: %s accepts name and password (%s)\n", r.DC, took.Round(time.Millisecond))
+		fmt.Fprintf(w, "right: %s accepts name and password (%s); its count of wrong passwords begins anew\n", r.DC, took.Round(time.Millisecond))
 		if a := v.Attributes; a != nil {
 			fmt.Fprintf(w, "  it is %s, objectGUID %s, in %d groups\n", a.UPN, a.Anchor, len(a.Groups))
 		} else if v.Diagnostic != "" {

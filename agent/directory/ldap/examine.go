@@ -5,11 +5,15 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	goldap "github.com/go-ldap/ldap/v3"
+
+	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/wire"
 )
 
 // Examination is what a server shows to somebody who has no account: nobody's password is sent.
@@ -31,6 +35,14 @@ type Examination struct {
 	ClockSkew           time.Duration
 	// Lockout is the domain's policy; nil where it is not told without an account, as AD does by default.
 	Lockout *LockoutPolicy
+	// Rights are what somebody without an account may read.
+	Rights Rights
+}
+
+// Rights are what somebody may read besides the root entry, which everybody may.
+type Rights struct {
+	// Domain is the domain's own entry, People the entries of people.
+	Domain, People bool
 }
 
 // LockoutPolicy is a domain's account lockout (MS-ADA1 lockoutThreshold and its neighbours). Durations are zero where they were not told.
@@ -77,10 +89,56 @@ func Examine(ctx context.Context, server string, roots *x509.CertPool) Examinati
 		e.Remedy = "Give the address of a domain controller; a global catalog or another LDAP server is none."
 		return e
 	}
-	if domain, err := c.entry(ctx, e.NamingContext, "lockoutThreshold", "lockoutDuration", "lockOutObservationWindow"); err == nil {
-		e.Lockout = lockoutOf(domain)
-	}
+	e.Rights, e.Lockout = c.rights(ctx, e.NamingContext)
 	return e
+}
+
+// ExamineAs looks at what an account may read: it binds once, with the password, and a wrong one counts. The error says why nothing was
+// seen, also that the directory did not accept name or password.
+func ExamineAs(ctx context.Context, server string, roots *x509.CertPool, name string, password wire.Secret) (Rights, *LockoutPolicy, error) {
+	a, err := parseAddress(server)
+	if err != nil {
+		return Rights{}, nil, err
+	}
+	if e := (directory.Check{Name: name, Password: password, Fence: func(context.Context) error { return nil }}).Refuse(); e != nil {
+		return Rights{}, nil, e
+	}
+	ctx, cancel := context.WithTimeout(ctx, examineFor)
+	defer cancel()
+	c, err := dial(ctx, a, roots)
+	if err != nil {
+		return Rights{}, nil, err
+	}
+	defer c.close()
+	base, err := c.ping(ctx, examineFor)
+	if err != nil {
+		return Rights{}, nil, err
+	}
+	err = c.within(ctx, examineFor, func() error { return c.bind(name, password) })
+	if v, _, e := judge(err); repeats(err, password) {
+		return Rights{}, nil, errors.New(repeated)
+	} else if e != nil {
+		return Rights{}, nil, e
+	} else if !v.Reason.Right() {
+		return Rights{}, nil, fmt.Errorf("the directory says %s (%s)", v.Reason, v.Diagnostic)
+	}
+	r, policy := c.rights(ctx, base)
+	return r, policy, nil
+}
+
+// rights looks at what may be read on this connection. What cannot be read is no error: that is the answer.
+func (c *conn) rights(ctx context.Context, base string) (r Rights, policy *LockoutPolicy) {
+	if domain, err := c.entry(ctx, base, "lockoutThreshold", "lockoutDuration", "lockOutObservationWindow"); err == nil {
+		r.Domain, policy = true, lockoutOf(domain)
+	}
+	_ = c.within(ctx, examineFor, func() error {
+		// One more than the limit allows is an error and says as much.
+		found, err := c.ldap.Search(&goldap.SearchRequest{BaseDN: base, Scope: goldap.ScopeWholeSubtree, Filter: "(&(objectCategory=person)(objectClass=user))",
+			Attributes: []string{"1.1"}, SizeLimit: 1, EnforceSizeLimit: true})
+		r.People = err == nil && len(found.Entries) > 0 || goldap.IsErrorWithCode(err, goldap.LDAPResultSizeLimitExceeded) || errors.Is(err, goldap.ErrSizeLimitExceeded)
+		return err
+	})
+	return r, policy
 }
 
 // entry reads one entry by its name.

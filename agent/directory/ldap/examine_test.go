@@ -3,10 +3,13 @@ package ldap_test
 import (
 	"crypto/x509"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
+	"github.com/sallyport-auth/sallyport/lab/people"
+	"github.com/sallyport-auth/sallyport/wire"
 )
 
 // examine is the same on both directories: what a server shows to somebody without an account.
@@ -19,6 +22,9 @@ func (w world) examine(t *testing.T) {
 		}
 		if e.StartTLS != (server == w.startTLS) {
 			t.Errorf("%s: StartTLS %v", server, e.StartTLS)
+		}
+		if e.Rights != (ldap.Rights{}) {
+			t.Errorf("%s lets strangers read: %+v", server, e.Rights)
 		}
 		if e.Lockout != nil {
 			t.Errorf("%s tells strangers its lockout policy: %+v", server, e.Lockout)
@@ -49,8 +55,24 @@ func TestExamineEvaluation(t *testing.T) {
 }
 
 func TestExamineSamba(t *testing.T) {
-	w, _ := sambaWorld(t)
+	w, dc := sambaWorld(t)
 	w.examine(t)
+	must(t, dc.SetLockoutPolicy(t.Context(), 7, 10*time.Minute, 5*time.Minute))
+	r, policy, err := ldap.ExamineAs(t.Context(), w.ldaps, w.roots, "alice@"+w.suffix, wire.NewSecret([]byte(people.RightPassword)))
+	if err != nil || !r.Domain || !r.People || policy == nil || *policy != (ldap.LockoutPolicy{Threshold: 7, Duration: 10 * time.Minute, Window: 5 * time.Minute}) {
+		t.Errorf("as an account: %+v %+v %v", r, policy, err)
+	}
+	before := w.badPwdCount(t, "bob")
+	if r, _, err := ldap.ExamineAs(t.Context(), w.ldaps, w.roots, "bob@"+w.suffix, wire.NewSecret([]byte(people.WrongPassword))); err == nil || r.Domain ||
+		strings.Contains(err.Error(), people.WrongPassword) || !strings.Contains(err.Error(), "bad_password") {
+		t.Errorf("with a wrong password: %+v %v", r, err)
+	}
+	if n := w.badPwdCount(t, "bob"); n != before+1 {
+		t.Errorf("counted %d times", n-before)
+	}
+	if _, _, err := ldap.ExamineAs(t.Context(), w.ldaps, w.roots, "alice@"+w.suffix, wire.Secret{}); err == nil {
+		t.Error("an empty password was sent")
+	}
 	if e := ldap.Examine(t.Context(), w.ldaps, w.roots); e.ClockSkew.Abs() > time.Minute || e.Clock.IsZero() {
 		t.Errorf("the clock of a directory on this machine: %s, %s ahead", e.Clock, e.ClockSkew)
 	}
