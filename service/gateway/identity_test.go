@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -20,6 +21,7 @@ import (
 	"github.com/sallyport-auth/sallyport/agent/identity"
 	"github.com/sallyport-auth/sallyport/agent/link"
 	"github.com/sallyport-auth/sallyport/service/fleet"
+	"github.com/sallyport-auth/sallyport/service/gateway"
 	"github.com/sallyport-auth/sallyport/service/queue"
 	"github.com/sallyport-auth/sallyport/wire"
 	"github.com/sallyport-auth/sallyport/wire/linkpb"
@@ -363,6 +365,31 @@ func newValve(t *testing.T, to string) *valve {
 	return v
 }
 
+// diary counts a gateway's log lines by their message.
+type diary struct {
+	slog.Handler
+	mu   sync.Mutex
+	said map[string]int
+}
+
+func newDiary() *diary { return &diary{Handler: slog.DiscardHandler, said: map[string]int{}} }
+
+func (d *diary) Enabled(context.Context, slog.Level) bool { return true }
+func (d *diary) WithAttrs([]slog.Attr) slog.Handler       { return d }
+func (d *diary) WithGroup(string) slog.Handler            { return d }
+func (d *diary) Handle(_ context.Context, r slog.Record) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.said[r.Message]++
+	return nil
+}
+
+func (d *diary) times(message string) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.said[message]
+}
+
 // copies of one identity share nothing but keys; a member that counts and its later connections share the counter.
 func counting(m *member, from uint64) *member {
 	c := *m
@@ -376,7 +403,9 @@ func counting(m *member, from uint64) *member {
 func TestLostNetworkIsNoCopy(t *testing.T) {
 	w := newWorld(t)
 	url := broker(t)
-	one, two := w.gateway(w.queue(url), nil), w.gateway(w.queue(url), nil)
+	log := newDiary()
+	written := func(c *gateway.Config) { c.Logger = slog.New(log) }
+	one, two := w.gateway(w.queue(url), written), w.gateway(w.queue(url), written)
 	for name, to := range map[string]*door{"the same gateway": one, "another gateway": two} {
 		t.Run(name, func(t *testing.T) {
 			m := counting(w.register(one, "a"), 0)
@@ -386,9 +415,12 @@ func TestLostNetworkIsNoCopy(t *testing.T) {
 			v.shut.Store(true)
 			go func() { _ = a.stop() }() // what it says does not arrive
 			m.gateway = to.address
+			before := log.times("agent detached")
 			w.attach(m, 1, yes)
-			until(t, "the dead stream's end", func() bool { return len(one.Attached(w.scope))+len(two.Attached(w.scope)) == 1 })
-			<-time.After(4 * time.Second) // until the question on the dead stream has gone unanswered
+			until(t, "the dead stream's end", func() bool { return log.times("agent detached") > before })
+			if len(one.Attached(w.scope))+len(two.Attached(w.scope)) != 1 {
+				t.Error("the living one is not attached any more")
+			}
 			if row := fatal(w.fleet.ByID(t.Context(), w.scope, m.answer.AgentID))(t); row.State != fleet.Active {
 				t.Errorf("%s: %s", row.State, row.StateReason)
 			}
@@ -425,7 +457,8 @@ func TestCopyOnAnotherGateway(t *testing.T) {
 // TestLatePacketIsNoCopy: a Hello that an agent has given up, and that arrives after its next connection, freezes nobody.
 func TestLatePacketIsNoCopy(t *testing.T) {
 	w := newWorld(t)
-	d := w.gateway(w.queue(""), nil)
+	log := newDiary()
+	d := w.gateway(w.queue(""), func(c *gateway.Config) { c.Logger = slog.New(log) })
 	m := counting(w.register(d, "a"), 5)
 	w.attach(m, 1, yes)
 	n := w.near(m)
@@ -434,7 +467,10 @@ func TestLatePacketIsNoCopy(t *testing.T) {
 		t.Error("it was not asked whether it is alive")
 	}
 	_ = n.conn.Close()
-	<-time.After(4 * time.Second) // until the question has gone unanswered
+	until(t, "refused", func() bool { return log.times("agent refused") > 0 })
+	if log.times("an agent came with an older state of its identity: reset to a snapshot, restored from a backup, or a copy") > 0 {
+		t.Error("an alarm for a packet that was late")
+	}
 	row := fatal(w.fleet.ByID(t.Context(), w.scope, m.answer.AgentID))(t)
 	if row.State != fleet.Active || len(d.Attached(w.scope)) != 1 {
 		t.Errorf("%s: %s, %v", row.State, row.StateReason, d.Attached(w.scope))
