@@ -163,6 +163,11 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.monitor(restCtx, a.config.Monitor)
 		}
 	}()
+	noticesEnded := make(chan struct{})
+	go func() {
+		defer close(noticesEnded)
+		a.notices(restCtx)
+	}()
 	chronicleEnded := make(chan struct{})
 	go func() {
 		defer close(chronicleEnded)
@@ -180,6 +185,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	directoryErr := <-directoryEnded
 	<-chronicleEnded
 	<-monitorEnded
+	<-noticesEnded
 	var refused *link.Refused
 	switch {
 	case errors.As(err, &refused):
@@ -197,6 +203,24 @@ func (a *Agent) Run(ctx context.Context) error {
 	return fmt.Errorf("link: %w", err)
 }
 
+// notices tells the status to whoever wants to be notified. It is apart from the chronicle, since a disk that hangs is no reason for a
+// watchdog to end an agent that answers.
+func (a *Agent) notices(ctx context.Context) {
+	if a.config.Notify == nil {
+		return
+	}
+	tick := time.NewTicker(statusInterval)
+	defer tick.Stop()
+	for {
+		a.config.Notify(a.Status(time.Now()))
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
 // chronicle keeps the status file fresh and the counter stored, and speaks of a certificate that nears its end.
 func (a *Agent) chronicle(ctx context.Context) {
 	tick := time.NewTicker(statusInterval)
@@ -211,11 +235,7 @@ func (a *Agent) chronicle(ctx context.Context) {
 				"until", id.NotAfter(), "left", id.NotAfter().Sub(now).Round(time.Minute).String())
 		}
 		_ = a.keeper.Settled() // the connection that could not store it has said so
-		status := a.Status(now)
-		if a.config.Notify != nil {
-			a.config.Notify(status)
-		}
-		if err := a.writeStatus(status); err != nil && !failed {
+		if err := a.writeStatus(a.Status(now)); err != nil && !failed {
 			failed = true // once is enough: a full disk is told by others every second
 			a.log.Warn("the status file cannot be written", "err", err)
 		} else if err == nil {

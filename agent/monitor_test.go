@@ -1,12 +1,15 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
@@ -145,4 +148,23 @@ func TestMetricsCountChecks(t *testing.T) {
 		s.Servers[0].Latency == nil || s.Servers[0].Latency.Answers != 2 {
 		t.Errorf("%+v %+v", s.Recent, s.Servers)
 	}
+}
+
+// Whoever is to be notified hears of the agent at once and at every interval, until the end.
+func TestNotices(t *testing.T) {
+	b := newBench(t, slog.LevelInfo, Limits{})
+	synctest.Test(t, func(t *testing.T) {
+		var heard []time.Duration
+		begun := time.Now()
+		a, err := New(Config{Identity: b.id, Validator: b.answerer.validator, Notify: func(s Status) { heard = append(heard, s.Written.Sub(begun)) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithTimeout(t.Context(), 2*statusInterval+time.Millisecond)
+		defer stop()
+		a.notices(ctx)
+		if !slices.Equal(heard, []time.Duration{0, statusInterval, 2 * statusInterval}) {
+			t.Errorf("heard at %v", heard)
+		}
+	})
 }

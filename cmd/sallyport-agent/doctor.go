@@ -34,7 +34,7 @@ type doctorCommand struct {
 func (doctorCommand) Help() string {
 	return `Looks at this host's state folder, certificate, clock, proxy and DNS, at the service, its gateway, and each domain controller, and says what to do
 about whatever it finds. It changes nothing, sends nobody's password (but that of --as), and takes half a minute at most. Run it as the agent's
-user, with the agent's settings; before a registration it looks at the directory alone.
+user or as root, who becomes that user, with the agent's settings; before a registration it looks at the directory alone.
 
 Each finding is ok, a note, a warning (will fail one day, or costs something) or an error (keeps passwords from being checked). The exit code is
 1 with an error; warnings and notes do not count.
@@ -67,6 +67,9 @@ func (d *doctorCommand) Run(ctx context.Context, c *cli, t *terminal) error {
 	}
 	if f, ok := t.err.(*os.File); ok && d.Output == "text" && term.IsTerminal(int(f.Fd())) {
 		config.Progress = func(what string) { fmt.Fprintf(f, "looking at %s …\n", what) }
+	}
+	if err := actAsOwner(c.State); err != nil {
+		return err
 	}
 	findings := doctor.Examine(ctx, config)
 	if ctx.Err() != nil {

@@ -19,3 +19,6 @@ func journal(ctx context.Context, since time.Duration) string {
 }
 
 func ownerOf(fs.FileInfo) string { return "" }
+
+// actAsOwner does nothing: an administrator may read the folder.
+func actAsOwner(string) error { return nil }

@@ -61,7 +61,6 @@ func (b *bundleCommand) Run(ctx context.Context, c *cli, t *terminal, app *kong.
 		{Name: "settings.txt", Text: settingsInForce(app.Model, c, set)},
 		{Name: "state.txt", Text: listing(c.State)},
 		{Name: "status.json", Text: contentsOr(statusFile(c.State))},
-		{Name: "doctor.json", Text: b.examine(ctx, c)},
 	}
 	for i, log := range b.LogFile {
 		text, err := tail(log)
@@ -77,6 +76,8 @@ func (b *bundleCommand) Run(ctx context.Context, c *cli, t *terminal, app *kong.
 	if err != nil {
 		return err
 	}
+	defer out.Close()
+	files = append(files, bundle.File{Name: "doctor.json", Text: b.examine(ctx, c)})
 	err = bundle.Write(out, strings.TrimSuffix(filepath.Base(path), ".tar.gz"), files, now)
 	if err := errors.Join(err, out.Close()); err != nil {
 		return err
@@ -85,22 +86,20 @@ func (b *bundleCommand) Run(ctx context.Context, c *cli, t *terminal, app *kong.
 	return err
 }
 
-// examine is doctor's output; what keeps it from working is said in its place.
+// examine is doctor's output; what keeps it from working is said in its place, since that may be why somebody asks for help. Root becomes
+// the agent's user for it, and cannot go back.
 func (b *bundleCommand) examine(ctx context.Context, c *cli) string {
-	roots, err := readRoots(b.DCCAFile)
-	if err != nil {
-		return err.Error()
-	}
-	proxy, err := parseProxy(b.Proxy)
-	if err != nil {
-		return err.Error()
+	roots, badRoots := readRoots(b.DCCAFile)
+	proxy, badProxy := parseProxy(b.Proxy)
+	if err := errors.Join(badRoots, badProxy, actAsOwner(c.State)); err != nil {
+		return err.Error() + "\n"
 	}
 	findings := doctor.Examine(ctx, doctor.Config{State: c.State, Servers: b.DC, RootCAs: roots, Proxy: proxy})
 	text, err := json.MarshalIndent(findings, "", "  ")
 	if err != nil {
 		return err.Error()
 	}
-	return string(text)
+	return string(text) + "\n"
 }
 
 // hostFacts are what cannot be seen in the log.

@@ -38,10 +38,14 @@ const description = `Checks passwords beside Active Directory for a Sallyport se
 Examples:
   sallyport-agent register --service https://signin.example.com --token-file token.txt
   sallyport-agent run --dc ldaps://dc1.corp.example --dc ldaps://dc2.corp.example --dc-ca-file corp-ca.pem
+  sallyport-agent service install
   sallyport-agent status
+  sallyport-agent doctor --config /etc/sallyport-agent/agent.yaml
+  sallyport-agent test-signin --config /etc/sallyport-agent/agent.yaml ada@corp.example
+  sallyport-agent logs bundle --config /etc/sallyport-agent/agent.yaml
   sallyport-agent explain 1328
 
-Exit codes: 0 fine; 1 failure; 2 wrong command line or settings; 3 refused by the service for good, or the
+Exit codes: 0 fine; 1 failure, and for doctor: something keeps passwords from being checked; 2 wrong command line or settings; 3 refused by the service for good, or the
 certificate has expired: register again; 4 not registered, or the state folder is unprotected or damaged;
 5 (status) the agent does not run or is not attached; 6 (test-signin) the directory judged, and not with yes.`
 

@@ -110,7 +110,13 @@ func TestTokenFromTheServiceManager(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, credential), []byte(token+"\n"), 0o400); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"register", "--service", address, "--ca-file", caFile, "--state", filepath.Join(t.TempDir(), "state")}
+	// Everything else stands in the settings file, as sallyport-agent-register.service has it.
+	config := filepath.Join(t.TempDir(), "agent.yaml")
+	text := "service: " + address + "\nca-file: " + caFile + "\nstate: " + filepath.Join(t.TempDir(), "state") + "\ndc: [ldaps://dc1]\nmonitor: 127.0.0.1:8449\n"
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"register", "--config", config}
 	if r := execute(t, []string{"CREDENTIALS_DIRECTORY=" + dir}, args...); r.code != 0 {
 		t.Errorf("%+v", r)
 	}

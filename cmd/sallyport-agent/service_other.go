@@ -23,7 +23,7 @@ func (nothing) Start(service.Service) error { return nil }
 func (nothing) Stop(service.Service) error  { return nil }
 
 // handle is the library's view of the service. On Windows it runs under a virtual account, which has no password and no rights but
-// those that its folders give it; three seconds' failures are followed by a restart.
+// those that its folders give it, and is started again five seconds after a failure.
 func (i installation) handle() (service.Service, error) {
 	return service.New(nothing{}, &service.Config{
 		Name: serviceName, DisplayName: "Sallyport agent", Description: "Checks passwords beside Active Directory for a Sallyport service.",

@@ -9,11 +9,14 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"maps"
 	"math/big"
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -398,5 +401,30 @@ func TestFleetInMetrics(t *testing.T) {
 	attend(t, state).refuses(3, "90042")
 	if got := shown(`sallyport_gateway_refused_agents_total{code="90042"}`); got < 1 {
 		t.Errorf("%v agents were refused", got)
+	}
+}
+
+// TestExaminedByRoot: root looks at another user's agent as that user, and leaves nothing of its own behind; the archive for support is root's.
+func TestExaminedByRoot(t *testing.T) {
+	rooted(t)
+	state := issued(t, time.Now(), time.Now().Add(time.Hour))
+	reachable(t, state)
+	for _, path := range append([]string{"."}, slices.Collect(maps.Keys(contents(t, state)))...) {
+		noError(t, os.Chown(filepath.Join(state, path), int(nobody.Uid), int(nobody.Gid)))
+	}
+	before := contents(t, state)
+	archive := filepath.Join(t.TempDir(), "b.tar.gz")
+	run(t, nil, sallyportAgent, "doctor", "--state", state, "--dc", "ldaps://127.0.0.1:1").refuses(1, "state folder "+state+": agent agent (a1)", "connection refused")
+	succeeds(t, sallyportAgent, "logs", "bundle", "--state", state, "--dc", "ldaps://127.0.0.1:1", "--file", archive)
+	unchanged(t, state, before)
+	text, err := exec.CommandContext(t.Context(), "tar", "-xOzf", archive).Output()
+	noError(t, err)
+	if !strings.Contains(string(text), "agent agent (a1) of tenant contoso") || !strings.Contains(string(text), "65534:65534") {
+		t.Errorf("the archive: %s", text)
+	}
+	info, err := os.Stat(archive)
+	noError(t, err)
+	if info.Mode().Perm() != 0o600 || info.Sys().(*syscall.Stat_t).Uid != 0 {
+		t.Errorf("the archive is %v of uid %d", info.Mode(), info.Sys().(*syscall.Stat_t).Uid)
 	}
 }
