@@ -201,9 +201,7 @@ func (g *group) QueryContext(ctx context.Context, query string, args ...any) (*s
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if s := g.statement(query); s != nil {
-		return s.QueryContext(context.Background(), args...)
-	}
+	// Not a kept statement: it can have one set of rows open, and whoever reads these may ask the same again for each of them.
 	return g.conn.QueryContext(context.Background(), query, args...)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -198,5 +199,48 @@ func BenchmarkWrite(b *testing.B) {
 			}
 			all.Wait()
 		})
+	}
+}
+
+// TestGroupNestedQuery: the same query may be asked again while its rows are being read.
+func TestGroupNestedQuery(t *testing.T) {
+	d := openGroup(t)
+	ctx := context.Background()
+	for n := range 3 {
+		if err := insert(d, ctx, n, nil)(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const query = `SELECT n FROM number WHERE n >= $1 ORDER BY n`
+	read := func(tx Querier, from int, each func(int)) {
+		rows, err := tx.QueryContext(ctx, query, from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var n int
+			if err := rows.Scan(&n); err != nil {
+				t.Fatal(err)
+			}
+			each(n)
+		}
+		if err := rows.Err(); err != nil {
+			t.Error(err)
+		}
+	}
+	var seen []int
+	if err := d.Write(ctx, func(tx Querier) error {
+		seen = nil
+		read(tx, 0, func(n int) {
+			seen = append(seen, n)
+			read(tx, n, func(m int) { seen = append(seen, 10*m) })
+		})
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []int{0, 0, 10, 20, 1, 10, 20, 2, 20}; !slices.Equal(seen, want) {
+		t.Errorf("read %v, want %v", seen, want)
 	}
 }
