@@ -55,8 +55,8 @@ func (c agentList) Run(ctx context.Context, t *terminal) error {
 		{"clock", func(x admin.Agent) string { return (time.Duration(x.ClockSkewMS) * time.Millisecond).String() }}, {"id", func(x admin.Agent) string { return x.ID }}}); err != nil {
 		return err
 	}
-	if len(agents) == 0 {
-		return nil // that has been said
+	if len(agents) == 0 || c.Output == "json" {
+		return nil // that has been said, or a program reads it and counts for itself
 	}
 	for _, w := range fewAgents(directories, agents) {
 		fmt.Fprintln(t.err, "warning:", w)
