@@ -31,6 +31,10 @@ func ListenMonitor(address string, remote bool) (net.Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: monitor: %w", ErrConfig, err)
 	}
+	if at, ok := l.Addr().(*net.TCPAddr); !remote && (!ok || !at.IP.IsLoopback()) { // a localhost of somebody's making
+		_ = l.Close()
+		return nil, fmt.Errorf("%w: monitor: %s leads to %s, which is not this host's loopback", ErrConfig, address, l.Addr())
+	}
 	return l, nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -90,21 +89,52 @@ func (m *Masker) Mask(text string) string {
 			return g[1] + m.alias(whole) + g[3]
 		})
 	}
-	if len(m.known) == 0 {
-		return text
-	}
-	// The longest first, so that "anna.bell" is not taken for an "anna" and a rest.
-	all := slices.SortedFunc(maps.Keys(m.known), func(a, b string) int { return len(b) - len(a) })
-	for i, name := range all {
-		all[i] = regexp.QuoteMeta(name)
-	}
-	bare := regexp.MustCompile(`(?i)(^|[^\pL\pN_])(` + strings.Join(all, "|") + `)($|[^\pL\pN_])`)
-	// Twice, since two names in a row share the letter between them.
-	for range 2 {
-		text = replace(bare, text, func(g []string) string { return g[1] + m.alias(g[2]) + g[3] })
-	}
-	return text
+	return m.bare(text)
 }
+
+// words are what plain names are made of; others, with spaces or signs, are looked for one by one.
+var (
+	words = regexp.MustCompile(`[\pL\pN]+(?:[._+'-]+[\pL\pN]+)*`)
+	plain = regexp.MustCompile(`^` + words.String() + `$`)
+	parts = regexp.MustCompile(`[\pL\pN]+`)
+)
+
+// bare replaces learned names where nothing around them shows what they are. It looks words up, since a log of a busy day has thousands of
+// names, too many for one expression.
+func (m *Masker) bare(text string) string {
+	var odd []string
+	for name := range m.known {
+		if !plain.MatchString(name) {
+			odd = append(odd, regexp.QuoteMeta(name))
+		}
+	}
+	if len(odd) > 0 {
+		// The longest first, so that "anna b. bell" is not taken for an "anna b." and a rest.
+		slices.SortFunc(odd, func(a, b string) int { return len(b) - len(a) })
+		text = replace(regexp.MustCompile(`(?i)(^|[^\pL\pN_])(`+strings.Join(odd, "|")+`)`), text, func(g []string) string { return g[1] + m.alias(g[2]) })
+	}
+	return words.ReplaceAllStringFunc(text, func(word string) string {
+		if strings.HasPrefix(word, pseudonym) {
+			return word
+		}
+		at := parts.FindAllStringIndex(word, maxParts)
+		var b strings.Builder
+		end := 0
+		for i := 0; i < len(at); i++ {
+			for j := len(at) - 1; j >= i; j-- { // of "anna.bell.txt" the longest name that is known
+				if whole := word[at[i][0]:at[j][1]]; m.known[strings.ToLower(whole)] {
+					b.WriteString(word[end:at[i][0]] + m.alias(whole))
+					end, i = at[j][1], j
+					break
+				}
+			}
+		}
+		return b.String() + word[end:]
+	})
+}
+
+// maxParts bounds how much of one word is looked at: names have two or three parts.
+const maxParts = 16
 
 // hide takes secrets out.
 func hide(text string) string {

@@ -68,6 +68,7 @@ func TestNamesGo(t *testing.T) {
 // One person has one pseudonym in every form and file of an archive, and another in the next archive.
 func TestLinesCanBePutTogether(t *testing.T) {
 	const log = "name=anna@corp.example\nbind as CORP\\ANNA\nsomething about anna, Anna\nand joanna"
+	const other = "name=anna.bell@corp.example name=\"anna d. bell\"\n/home/anna.bell/x anna.bell.txt x-anna-y Anna D. Bell"
 	one := func() string {
 		m := NewMasker()
 		m.Learn(log)
@@ -75,6 +76,12 @@ func TestLinesCanBePutTogether(t *testing.T) {
 	}
 	alias := regexp.MustCompile(`person-[0-9a-f]{8}`)
 	first, second := one(), one()
+	m := NewMasker()
+	m.Learn(log)
+	m.Learn(other)
+	if got := alias.ReplaceAllString(m.Mask(other), "P"); got != "name=P@corp.example name=\"P\"\n/home/P/x P.txt x-P-y P" {
+		t.Errorf("%s", got)
+	}
 	found := alias.FindAllString(first, -1)
 	if len(found) != 4 || strings.Count(first, found[0]) != 4 || !strings.Contains(first, "joanna") {
 		t.Errorf("%s", first)

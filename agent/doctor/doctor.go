@@ -56,6 +56,9 @@ type Finding struct {
 type Config struct {
 	// State is the state folder.
 	State string
+	// Service and ServiceCA are where the agent is to register, and the authorities in PEM that the service's certificate must lead to (empty:
+	// the system's). They are used before the registration, after which the state folder knows better.
+	Service, ServiceCA string
 	// Servers and RootCAs are those of the agent's settings; no servers is a finding.
 	Servers []string
 	RootCAs *x509.CertPool
@@ -88,10 +91,13 @@ func Examine(ctx context.Context, c Config) []Finding {
 		servers = make([]ldap.Examination, len(c.Servers))
 	)
 	if id != nil {
-		c.Progress("service " + id.Facts().Service)
-		probes.Go(func() { service = askService(ctx, id, c.Proxy) })
+		c.Service, c.ServiceCA = id.Facts().Service, id.Facts().GatewayCA
 		c.Progress("gateway " + id.Gateway())
 		probes.Go(func() { gateway = probeGateway(ctx, id, c.Proxy) })
+	}
+	if c.Service != "" {
+		c.Progress("service " + c.Service)
+		probes.Go(func() { service = askService(ctx, c.Service, c.ServiceCA, c.Proxy) })
 	}
 	for i, server := range c.Servers {
 		c.Progress("domain controller " + server)
@@ -100,9 +106,11 @@ func Examine(ctx context.Context, c Config) []Finding {
 	probes.Wait()
 
 	now := time.Now()
-	add(judgeState(c.State, id, err, now)...)
+	add(judgeState(c.State, id, err, c.Service, now)...)
+	if c.Service != "" {
+		add(judgeService(c.Service, service)...)
+	}
 	if id != nil {
-		add(judgeService(id.Facts().Service, service)...)
 		add(judgeGateway(id.Gateway(), gateway, now)...)
 	}
 	if len(c.Servers) == 0 {
@@ -196,16 +204,16 @@ type reply struct {
 }
 
 // askService asks for a page of the service over HTTPS, as a registration would.
-func askService(ctx context.Context, id *identity.Identity, proxy *url.URL) reply {
+func askService(ctx context.Context, service, ca string, proxy *url.URL) reply {
 	ctx, cancel := context.WithTimeout(ctx, probeFor)
 	defer cancel()
 	var r reply
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{}).DialContext, DisableKeepAlives: true,
-		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: serviceRoots(id)}, MaxResponseHeaderBytes: 64 << 10}
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: serviceRoots(ca)}, MaxResponseHeaderBytes: 64 << 10}
 	if proxy != nil {
 		transport.Proxy = http.ProxyURL(proxy)
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodHead, id.Facts().Service+"/", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, strings.TrimRight(service, "/")+"/", nil)
 	if err != nil {
 		return reply{err: err}
 	}
@@ -226,7 +234,7 @@ func askService(ctx context.Context, id *identity.Identity, proxy *url.URL) repl
 	_ = answer.Body.Close()
 	if answer.TLS != nil {
 		r.chain = answer.TLS.PeerCertificates
-		r.foreign = !leadsTo(r.chain, id.Facts().GatewayCA)
+		r.foreign = !leadsTo(r.chain, ca)
 	}
 	if date, err := http.ParseTime(answer.Header.Get("Date")); err == nil {
 		// The header counts whole seconds, cut off.
@@ -235,13 +243,13 @@ func askService(ctx context.Context, id *identity.Identity, proxy *url.URL) repl
 	return r
 }
 
-// serviceRoots are the system's and, for an installation with a CA of its own, the one that the gateway is known by.
-func serviceRoots(id *identity.Identity) *x509.CertPool {
+// serviceRoots are the system's and, for an installation with an authority of its own, that.
+func serviceRoots(ca string) *x509.CertPool {
 	roots, err := x509.SystemCertPool()
 	if err != nil {
 		roots = x509.NewCertPool()
 	}
-	roots.AppendCertsFromPEM([]byte(id.Facts().GatewayCA))
+	roots.AppendCertsFromPEM([]byte(ca))
 	return roots
 }
 

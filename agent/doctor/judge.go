@@ -16,10 +16,12 @@ import (
 
 // The rules: each makes findings of what a probe has seen. They contact nobody.
 
-// judgeState judges the state folder and the certificate in it.
-func judgeState(folder string, id *identity.Identity, err error, now time.Time) []Finding {
+// judgeState judges the state folder and the certificate in it. That there is none yet is no fault of somebody who says where he will register.
+func judgeState(folder string, id *identity.Identity, err error, service string, now time.Time) []Finding {
 	var known *identity.Error
 	switch {
+	case errors.Is(err, identity.ErrNotRegistered) && service != "":
+		return []Finding{{Note, "state folder", folder, "not registered yet; the gateway and the agent's own certificate are looked at after that", "Register when nothing else is in the way: sallyport-agent register."}}
 	case errors.As(err, &known):
 		return []Finding{{Error, "state folder", folder, known.Error(), known.Remedy}}
 	case err != nil:

@@ -24,6 +24,8 @@ type directoryFlags struct {
 type doctorCommand struct {
 	directoryFlags
 	Proxy            string `help:"HTTP proxy for the link to the gateway. What HTTPS_PROXY says by default." placeholder:"URL"`
+	Service          string `help:"Address of the service, to look at it before the registration." placeholder:"URL"`
+	CAFile           string `help:"PEM file of the CA that issued the service's certificate, if it is a private one; for --service." name:"ca-file" placeholder:"FILE" type:"path"`
 	ServiceThreshold int    `help:"After how many wrong passwords the service locks (its lockout.threshold), to compare with the directory's. Not known by default." placeholder:"N"`
 	As               string `help:"Also look at what this account may read, such as the lockout policy: name@domain. Its password is asked for and sent once." placeholder:"NAME"`
 	PasswordFile     string `help:"Read the password for --as from this file, or with - from standard input." placeholder:"FILE"`
@@ -34,12 +36,14 @@ type doctorCommand struct {
 func (doctorCommand) Help() string {
 	return `Looks at this host's state folder, certificate, clock, proxy and DNS, at the service, its gateway, and each domain controller, and says what to do
 about whatever it finds. It changes nothing, sends nobody's password (but that of --as), and takes half a minute at most. Run it as the agent's
-user or as root, who becomes that user, with the agent's settings; before a registration it looks at the directory alone.
+user or as root, who becomes that user, with the agent's settings. Before the registration it looks at the
+service of --service and at the directory.
 
 Each finding is ok, a note, a warning (will fail one day, or costs something) or an error (keeps passwords from being checked). The exit code is
 1 with an error; warnings and notes do not count.
 
 Examples:
+  sallyport-agent doctor --service https://login.example.com --dc ldaps://dc1.corp.example --dc-ca-file corp-ca.pem
   sudo -u sallyport-agent sallyport-agent doctor --config /etc/sallyport-agent.yaml
   sallyport-agent doctor --config /etc/sallyport-agent.yaml --as ada@corp.example --service-threshold 4
   sallyport-agent doctor --dc ldaps://dc1.corp.example --output json | jq '.findings[] | select(.severity != "ok")'`
@@ -58,7 +62,14 @@ func (d *doctorCommand) Run(ctx context.Context, c *cli, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	config := doctor.Config{State: c.State, Servers: d.DC, RootCAs: roots, Proxy: proxy, Threshold: d.ServiceThreshold, Account: d.As}
+	ca, err := readPEM(d.CAFile)
+	if err != nil {
+		return &usageError{err}
+	}
+	if service, err := url.Parse(d.Service); d.Service != "" && (err != nil || service.Scheme != "https" || service.Host == "" || service.User != nil) {
+		return &usageError{errors.New("--service: want https://host, as for register")}
+	}
+	config := doctor.Config{State: c.State, Service: d.Service, ServiceCA: string(ca), Servers: d.DC, RootCAs: roots, Proxy: proxy, Threshold: d.ServiceThreshold, Account: d.As}
 	if d.As != "" {
 		if config.Password, err = passwordFrom(d.PasswordFile, bufio.NewReader(t.in), t); err != nil {
 			return err

@@ -94,6 +94,18 @@ func TestDoctor(t *testing.T) {
 	if !has(none, doctor.Error, "state folder", "not registered") || !has(none, doctor.OK, "domain controller", "answers") {
 		t.Errorf("%+v", none)
 	}
+	// Before the registration, with a service to look at, nothing is wrong.
+	address, caFile := newService(t, time.Hour)
+	before := findings(t, 0, append(flags, "--state", t.TempDir()+"/none", "--service", address, "--ca-file", caFile)...)
+	if !has(before, doctor.Note, "state folder", "not registered yet") || !has(before, doctor.OK, "service", "answers") || !has(before, doctor.OK, "clock", "the service's clock") {
+		t.Errorf("%+v", before)
+	}
+	if strange := findings(t, 1, append(flags, "--state", t.TempDir()+"/none", "--service", address)...); !has(strange, doctor.Error, "service", "not trusted") {
+		t.Errorf("without its authority: %+v", strange)
+	}
+	if r := execute(t, nil, "doctor", "--service", "http://x"); r.code != exitUsage {
+		t.Errorf("%+v", r)
+	}
 	text := execute(t, nil, append([]string{"doctor", "--state", state}, flags...)...)
 	if text.code != 1 || !strings.Contains(text.out, " ERROR   gateway 127.0.0.1:1") || !strings.Contains(text.out, "what to do: ") || !strings.Contains(text.out, "errors: 1") {
 		t.Errorf("%+v", text)

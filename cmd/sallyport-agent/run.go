@@ -94,6 +94,17 @@ func statusFile(state string) string { return filepath.Join(state, "status.json"
 const maxRoots = 1 << 20
 
 func readRoots(path string) (*x509.CertPool, error) {
+	text, err := readPEM(path)
+	if text == nil || err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(text)
+	return roots, nil
+}
+
+// readPEM reads a file of certificates; nil for no path.
+func readPEM(path string) ([]byte, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -106,9 +117,8 @@ func readRoots(path string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("CA file: %w", err)
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(text) {
+	if !x509.NewCertPool().AppendCertsFromPEM(text) {
 		return nil, fmt.Errorf("CA file %s holds no certificate in PEM", path)
 	}
-	return roots, nil
+	return text, nil
 }

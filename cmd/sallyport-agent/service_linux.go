@@ -120,8 +120,10 @@ func (i installation) uninstall(ctx context.Context, t *terminal) error {
 		if _, err := os.Stat(unitFile); errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("%s does not exist: the service is not installed, or a package installed it (remove that)", unitFile)
 		}
-		if err := manage(ctx, t, "systemctl", "disable", "--now", serviceUser); err != nil {
-			return err
+		for _, verb := range []string{"stop", "disable"} {
+			if err := manage(ctx, t, "systemctl", verb, serviceUser); err != nil {
+				return err
+			}
 		}
 	}
 	for _, file := range []string{unitFile, registerFile} {
