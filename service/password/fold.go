@@ -19,7 +19,8 @@ func unfit(r rune) bool {
 // asked is the name itself.
 func fold(name string) string {
 	var b strings.Builder
-	for _, r := range norm.NFKD.String(name) {
+	// Behind a broken byte the library leaves characters as they are.
+	for _, r := range norm.NFKD.String(strings.ToValidUTF8(name, "")) {
 		if r > 0xffff || unicode.Is(unicode.Lm, r) ||
 			!unicode.In(r, unicode.L, unicode.N, unicode.P) && !(r < 0x80 && unicode.IsSymbol(r)) {
 			continue

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Fuzzes every decoder of outside bytes for a few seconds: finds the Fuzz functions by itself, goes on after a failure, and says at
-# the end which inputs failed. FUZZTIME is the time for each target (3s unless set, not counting the kept corpus, which runs
+# the end which inputs failed. FUZZTIME is the time for each target (2s unless set, not counting the kept corpus, which runs
 # first), FUZZPARALLEL the processes that work on one (2). Arguments name packages (./wire); without any it is all that have a target.
 # Making an input smaller before it is kept gets half a second, not the usual minute, in which nothing new would be tried.
 # New inputs that reach new code go to the fuzz folder of Go's build cache, from where tools/fuzz/keep.sh takes the best.
@@ -23,7 +23,7 @@ for package; do
     # Like go test, the program runs in its package's folder, where the kept corpus is.
     for target in $(cd "$package" && "$work/test" -test.list '^Fuzz'); do
         targets=$((targets + 1))
-        if (cd "$package" && "$work/test" -test.run '^$' -test.fuzz "^$target\$" -test.fuzztime "${FUZZTIME:-3s}" \
+        if (cd "$package" && "$work/test" -test.run '^$' -test.fuzz "^$target\$" -test.fuzztime "${FUZZTIME:-2s}" \
             -test.fuzzminimizetime 500ms \
             -test.parallel "${FUZZPARALLEL:-2}" -test.timeout 10m -test.fuzzcachedir "$cache/$import") > "$work/log" 2>&1; then
             printf 'ok   %s %s %s\n' "$package" "$target" "$(grep -o 'execs: [0-9]*' "$work/log" | tail -1)"
@@ -36,7 +36,7 @@ for package; do
         fi
     done
 done
-printf '%s targets, %s each\n' "$targets" "${FUZZTIME:-3s}"
+printf '%s targets, %s each\n' "$targets" "${FUZZTIME:-2s}"
 [ -e "$work/failures" ] && { echo 'failed, with the input that did it:'; cat "$work/failures"; }
 [ "$targets" -gt 0 ] || failed=1
 exit "$failed"
