@@ -1,0 +1,87 @@
+package reglog
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// File appends records to one file, the lines of which [Verify] reads, and waits for the disk.
+type File struct{ Path string }
+
+// Name is "file".
+func (File) Name() string { return "file" }
+
+// Send appends. It looks first what the file has already: a line that was torn by a crash is cut off, and entries that were
+// written just before one are not written twice. A file that is new or was rotated away begins with the log's key.
+func (f File) Send(_ context.Context, origin, key string, records []Record) (err error) {
+	file, err := os.OpenFile(f.Path, os.O_RDWR|os.O_CREATE, 0o640)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	has, err := survey(file, origin)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.Path, err)
+	}
+	if err := file.Truncate(has.end); err != nil {
+		return err
+	}
+	var text bytes.Buffer
+	if !has.key {
+		text.Write(append(Record{Log: origin, Key: key}.Line(), '\n'))
+	}
+	for _, r := range records {
+		if r.Entry != nil {
+			e, err := DecodeEntry(r.Entry)
+			if err != nil {
+				return brokenf("an entry to be exported %v", err)
+			}
+			if e.Index < has.next {
+				continue
+			}
+		}
+		text.Write(append(r.Line(), '\n'))
+	}
+	if _, err := file.WriteAt(text.Bytes(), has.end); err != nil {
+		return err
+	}
+	return file.Sync()
+}
+
+// contents is what a file has of a log.
+type contents struct {
+	end  int64 // of its last whole line
+	key  bool
+	next int64 // the index after its last entry
+}
+
+// survey reads the file through: registrations are rare, and files of them small. What is no record of ours is an error rather than
+// written into.
+func survey(file *os.File, origin string) (c contents, err error) {
+	lines := bufio.NewReaderSize(file, maxLine+1)
+	for n := 1; ; n++ {
+		line, err := lines.ReadSlice('\n')
+		if errors.Is(err, io.EOF) {
+			return c, nil // what stands behind the last end of a line is torn
+		}
+		if err != nil {
+			return c, fmt.Errorf("line %d: %w", n, err)
+		}
+		r, e, err := DecodeRecord(line[:len(line)-1])
+		if err != nil {
+			return c, fmt.Errorf("line %d is no record of a registration log (%w): name another file, or move this one away", n, err)
+		}
+		c.end += int64(len(line))
+		if r.Log == origin {
+			c.key = c.key || r.Key != ""
+			if r.Entry != nil {
+				c.next = e.Index + 1
+			}
+		}
+	}
+}
