@@ -257,7 +257,7 @@ func verdict(f reglog.Finding) string {
 		}
 		fmt.Fprintf(&b, "BROKEN  %s\n  %s: %s\n", printable(f.Log), where, printable(f.Broken))
 		if f.Entry >= 0 {
-			fmt.Fprintf(&b, "  first entry that cannot be believed: %d\n", f.Entry)
+			fmt.Fprintf(&b, "  first entry that does not fit: %d; signed and whole: those before %d\n", f.Entry, f.Signed)
 		}
 	}
 	if f.OwnKey {

@@ -184,12 +184,12 @@ func TestTokensThatDoNotWork(t *testing.T) {
 	f := setUp(t)
 	_, short := f.token(t, f.a, f.dirA, 1, time.Minute)
 	removed, secret := f.token(t, f.a, f.dirA, 1, 0)
-	want(t, "removing it from another tenant", f.RemoveToken(t.Context(), f.b, removed.ID, now), wire.NotFound)
-	if err := f.RemoveToken(t.Context(), f.a, removed.ID, now); err != nil {
+	want(t, "removing it from another tenant", f.RemoveToken(t.Context(), f.b, removed.ID, f.now), wire.NotFound)
+	if err := f.RemoveToken(t.Context(), f.a, removed.ID, f.now); err != nil {
 		t.Fatal(err)
 	}
-	want(t, "removing it twice", f.RemoveToken(t.Context(), f.a, removed.ID, now), wire.NotFound)
-	want(t, "removing nonsense", f.RemoveToken(t.Context(), f.a, "a\x00b", now), wire.NotFound)
+	want(t, "removing it twice", f.RemoveToken(t.Context(), f.a, removed.ID, f.now), wire.NotFound)
+	want(t, "removing nonsense", f.RemoveToken(t.Context(), f.a, "a\x00b", f.now), wire.NotFound)
 	for _, test := range []struct {
 		name, secret string
 		at           time.Time
@@ -554,7 +554,7 @@ func TestPages(t *testing.T) {
 func TestRemovingADirectoryTakesItsTokens(t *testing.T) {
 	f := setUp(t)
 	_, secret := f.token(t, f.a, f.dirA, 1, 0)
-	if err := tenant.NewStore(f.db).RemoveDirectory(context.Background(), f.a, f.dirA); err != nil {
+	if err := tenant.NewStore(f.db).RemoveDirectory(context.Background(), f.a, f.dirA, f.now); err != nil {
 		t.Fatal(err)
 	}
 	_, _, _, err := f.Enrol(t.Context(), secret, enrolment(t, "h"), f.now)

@@ -35,7 +35,8 @@ type Finding struct {
 	// Broken is "" for a log that is whole. Line is where in the file; 0 for the end of it.
 	Broken string `json:"broken,omitempty"`
 	Line   int    `json:"line,omitempty"`
-	// Entry is the first entry that cannot be believed; -1 if the entries are not what is wrong.
+	// Entry is the first entry that does not fit; -1 if the entries are not what is wrong. Entries before it, from Signed on, fit a chain
+	// that anybody can make: they are whole only if nobody made it anew.
 	Entry int64 `json:"entry"`
 }
 
@@ -46,6 +47,7 @@ func (f Finding) Whole() bool { return f.Broken == "" }
 type state struct {
 	Finding
 	trusted bool
+	apart   []string // checkpoints of Trust that wait for a key
 	chain   []byte
 	hashes  []tlog.Hash
 	later   []Checkpoint // larger than what has been read
@@ -94,10 +96,11 @@ func Verify(r io.Reader, trust Trust) ([]Finding, error) {
 	of := func(origin string) *state {
 		s := logs[origin]
 		if s == nil {
-			s = &state{Finding: Finding{Log: origin, Key: keys[origin], Entry: -1}, chain: beginChain(origin)}
+			s = &state{Finding: Finding{Log: origin, Key: keys[origin], Entry: -1}, apart: apart[origin], chain: beginChain(origin)}
 			s.trusted = s.Key != ""
 			logs[origin] = s
 			order = append(order, s)
+			s.holdApart()
 		}
 		return s
 	}
@@ -140,7 +143,7 @@ func Verify(r io.Reader, trust Trust) ([]Finding, error) {
 	}
 	out := make([]Finding, len(order))
 	for i, s := range order {
-		s.finish(apart[s.Log])
+		s.finish()
 		out[i] = s.Finding
 	}
 	return out, nil
@@ -170,6 +173,7 @@ func (s *state) takeKey(line int, key string) {
 		s.breaks(line, -1, "the key in the file is not of this log")
 	case s.Key == "":
 		s.Key, s.OwnKey = key, true
+		s.holdApart()
 	case s.Key != key && s.trusted:
 		s.breaks(line, -1, "the file's key %s is not the one given: another log was begun in its place, or this is another installation", key)
 	case s.Key != key:
@@ -192,8 +196,12 @@ func (s *state) takeEntry(line int, r Record, e Entry) {
 		return
 	}
 	chain := nextChain(s.chain, r.Entry)
-	if r.Chain != hex.EncodeToString(chain) {
+	switch fits := r.Chain == hex.EncodeToString(chain); {
+	case !fits && e.Index == s.Signed:
 		s.breaks(line, e.Index, "entry %d was altered: its chain hash does not fit it and the entries before it", e.Index)
+		return
+	case !fits:
+		s.breaks(line, e.Index, "the chain breaks at entry %d: it was altered, or one of %d to %d together with its chain hash", e.Index, s.Signed, e.Index-1)
 		return
 	}
 	hashes, err := tlog.StoredHashes(e.Index, r.Entry, s)
@@ -203,6 +211,23 @@ func (s *state) takeEntry(line int, r Record, e Entry) {
 	}
 	s.chain, s.hashes = chain, append(s.hashes, hashes...)
 	s.Entries++
+	// As early as possible: what agrees with a checkpoint narrows down where a later break can be.
+	for _, c := range s.later {
+		if c.Size == s.Entries {
+			s.agree(line, c)
+		}
+	}
+}
+
+// holdApart holds the log to the checkpoints that were kept apart, once there is a key to check them with.
+func (s *state) holdApart() {
+	if s.Key == "" {
+		return
+	}
+	for _, text := range s.apart {
+		s.hold(0, text)
+	}
+	s.apart = nil
 }
 
 // hold holds the entries to a checkpoint: now if they reach it, else at the end.
@@ -235,22 +260,13 @@ func (s *state) agree(line int, c Checkpoint) {
 	}
 }
 
-func (s *state) finish(apart []string) {
-	for _, text := range apart {
-		if s.Key == "" {
-			s.breaks(0, -1, "the file holds no key: give it")
-		}
-		if s.Whole() {
-			s.hold(0, text)
-		}
+func (s *state) finish() {
+	if len(s.apart) > 0 {
+		s.breaks(0, -1, "the file holds no key: give it")
 	}
 	for _, c := range s.later {
-		if s.Whole() {
-			if c.Size > s.Entries {
-				s.breaks(0, s.Entries, "the file ends after %d entries, and %d were signed: entry %d and those after it are missing", s.Entries, c.Size, s.Entries)
-				break
-			}
-			s.agree(0, c)
+		if c.Size > s.Entries {
+			s.breaks(0, s.Entries, "the file ends after %d entries, and %d were signed: entry %d and those after it are missing", s.Entries, c.Size, s.Entries)
 		}
 	}
 	if s.Held == 0 {
