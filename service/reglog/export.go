@@ -105,6 +105,9 @@ func (l *Log) exportBatch(ctx context.Context, r Receiver, holder string, scope 
 	sending, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	if err := r.Send(sending, origin, key.Public, records); err != nil {
+		if fault.Has(err, wire.LogBroken) {
+			return false, err // a receiver has seen another history
+		}
 		return false, fault.Wrap(wire.LogExportFailed, r.Name(), err)
 	}
 	if err := l.db.Write(ctx, func(tx db.Querier) error { return confirm(ctx, tx, tenantID, r.Name(), holder, p) }); err != nil {

@@ -234,6 +234,39 @@ func TestFileRefusesWhatIsNotItsOwn(t *testing.T) {
 	}
 }
 
+// TestFileOfAnotherHistory: a database that was set back and went on otherwise is not written below the history that it left.
+func TestFileOfAnotherHistory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log.jsonl")
+	send := func(m made, from, to int) error {
+		var records []Record
+		for _, line := range m.lines()[1+from : 1+to] {
+			r, _, err := DecodeRecord([]byte(line))
+			if err != nil {
+				t.Fatal(err)
+			}
+			records = append(records, r)
+		}
+		return File{Path: path}.Send(t.Context(), m.origin, m.key, records)
+	}
+	m := newMade(t, "one", 5)
+	for _, window := range [][2]int{{0, 3}, {1, 4}, {4, 5}, {0, 5}} { // some of it again and again
+		if err := send(m, window[0], window[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := must(os.ReadFile(path))(t)
+	if string(before) != text(m.lines()) {
+		t.Errorf("the file holds\n%s", before)
+	}
+	m.entries[3] = bytes.Replace(m.entries[3], []byte(`"d"`), []byte(`"D"`), 1)
+	if err := send(m, 4, 5); !fault.Has(err, wire.LogBroken) {
+		t.Errorf("got %v", err)
+	}
+	if after := must(os.ReadFile(path))(t); !bytes.Equal(before, after) {
+		t.Errorf("the file was written:\n%s", after)
+	}
+}
+
 // messageForm is RFC 5424 §6, as far as our messages go.
 var messageForm = regexp.MustCompile(`^<109>1 \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z [!-~]{1,255} sallyport \d+ registration - (\{.*\})$`)
 

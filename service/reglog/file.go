@@ -24,7 +24,17 @@ func (f File) Send(_ context.Context, origin, key string, records []Record) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
-	has, err := survey(file, origin)
+	chains := map[int64]string{}
+	for _, r := range records {
+		if r.Entry != nil {
+			e, err := DecodeEntry(r.Entry)
+			if err != nil {
+				return brokenf("an entry to be exported %v", err)
+			}
+			chains[e.Index] = r.Chain
+		}
+	}
+	has, err := survey(file, origin, chains)
 	if err != nil {
 		return fmt.Errorf("%s: %w", f.Path, err)
 	}
@@ -36,14 +46,8 @@ func (f File) Send(_ context.Context, origin, key string, records []Record) (err
 		text.Write(append(Record{Log: origin, Key: key}.Line(), '\n'))
 	}
 	for _, r := range records {
-		if r.Entry != nil {
-			e, err := DecodeEntry(r.Entry)
-			if err != nil {
-				return brokenf("an entry to be exported %v", err)
-			}
-			if e.Index < has.next {
-				continue
-			}
+		if r.Entry != nil && has.chains[r.Chain] {
+			continue
 		}
 		text.Write(append(r.Line(), '\n'))
 	}
@@ -55,14 +59,15 @@ func (f File) Send(_ context.Context, origin, key string, records []Record) (err
 
 // contents is what a file has of a log.
 type contents struct {
-	end  int64 // of its last whole line
-	key  bool
-	next int64 // the index after its last entry
+	end    int64 // of its last whole line
+	key    bool
+	chains map[string]bool // of the entries that are to be written and stand there already
 }
 
 // survey reads the file through: registrations are rare, and files of them small. What is no record of ours is an error rather than
-// written into.
-func survey(file *os.File, origin string) (c contents, err error) {
+// written into, and so is another history than the file's: the chain at an index tells all before it.
+func survey(file *os.File, origin string, chains map[int64]string) (c contents, err error) {
+	c.chains = map[string]bool{}
 	lines := bufio.NewReaderSize(file, maxLine+1)
 	for n := 1; ; n++ {
 		line, err := lines.ReadSlice('\n')
@@ -79,8 +84,12 @@ func survey(file *os.File, origin string) (c contents, err error) {
 		c.end += int64(len(line))
 		if r.Log == origin {
 			c.key = c.key || r.Key != ""
-			if r.Entry != nil {
-				c.next = e.Index + 1
+			if chain, sent := chains[e.Index]; sent && r.Entry != nil {
+				if chain != r.Chain {
+					return c, brokenf("line %d has another entry %d than the database: it was rewritten, or restored from an older backup. "+
+						"Keep this file, and name a new one", n, e.Index)
+				}
+				c.chains[chain] = true
 			}
 		}
 	}
