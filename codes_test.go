@@ -82,6 +82,8 @@ var reachedBy = map[wire.Code]string{
 	wire.IdentityOlder:         "service/fleet.TestRenewalSwitchesWhenTheAgentComes",
 	wire.CertificateSuperseded: "service/fleet.TestRenewalSwitchesWhenTheAgentComes",
 	wire.FormerUnproven:        "service/fleet.TestAgain",
+	wire.LogBroken:             "service/reglog.TestTamperedRows",
+	wire.LogExportFailed:       "service/reglog.TestExportResumes",
 }
 
 func TestEveryCodeIsReached(t *testing.T) {

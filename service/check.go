@@ -53,6 +53,7 @@ func (c Config) Check() []Finding {
 			f.add(l.key, "Give something up to 24h, and not less than the directory's 'reset account lockout counter after'; 30m is the default.", "%s is out of range", l.d)
 		}
 	}
+	c.checkRegistrationLog(&f)
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
 		f.add("log.level", "Use debug, info, warn or error.", "%q is no level", c.Log.Level)
 	}

@@ -26,6 +26,8 @@ type Config struct {
 	Lockout   LockoutConfig  `yaml:"lockout"`
 	Log       LogConfig      `yaml:"log"`
 	Drain     time.Duration  `yaml:"drain" doc:"how long SIGTERM waits for work in progress"`
+
+	RegistrationLog RegistrationLogConfig `yaml:"registration_log"`
 }
 
 // SigninConfig is the listener of browsers, applications and registering agents.
@@ -85,6 +87,15 @@ type LockoutConfig struct {
 	Threshold int           `yaml:"threshold" doc:"number of the wrong password that locks an account here; must be below the directory's own threshold"`
 	Duration  time.Duration `yaml:"duration" doc:"the first lock, twice as long each time; at least the directory's 'reset account lockout counter after'"`
 	Window    time.Duration `yaml:"window" doc:"how long wrong passwords count; at least the directory's 'reset account lockout counter after'"`
+}
+
+// RegistrationLogConfig says where the registration log is brought, beside the database. A checkpoint that has left the service is what
+// a rewritten database is held to.
+type RegistrationLogConfig struct {
+	File    string `yaml:"file" doc:"file that entries and checkpoints of all tenants are appended to; empty: none"`
+	Webhook string `yaml:"webhook" doc:"https:// address that they are posted to as JSON; empty: none"`
+	Syslog  string `yaml:"syslog" doc:"udp://host:port, tcp://host:port, tls://host:port or unix:///dev/log that they are sent to (RFC 5424); empty: none"`
+	CAFile  string `yaml:"ca_file" doc:"PEM file of the CA of the webhook's and the tls:// server's certificate; empty: the system's"`
 }
 
 // LogConfig says how logs look.

@@ -86,7 +86,10 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Service, err err
 	if s.store, err = openStore(ctx, cfg, log); err != nil {
 		return nil, err
 	}
-	s.loops = append(s.loops, s.store.keys.Run, s.store.audit.Run, s.store.lockout.Run)
+	s.loops = append(s.loops, s.store.keys.Run, s.store.audit.Run, s.store.lockout.Run, s.store.log.Run)
+	if err := s.openReceivers(); err != nil {
+		return nil, err
+	}
 	if err := s.bind(); err != nil {
 		return nil, err
 	}
@@ -282,7 +285,7 @@ func (s *Service) openAdmin(certificate getCertificate) error {
 	}
 	st := s.store
 	cfg := admin.Config{DB: st.db, Box: st.box, Tenants: st.tenants, Users: st.users, Apps: st.apps, Fleet: st.fleet, Keys: st.keys,
-		Lockout: st.lockout, Audit: st.audit, Queue: s.queue, PublicURL: s.cfg.PublicURL, Logger: s.log.With("part", "admin"),
+		Lockout: st.lockout, Audit: st.audit, Log: st.log, Queue: s.queue, PublicURL: s.cfg.PublicURL, Logger: s.log.With("part", "admin"),
 		// With a queue of its own this process has the only gateway; else others hold agents, too.
 		Elsewhere: s.cfg.Queue.URL != ""}
 	if s.cfg.Has(RoleGateway) {

@@ -19,6 +19,7 @@ import (
 	"github.com/sallyport-auth/sallyport/service/fleet"
 	"github.com/sallyport-auth/sallyport/service/keyring"
 	"github.com/sallyport-auth/sallyport/service/lockout"
+	"github.com/sallyport-auth/sallyport/service/reglog"
 	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/service/user"
 	"github.com/sallyport-auth/sallyport/wire"
@@ -36,6 +37,7 @@ type store struct {
 	keys    *keyring.Ring
 	lockout *lockout.Guard
 	audit   *audit.Log
+	log     *reglog.Log
 }
 
 // openStore makes the data folder and opens everything in it.
@@ -67,6 +69,9 @@ func openStore(ctx context.Context, cfg Config, log *slog.Logger) (store, error)
 		fleet: fleet.NewStore(rows, authority), keys: keyring.New(rows, box, log.With("part", "keyring")),
 		lockout: lockout.New(rows, lockout.Policy{Threshold: cfg.Lockout.Threshold, Duration: cfg.Lockout.Duration, Window: cfg.Lockout.Window}), audit: audit.NewLog(rows, log.With("part", "audit"))}
 	st.fleet.Limit = cfg.Agents.Limit
+	st.log = reglog.New(rows, box, authority.TrustDomain())
+	st.log.Logger = log.With("part", "reglog")
+	st.tenants.Log, st.fleet.Log = st.log, st.log
 	st.lockout.Logger = log.With("part", "lockout")
 	return st, nil
 }

@@ -184,4 +184,10 @@ var catalogue = [...]Entry{
 	{FormerUnproven, "former-agent-unproven", "The earlier registration could not be confirmed.",
 		"A registration with --again did not prove that it continues an agent of the token's directory.",
 		"Run it where the agent's state folder is; if that is lost, use a token of sallyport agent release NAME, or register as a new agent without --again."},
+	{LogBroken, "registration-log-broken", "This cannot be shown just now. Ask your administrator.",
+		"The rows of a tenant's registration log do not continue what was signed before: entries or hashes were altered, removed or brought back in the database. Nothing more is signed.",
+		"Treat as an attack on the database until explained. Run sallyport log verify on an exported copy, with the key and a checkpoint that were kept apart; find out who could write the database, and restore it from a backup of before."},
+	{LogExportFailed, "registration-export-failed", "This cannot be shown just now. Ask your administrator.",
+		"A receiver of the registration log did not take entries. They stay in the database, and the export goes on where it stopped.",
+		"Look at the reason in the log: the file's folder and free space, the webhook's address and answer, or the syslog server (registration_log in the configuration)."},
 }

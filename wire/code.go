@@ -66,6 +66,8 @@ const (
 	IdentityOlder         Code = 90061 // restored from a snapshot, or a copy
 	CertificateSuperseded Code = 90062
 	FormerUnproven        Code = 90063
+	LogBroken             Code = 90070 // rows of the registration log do not continue what was signed
+	LogExportFailed       Code = 90071
 )
 
 // String returns the decimal number.

@@ -398,7 +398,15 @@ func configFile(named string) string {
 
 // absolute makes the data folder independent of the working directory.
 func (s *settings) absolute() error {
-	abs, err := filepath.Abs(s.Config.Data)
-	s.Config.Data = abs
-	return err
+	for _, name := range []*string{&s.Config.Data, &s.Config.RegistrationLog.File} {
+		if *name == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*name)
+		if err != nil {
+			return err
+		}
+		*name = abs
+	}
+	return nil
 }

@@ -39,6 +39,7 @@ type cli struct {
 	Agent     agentCommand     `cmd:"" help:"Agents, and the tokens that let new ones in."`
 	Signin    signinCommand    `cmd:"" help:"The sign-in log."`
 	Key       keyCommand       `cmd:"" help:"Keys that sign a tenant's tokens."`
+	Log       logCommand       `cmd:"" help:"The registration log: who let agents in, renewed, shut out, and changed policies."`
 
 	Token      adminTokenCommand `cmd:"" help:"Tokens for the admin API, which the commands above use."`
 	Explain    explainCommand    `cmd:"" help:"Explain a number of the sign-in page or the log."`

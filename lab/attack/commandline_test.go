@@ -74,6 +74,14 @@ var commandLines = map[string][]string{
 	// It asks what signin list asks, until it is interrupted.
 	"signin follow": nil,
 
+	"log list":       {"-t {tenant}"},
+	"log show":       {"0 -t {tenant}"},
+	"log export":     {"-t {tenant}"},
+	"log checkpoint": {"-t {tenant}"},
+	"log key":        {"-t {tenant}"},
+	// It reads files alone.
+	"log verify": nil,
+
 	"key rotate":  {"--algorithm ES256 -t {tenant}"},
 	"key replace": {"--algorithm ES256 --yes -t {tenant}"},
 

@@ -248,7 +248,7 @@ func adminCover(t *testing.T, pattern string, own, x ids) []ask {
 		with  []string
 	}{{"{directory}", []string{x.Directory, x.DirectoryName}}, {"{domain}", []string{x.Domain}}, {"{user}", []string{x.User, x.UPN}},
 		{"{app}", []string{x.App, x.AppName}}, {"{agent}", []string{x.Agent, x.AgentName}}, {"{token}", []string{x.AgentToken, x.AdminToken}},
-		{"{algorithm}", []string{"ES256"}}}
+		{"{algorithm}", []string{"ES256"}}, {"{entry}", []string{"0", "2"}}}
 	paths := []string{path}
 	if strings.Contains(path, "{tenant}") {
 		paths = []string{strings.Replace(path, "{tenant}", x.TenantName, 1), strings.Replace(path, "{tenant}", x.Tenant, 1)}

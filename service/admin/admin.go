@@ -21,6 +21,7 @@ import (
 	"github.com/sallyport-auth/sallyport/service/keyring"
 	"github.com/sallyport-auth/sallyport/service/lockout"
 	"github.com/sallyport-auth/sallyport/service/queue"
+	"github.com/sallyport-auth/sallyport/service/reglog"
 	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/service/user"
 	"github.com/sallyport-auth/sallyport/service/web"
@@ -38,6 +39,8 @@ type Config struct {
 	Keys    *keyring.Ring
 	Lockout *lockout.Guard
 	Audit   *audit.Log
+	// Log is the registration log, of which the API shows entries and checkpoints.
+	Log *reglog.Log
 	// Queue announces fleet changes to every gateway; nil: gateways find out by themselves within a second.
 	Queue *queue.Queue
 	// Attached lists the agents of a tenant that are connected to this process; nil: none is known to be.
@@ -138,6 +141,9 @@ func (a *API) routes() map[string]handler {
 		"DELETE " + one + "/agent-tokens/{token}": a.removeToken,
 
 		"GET " + one + "/signins": a.listSignIns,
+
+		"GET " + one + "/registration-log": a.listEntries, "GET " + one + "/registration-log/checkpoint": a.showCheckpoint,
+		"GET " + one + "/registration-log/{entry}": a.showEntry,
 	}
 }
 
@@ -237,6 +243,7 @@ func (a *API) answer(ctx context.Context, r *request, h handler) (int, any, erro
 		return 0, nil, err
 	}
 	r.caller = c
+	ctx = tenant.WithActor(ctx, tenant.Actor{Kind: "admin-token", ID: c.token, Name: c.note})
 	if name := r.PathValue("tenant"); name != "" {
 		t, err := a.findTenant(ctx, name)
 		if err != nil {

@@ -220,7 +220,7 @@ func (a *API) createToken(ctx context.Context, r *request) (int, any, error) {
 }
 
 func (a *API) removeToken(ctx context.Context, r *request) (int, any, error) {
-	return done(a.cfg.Fleet.RemoveToken(ctx, r.scope, r.PathValue("token")))
+	return done(a.cfg.Fleet.RemoveToken(ctx, r.scope, r.PathValue("token"), r.now))
 }
 
 func signInJSON(s audit.SignIn) SignIn {

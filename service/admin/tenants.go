@@ -130,7 +130,7 @@ func (a *API) removeDirectory(ctx context.Context, r *request) (int, any, error)
 	if err != nil {
 		return 0, nil, err
 	}
-	return done(a.cfg.Tenants.RemoveDirectory(ctx, r.scope, d.ID))
+	return done(a.cfg.Tenants.RemoveDirectory(ctx, r.scope, d.ID, r.now))
 }
 
 func domainJSON(d tenant.Domain) Domain {
@@ -198,7 +198,7 @@ func (a *API) changeDomain(ctx context.Context, r *request) (int, any, error) {
 }
 
 func (a *API) removeDomain(ctx context.Context, r *request) (int, any, error) {
-	return done(a.cfg.Tenants.RemoveDomain(ctx, r.scope, r.PathValue("domain")))
+	return done(a.cfg.Tenants.RemoveDomain(ctx, r.scope, r.PathValue("domain"), r.now))
 }
 
 // value returns what p points to, or otherwise.

@@ -28,6 +28,8 @@ type NewToken struct {
 	Note   string
 	// Life is how long it is good; 0 means a year.
 	Life time.Duration
+	// Log records a token of one tenant in the transaction that stores it; nil records nothing.
+	Log tenant.Recorder
 }
 
 // Token is an administrator's token.
@@ -68,7 +70,10 @@ func CreateToken(ctx context.Context, database *db.DB, n NewToken, now time.Time
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO admin_token (id, tenant_id, secret_hash, note, created_at, expires_at)
 			VALUES ($1, $2, $3, $4, $5, $6)`, t.ID, t.TenantID, hash[:], t.Note, db.Millis(t.Created), db.Millis(t.Expires))
-		return err
+		if err != nil || n.Log == nil || n.Tenant.Zero() {
+			return err
+		}
+		return n.Log.Record(ctx, tx, n.Tenant, tenant.Event{What: "admin-token.create", Token: t.ID, Detail: t.Note}, now)
 	})
 	if err != nil {
 		return Token{}, fmt.Errorf("admin: storing a token: %w", err)
@@ -86,7 +91,7 @@ func EndToken(ctx context.Context, database *db.DB, secret string) error {
 }
 
 // caller is who holds a token: tenant is "" for the whole installation.
-type caller struct{ token, tenant string }
+type caller struct{ token, tenant, note string }
 
 // authenticate finds the caller of a request by its bearer token (RFC 6750 §2.1; the scheme's name is compared without regard to
 // case, RFC 9110 §11.1).
@@ -98,8 +103,8 @@ func (a *API) authenticate(r *http.Request, now time.Time) (caller, error) {
 	hash := sha256.Sum256([]byte(strings.TrimSpace(secret)))
 	var c caller
 	err := a.cfg.DB.Reader().QueryRowContext(r.Context(),
-		`SELECT id, tenant_id FROM admin_token WHERE secret_hash = $1 AND expires_at > $2`, hash[:], db.Millis(now)).
-		Scan(&c.token, &c.tenant)
+		`SELECT id, tenant_id, note FROM admin_token WHERE secret_hash = $1 AND expires_at > $2`, hash[:], db.Millis(now)).
+		Scan(&c.token, &c.tenant, &c.note)
 	if errors.Is(err, sql.ErrNoRows) {
 		return caller{}, fault.New(wire.Unauthenticated, "the token is unknown or has expired")
 	}
@@ -146,7 +151,7 @@ func (a *API) createAdminToken(ctx context.Context, r *request) (int, any, error
 	if err != nil {
 		return 0, nil, err
 	}
-	n := NewToken{Note: in.Note, Life: life}
+	n := NewToken{Note: in.Note, Life: life, Log: a.cfg.Log}
 	if in.Tenant != "" {
 		t, err := a.findTenant(ctx, in.Tenant)
 		if err != nil {
@@ -161,17 +166,18 @@ func (a *API) createAdminToken(ctx context.Context, r *request) (int, any, error
 func (a *API) removeAdminToken(ctx context.Context, r *request) (int, any, error) {
 	id := r.PathValue("token")
 	return done(a.cfg.DB.Write(ctx, func(tx db.Querier) error {
-		result, err := tx.ExecContext(ctx, `DELETE FROM admin_token WHERE id = $1`, id)
+		var of, note string
+		err := tx.QueryRowContext(ctx, `DELETE FROM admin_token WHERE id = $1 RETURNING tenant_id, note`, id).Scan(&of, &note)
 		if db.NoRow(err) {
 			return fault.Newf(wire.NotFound, "no administrator's token %q", id)
 		}
 		if err != nil {
 			return fmt.Errorf("admin: removing a token: %w", err)
 		}
-		if n, err := result.RowsAffected(); err != nil || n == 0 {
-			return errors.Join(err, fault.Newf(wire.NotFound, "no administrator's token %q", id))
+		if of == "" {
+			return nil
 		}
-		return nil
+		return a.cfg.Log.Record(ctx, tx, tenant.ScopeOf(of), tenant.Event{What: "admin-token.remove", Token: id, Detail: note}, r.now)
 	}))
 }
 

@@ -246,6 +246,54 @@ type Stop struct {
 	Micros int64  `json:"us"`
 }
 
+// LogEntry is an entry of the registration log. Entry, written without spaces, is what is hashed; Chain is the hash that ties it to all
+// before it, in hexadecimal.
+type LogEntry struct {
+	Chain string    `json:"chain"`
+	Entry LogChange `json:"entry"`
+}
+
+// LogChange is one change of the fleet or of a policy. The order of its members is that of their hash.
+type LogChange struct {
+	Index int64    `json:"index"`
+	Time  string   `json:"time"`
+	Event string   `json:"event"`
+	Actor LogActor `json:"actor"`
+
+	Agent       string `json:"agent,omitempty"`
+	AgentName   string `json:"agent_name,omitempty"`
+	Directory   string `json:"directory,omitempty"`
+	Serial      string `json:"certificate_serial,omitempty"`
+	Certificate string `json:"certificate_sha256,omitempty"`
+	KeyID       string `json:"key_id,omitempty"`
+	Token       string `json:"token,omitempty"`
+	Detail      string `json:"detail,omitempty"`
+}
+
+// LogActor is who made a change: an admin-token, an enrolment-token, an agent, or the service by itself.
+type LogActor struct {
+	Kind string `json:"kind"`
+	ID   string `json:"id,omitempty"`
+	Name string `json:"name,omitempty"`
+}
+
+// LogProof shows that an entry is under a checkpoint: its audit path (RFC 6962 §2.1.1), each hash in base64.
+type LogProof struct {
+	Chain      string    `json:"chain"`
+	Entry      LogChange `json:"entry"`
+	Proof      []string  `json:"proof"`
+	Checkpoint string    `json:"checkpoint"`
+}
+
+// LogCheckpoint is the newest signed checkpoint of a tenant's registration log, and the key that verifies it.
+type LogCheckpoint struct {
+	Log        string `json:"log"`
+	Size       int64  `json:"size"`
+	Root       string `json:"root"`
+	Key        string `json:"key"`
+	Checkpoint string `json:"checkpoint"`
+}
+
 // Page is one page of a list; Next, when not empty, is the "after" of the following page.
 type Page[T any] struct {
 	Items []T    `json:"items"`

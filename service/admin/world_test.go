@@ -30,6 +30,7 @@ import (
 	"github.com/sallyport-auth/sallyport/service/keyring"
 	"github.com/sallyport-auth/sallyport/service/lockout"
 	"github.com/sallyport-auth/sallyport/service/queue"
+	"github.com/sallyport-auth/sallyport/service/reglog"
 	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/service/user"
 	"github.com/sallyport-auth/sallyport/service/web"
@@ -88,6 +89,8 @@ func newWorldOn(t testing.TB, store *db.DB) *world {
 			return w.attached
 		},
 		PublicURL: "https://login.example.com", Logger: slog.New(slog.NewTextHandler(w.log, nil))}
+	w.cfg.Log = reglog.New(store, box, authority.TrustDomain())
+	w.cfg.Tenants.Log, w.cfg.Fleet.Log = w.cfg.Log, w.cfg.Log
 	logRun, stopLog := context.WithCancel(context.Background())
 	logged := make(chan struct{})
 	go func() { defer close(logged); _ = w.cfg.Audit.Run(logRun) }()

@@ -26,6 +26,8 @@ func migrate(ctx context.Context, dialect string, pool *sql.DB) error {
 	options := []goose.ProviderOption{
 		goose.WithDisableGlobalRegistry(true),
 		goose.WithLogger(goose.NopLogger()),
+		// Migrations are written side by side: one with a lower number that arrives later is applied all the same.
+		goose.WithAllowOutofOrder(true),
 	}
 	kind := goose.DialectPostgres
 	if dialect == SQLite {

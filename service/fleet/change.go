@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -41,8 +42,10 @@ func (s *Store) happen(ctx context.Context, scope tenant.Scope, id string, e Eve
 		if err := insertHistory(ctx, tx, tenantID, id, string(e), detail, now); err != nil {
 			return err
 		}
-		a, err = oneAgent(ctx, tx, tenantID, id)
-		return err
+		if a, err = oneAgent(ctx, tx, tenantID, id); err != nil {
+			return err
+		}
+		return s.record(ctx, tx, tenantID, agentEvent(string(e), a, cmp.Or(detail, a.StateReason)), now)
 	})
 	return a, err
 }
@@ -89,6 +92,10 @@ func (s *Store) Remove(ctx context.Context, scope tenant.Scope, id string, now t
 		return err
 	}
 	return s.db.Write(ctx, func(tx db.Querier) error {
+		a, err := oneAgent(ctx, tx, tenantID, id)
+		if err != nil {
+			return err
+		}
 		if err := affected(tx.ExecContext(ctx, `DELETE FROM agent WHERE tenant_id = $1 AND id = $2`, tenantID, id)); err != nil {
 			return err
 		}
@@ -96,6 +103,9 @@ func (s *Store) Remove(ctx context.Context, scope tenant.Scope, id string, now t
 			return fmt.Errorf("fleet: removing an agent's tokens: %w", err)
 		}
 		if err := endCertificates(ctx, tx, tenantID, id, "", cessationOfOperation, now); err != nil {
+			return err
+		}
+		if err := s.record(ctx, tx, tenantID, agentEvent("remove", a, ""), now); err != nil {
 			return err
 		}
 		return insertHistory(ctx, tx, tenantID, id, "remove", "", now)
@@ -125,6 +135,9 @@ func (s *Store) Release(ctx context.Context, scope tenant.Scope, id string, now 
 		if _, err := tx.ExecContext(ctx, `INSERT INTO enrol_token (id, tenant_id, directory_id, secret_hash, note, uses_left, expires_at, created_at, agent_id)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, t.ID, tenantID, t.DirectoryID, hash, t.Note, t.UsesLeft, db.Millis(t.Expires), db.Millis(now), id); err != nil {
 			return fmt.Errorf("fleet: storing a token: %w", err)
+		}
+		if err := s.record(ctx, tx, tenantID, withToken(agentEvent("release", a, ""), t.ID), now); err != nil {
+			return err
 		}
 		return insertHistory(ctx, tx, tenantID, id, "release", "", now)
 	})

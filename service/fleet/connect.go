@@ -55,8 +55,11 @@ func (s *Store) Connect(ctx context.Context, scope tenant.Scope, id string, c Co
 			int64(c.Counter), c.Stream, tenantID, id); err != nil {
 			return fmt.Errorf("fleet: connecting an agent: %w", err)
 		}
-		a, err = oneAgent(ctx, tx, tenantID, id)
-		return err
+		was := a.next.serial
+		if a, err = oneAgent(ctx, tx, tenantID, id); err != nil || was != c.Serial || was == "" {
+			return err
+		}
+		return s.record(byAgent(ctx, a), tx, tenantID, agentEvent("take-up", a, ""), now)
 	})
 	return a, err
 }
@@ -138,7 +141,7 @@ func (s *Store) Renew(ctx context.Context, scope tenant.Scope, id string, r Rene
 			WHERE tenant_id = $6 AND id = $7`, cert.Serial, db.Millis(cert.NotAfter), int64(key.Suite()), key.Bytes(), keyStore(r.KeyStore), tenantID, id); err != nil {
 			return fmt.Errorf("fleet: storing a renewal: %w", err)
 		}
-		return nil
+		return s.record(byAgent(ctx, a), tx, tenantID, issued(agentEvent("renew", a, ""), cert, key), now)
 	})
 	return cert, err
 }

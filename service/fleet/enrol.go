@@ -108,6 +108,9 @@ func (s *Store) enrol(ctx context.Context, hash []byte, key envelope.PublicKey, 
 		if err := insertCertificate(ctx, tx, tenantID, a.ID, cert, now); err != nil {
 			return err
 		}
+		if err := s.recordEnrolment(ctx, tx, tenantID, hash, issued(agentEvent(event, a, a.Host), cert, key), now); err != nil {
+			return err
+		}
 		return insertHistory(ctx, tx, tenantID, a.ID, event, a.Host, now)
 	})
 	if err != nil {

@@ -77,6 +77,8 @@ type Store struct {
 	// Limit is how many agents a tenant may have, those that are revoked not counted; 0 means [DefaultLimit]. Set it before the first
 	// registration. A limit that is lowered shuts nobody out.
 	Limit int
+	// Log records each change in its transaction. The wiring sets it; nil, in tests alone, records nothing.
+	Log tenant.Recorder
 
 	db *db.DB
 	ca *ca.Authority
@@ -236,8 +238,10 @@ func (s *Store) Rename(ctx context.Context, scope tenant.Scope, id, name string,
 		} else if err != nil {
 			return fmt.Errorf("fleet: renaming an agent: %w", err)
 		}
-		a, err = oneAgent(ctx, tx, tenantID, id)
-		return err
+		if a, err = oneAgent(ctx, tx, tenantID, id); err != nil {
+			return err
+		}
+		return s.record(ctx, tx, tenantID, agentEvent("rename", a, name), now)
 	})
 	return a, err
 }

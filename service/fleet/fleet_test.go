@@ -184,12 +184,12 @@ func TestTokensThatDoNotWork(t *testing.T) {
 	f := setUp(t)
 	_, short := f.token(t, f.a, f.dirA, 1, time.Minute)
 	removed, secret := f.token(t, f.a, f.dirA, 1, 0)
-	want(t, "removing it from another tenant", f.RemoveToken(t.Context(), f.b, removed.ID), wire.NotFound)
-	if err := f.RemoveToken(t.Context(), f.a, removed.ID); err != nil {
+	want(t, "removing it from another tenant", f.RemoveToken(t.Context(), f.b, removed.ID, f.now), wire.NotFound)
+	if err := f.RemoveToken(t.Context(), f.a, removed.ID, f.now); err != nil {
 		t.Fatal(err)
 	}
-	want(t, "removing it twice", f.RemoveToken(t.Context(), f.a, removed.ID), wire.NotFound)
-	want(t, "removing nonsense", f.RemoveToken(t.Context(), f.a, "a\x00b"), wire.NotFound)
+	want(t, "removing it twice", f.RemoveToken(t.Context(), f.a, removed.ID, f.now), wire.NotFound)
+	want(t, "removing nonsense", f.RemoveToken(t.Context(), f.a, "a\x00b", f.now), wire.NotFound)
 	for _, test := range []struct {
 		name, secret string
 		at           time.Time
@@ -486,7 +486,7 @@ func TestZeroScopeFailsClosed(t *testing.T) {
 	ctx, now := t.Context(), f.now
 	var zero tenant.Scope
 	calls := map[string]error{
-		"RemoveToken": f.RemoveToken(ctx, zero, "x"), "Revoke": f.Revoke(ctx, zero, "x", "", now),
+		"RemoveToken": f.RemoveToken(ctx, zero, "x", now), "Revoke": f.Revoke(ctx, zero, "x", "", now),
 		"Remove": f.Remove(ctx, zero, "x", now), "Seen": f.Seen(ctx, zero, "x", Sighting{}, now),
 	}
 	_, _, calls["CreateToken"] = f.CreateToken(ctx, zero, NewToken{DirectoryID: f.dirA}, now)
@@ -554,7 +554,7 @@ func TestPages(t *testing.T) {
 func TestRemovingADirectoryTakesItsTokens(t *testing.T) {
 	f := setUp(t)
 	_, secret := f.token(t, f.a, f.dirA, 1, 0)
-	if err := tenant.NewStore(f.db).RemoveDirectory(context.Background(), f.a, f.dirA); err != nil {
+	if err := tenant.NewStore(f.db).RemoveDirectory(context.Background(), f.a, f.dirA, f.now); err != nil {
 		t.Fatal(err)
 	}
 	_, _, _, err := f.Enrol(t.Context(), secret, enrolment(t, "h"), f.now)

@@ -85,7 +85,7 @@ func (s *Store) CreateToken(ctx context.Context, scope tenant.Scope, n NewToken,
 		if err != nil {
 			return fmt.Errorf("fleet: storing a token: %w", err)
 		}
-		return nil
+		return s.record(ctx, tx, tenantID, t.made(), now)
 	})
 	if err != nil {
 		return Token{}, "", err
@@ -122,7 +122,7 @@ func (s *Store) Tokens(ctx context.Context, scope tenant.Scope) ([]Token, error)
 }
 
 // RemoveToken makes a token useless at once. Fault [wire.NotFound].
-func (s *Store) RemoveToken(ctx context.Context, scope tenant.Scope, id string) error {
+func (s *Store) RemoveToken(ctx context.Context, scope tenant.Scope, id string, now time.Time) error {
 	tenantID, err := scope.ID()
 	if err != nil {
 		return err
@@ -131,8 +131,10 @@ func (s *Store) RemoveToken(ctx context.Context, scope tenant.Scope, id string) 
 		err := affected(tx.ExecContext(ctx, `DELETE FROM enrol_token WHERE tenant_id = $1 AND id = $2`, tenantID, id))
 		if fault.Has(err, wire.NotFound) {
 			return fault.New(wire.NotFound, "no such enrolment token")
+		} else if err != nil {
+			return err
 		}
-		return err
+		return s.record(ctx, tx, tenantID, tenant.Event{What: "agent-token.remove", Token: id}, now)
 	})
 }
 

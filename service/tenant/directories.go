@@ -35,7 +35,10 @@ func (s *Store) CreateDirectory(ctx context.Context, scope Scope, name string, e
 	err = s.db.Write(ctx, func(tx db.Querier) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO directory (tenant_id, `+directoryColumns+`) VALUES ($1, $2, $3, $4, $5, $6)`,
 			tenant, d.ID, d.Name, d.Evaluation, db.Millis(d.Created), db.Millis(d.Changed))
-		return err
+		if err != nil {
+			return err
+		}
+		return s.record(ctx, tx, tenant, Event{What: "directory.create", Directory: d.ID, Detail: d.Name}, now)
 	})
 	switch err = db.Translate(err); {
 	case errors.Is(err, db.ErrReference):
@@ -96,7 +99,10 @@ func (s *Store) RenameDirectory(ctx context.Context, scope Scope, id, name strin
 		var err error
 		d, err = scanDirectory(tx.QueryRowContext(ctx, `UPDATE directory SET name = $1, changed_at = $2
 			WHERE tenant_id = $3 AND id = $4 RETURNING `+directoryColumns, name, db.Millis(now), tenant, id))
-		return err
+		if err != nil {
+			return err
+		}
+		return s.record(ctx, tx, tenant, Event{What: "directory.rename", Directory: d.ID, Detail: d.Name}, now)
 	})
 	if err = db.Translate(err); errors.Is(err, db.ErrConflict) {
 		return Directory{}, directoryTaken(name)
@@ -106,12 +112,14 @@ func (s *Store) RenameDirectory(ctx context.Context, scope Scope, id, name strin
 
 // RemoveDirectory removes a directory that nothing refers to any more. Faults: NotFound, Conflict while it has domains,
 // users or agents.
-func (s *Store) RemoveDirectory(ctx context.Context, scope Scope, id string) error {
+func (s *Store) RemoveDirectory(ctx context.Context, scope Scope, id string, now time.Time) error {
 	tenant, err := scope.ID()
 	if err != nil {
 		return err
 	}
-	err = s.exec(ctx, noDirectory(id), `DELETE FROM directory WHERE tenant_id = $1 AND id = $2`, tenant, id)
+	err = s.exec(ctx, noDirectory(id), func(tx db.Querier) error {
+		return s.record(ctx, tx, tenant, Event{What: "directory.remove", Directory: id}, now)
+	}, `DELETE FROM directory WHERE tenant_id = $1 AND id = $2`, tenant, id)
 	if errors.Is(db.Translate(err), db.ErrReference) {
 		return fault.New(wire.Conflict, "the directory still has domains, users or agents: remove them, or move the domains to another directory, first")
 	}

@@ -65,7 +65,10 @@ func (s *Store) CreateDomain(ctx context.Context, scope Scope, d Domain, now tim
 		}
 		_, err := tx.ExecContext(ctx, `INSERT INTO domain (tenant_id, `+domainColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 			tenant, d.Name, string(d.Kind), optional(d.DirectoryID), d.AdmitUsers, db.Millis(d.Created), db.Millis(d.Changed))
-		return err
+		if err != nil {
+			return err
+		}
+		return s.record(ctx, tx, tenant, d.event("create"), now)
 	})
 	switch err = db.Translate(err); {
 	case errors.Is(err, db.ErrReference):
@@ -76,6 +79,11 @@ func (s *Store) CreateDomain(ctx context.Context, scope Scope, d Domain, now tim
 		return Domain{}, fmt.Errorf("tenant: create domain: %w", err)
 	}
 	return d, nil
+}
+
+// event tells who checks the passwords of a domain from now on.
+func (d Domain) event(verb string) Event {
+	return Event{What: "domain." + verb, Directory: d.DirectoryID, Detail: fmt.Sprintf("%s: %s, admits users: %t", d.Name, d.Kind, d.AdmitUsers)}
 }
 
 // check holds what is true of every domain.
@@ -145,7 +153,10 @@ func (s *Store) ChangeDomain(ctx context.Context, scope Scope, name string, c Do
 		}
 		_, err = tx.ExecContext(ctx, `UPDATE domain SET kind = $1, directory_id = $2, admit_users = $3, changed_at = $4 WHERE tenant_id = $5 AND name = $6`,
 			string(d.Kind), optional(d.DirectoryID), d.AdmitUsers, db.Millis(now), tenant, d.Name)
-		return err
+		if err != nil {
+			return err
+		}
+		return s.record(ctx, tx, tenant, d.event("change"), now)
 	})
 	if err != nil {
 		return Domain{}, fmt.Errorf("tenant: change domain: %w", err)
@@ -171,7 +182,7 @@ func (c DomainChange) apply(d Domain) Domain {
 }
 
 // RemoveDomain removes a domain; its users stay. Fault: NotFound.
-func (s *Store) RemoveDomain(ctx context.Context, scope Scope, name string) error {
+func (s *Store) RemoveDomain(ctx context.Context, scope Scope, name string, now time.Time) error {
 	tenant, err := scope.ID()
 	if err != nil {
 		return err
@@ -180,7 +191,9 @@ func (s *Store) RemoveDomain(ctx context.Context, scope Scope, name string) erro
 	if err != nil {
 		return noDomain(name)
 	}
-	return s.exec(ctx, noDomain(name), `DELETE FROM domain WHERE tenant_id = $1 AND name = $2`, tenant, clean)
+	return s.exec(ctx, noDomain(name), func(tx db.Querier) error {
+		return s.record(ctx, tx, tenant, Event{What: "domain.remove", Detail: clean}, now)
+	}, `DELETE FROM domain WHERE tenant_id = $1 AND name = $2`, tenant, clean)
 }
 
 func oneDomain(ctx context.Context, q db.Querier, tenant, name string) (Domain, error) {

@@ -14,6 +14,9 @@ import (
 
 // Store keeps tenants, directories and domains. It is safe for concurrent use.
 type Store struct {
+	// Log records each change of a policy in its transaction. The wiring sets it; nil, in tests alone, records nothing.
+	Log Recorder
+
 	db     *db.DB
 	recent recent
 }
@@ -137,11 +140,11 @@ func (s *Store) RemoveTenant(ctx context.Context, scope Scope) error {
 		return err
 	}
 	defer s.recent.forget()
-	return s.exec(ctx, noTenant(id), `DELETE FROM tenant WHERE id = $1`, id)
+	return s.exec(ctx, noTenant(id), nil, `DELETE FROM tenant WHERE id = $1`, id)
 }
 
-// exec runs one statement that must meet a row, or fails with absent.
-func (s *Store) exec(ctx context.Context, absent error, query string, args ...any) error {
+// exec runs one statement that must meet a row, or fails with absent; then, if not nil, runs in the same transaction.
+func (s *Store) exec(ctx context.Context, absent error, then func(tx db.Querier) error, query string, args ...any) error {
 	err := s.db.Write(ctx, func(tx db.Querier) error {
 		result, err := tx.ExecContext(ctx, query, args...)
 		if err != nil {
@@ -149,6 +152,9 @@ func (s *Store) exec(ctx context.Context, absent error, query string, args ...an
 		}
 		if n, err := result.RowsAffected(); err != nil || n == 0 {
 			return errors.Join(err, sql.ErrNoRows)
+		}
+		if then != nil {
+			return then(tx)
 		}
 		return nil
 	})

@@ -176,14 +176,14 @@ func TestDirectories(t *testing.T) {
 	if _, err := s.CreateDomain(ctx, scope, domain, now); err != nil {
 		t.Fatal(err)
 	}
-	want(t, "remove while in use", s.RemoveDirectory(ctx, scope, corp.ID), wire.Conflict, "still has domains")
-	if err := s.RemoveDomain(ctx, scope, "corp.example"); err != nil {
+	want(t, "remove while in use", s.RemoveDirectory(ctx, scope, corp.ID, now), wire.Conflict, "still has domains")
+	if err := s.RemoveDomain(ctx, scope, "corp.example", now); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.RemoveDirectory(ctx, scope, corp.ID); err != nil {
+	if err := s.RemoveDirectory(ctx, scope, corp.ID, now); err != nil {
 		t.Error(err)
 	}
-	want(t, "remove twice", s.RemoveDirectory(ctx, scope, corp.ID), wire.NotFound, "")
+	want(t, "remove twice", s.RemoveDirectory(ctx, scope, corp.ID, now), wire.NotFound, "")
 }
 
 func TestDomains(t *testing.T) {
@@ -244,7 +244,7 @@ func TestDomains(t *testing.T) {
 	for _, absent := range []string{"gone.example", "", "x", "a\x00.example"} {
 		_, err = s.Domain(ctx, scope, absent)
 		want(t, absent, err, wire.NotFound, "")
-		want(t, absent, s.RemoveDomain(ctx, scope, absent), wire.NotFound, "")
+		want(t, absent, s.RemoveDomain(ctx, scope, absent, now), wire.NotFound, "")
 	}
 }
 
@@ -283,9 +283,9 @@ func TestTenantsNeverMeet(t *testing.T) {
 		want(t, "another's directory", err, wire.NotFound, "")
 		_, err = s.RenameDirectory(ctx, own.scope, other.directory.ID, "stolen", now)
 		want(t, "rename another's directory", err, wire.NotFound, "")
-		want(t, "remove another's directory", s.RemoveDirectory(ctx, own.scope, other.directory.ID), wire.NotFound, "")
+		want(t, "remove another's directory", s.RemoveDirectory(ctx, own.scope, other.directory.ID, now), wire.NotFound, "")
 	}
-	if err := s.RemoveDomain(ctx, sides[0].scope, "corp.example"); err != nil {
+	if err := s.RemoveDomain(ctx, sides[0].scope, "corp.example", now); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.RemoveTenant(ctx, sides[0].scope); err != nil {

@@ -100,7 +100,11 @@ func (s *Store) SetVerification(ctx context.Context, scope Scope, v Verification
 			VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant_id) DO UPDATE SET administrators = excluded.administrators,
 			group_names = excluded.group_names, percent = excluded.percent, let_in_alone = excluded.let_in_alone, changed_at = excluded.changed_at`,
 			id, v.Administrators, string(groups), int64(v.Percent), v.LetInAlone, db.Millis(now))
-		return err
+		if err != nil {
+			return err
+		}
+		return s.record(ctx, tx, id, Event{What: "verification.set", Detail: fmt.Sprintf("administrators: %t, share: %d %%, let in alone: %t, groups: %s",
+			v.Administrators, v.Percent, v.LetInAlone, groups)}, now)
 	})
 	if err := db.Translate(err); err != nil {
 		if errors.Is(err, db.ErrReference) {
