@@ -84,6 +84,8 @@ var reachedBy = map[wire.Code]string{
 	wire.FormerUnproven:        "service/fleet.TestAgain",
 	wire.LogBroken:             "service/reglog.TestTamperedRows",
 	wire.LogExportFailed:       "service/reglog.TestExportResumes",
+	wire.DirectoryForeign:      "lab/attack.TestAgentOfAnotherDomain",
+	wire.HostTaken:             "service/fleet.TestOneAgentAHost",
 }
 
 func TestEveryCodeIsReached(t *testing.T) {

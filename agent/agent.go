@@ -73,6 +73,7 @@ type Agent struct {
 	validator directory.Validator
 	answerer  *Answerer
 	link      *link.Link
+	proven    *proven // nil for a validator that cannot say which domain it asks
 	started   time.Time
 	confirmed chan struct{} // receives when a renewed certificate was welcomed
 }
@@ -104,7 +105,13 @@ func New(c Config) (*Agent, error) {
 		}
 		a.validator = v
 	}
-	a.answerer = newAnswerer(a.keeper, a.validator, c.Limits, a.log)
+	asked := a.validator
+	var prover link.Prover
+	if p, ok := a.validator.(directory.Prover); ok {
+		a.proven = newProven(a.validator, p, a.log)
+		asked, prover = a.proven, a.proven
+	}
+	a.answerer = newAnswerer(a.keeper, asked, c.Limits, a.log)
 	host, err := c.Host, error(nil)
 	if host == "" {
 		if host, err = os.Hostname(); err != nil {
@@ -112,11 +119,14 @@ func New(c Config) (*Agent, error) {
 		}
 	}
 	a.link, err = link.New(link.Config{
-		Identity: passports{a}, Handler: a.answerer, Version: c.Version, Host: host,
+		Identity: passports{a}, Handler: a.answerer, Prover: prover, Version: c.Version, Host: host,
 		OS: runtime.GOOS + "/" + runtime.GOARCH, Slots: c.Slots, Proxy: c.Proxy, Logger: a.log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if a.proven != nil {
+		a.proven.again = a.link.Reprove
 	}
 	return a, nil
 }

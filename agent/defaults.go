@@ -26,6 +26,10 @@ const (
 	// a second can have admitted within the longest life of an envelope (envelope.MaxLife, two minutes), and some.
 	maxRemembered = 150_000
 
+	// provenWithin is how long a check waits for a directory that is not proven yet: dialling and asking a domain controller take a second at
+	// most, and the service a moment more.
+	provenWithin = 1500 * time.Millisecond
+
 	// maxName bounds a name in log lines, in bytes.
 	maxName = 256
 

@@ -99,6 +99,7 @@ func scrapeService(t *testing.T) map[string]*family {
 	cfg.Data = filepath.Join(t.TempDir(), "data")
 	cfg.PublicURL = "https://localhost:0"
 	cfg.TLS.LocalCA = true
+	cfg.RegistrationLog.File = filepath.Join(t.TempDir(), "registrations.jsonl") // a receiver has numbers of its own
 	for _, l := range []*string{&cfg.Signin.Listen, &cfg.Gateway.Listen, &cfg.Admin.Listen, &cfg.Monitor.Listen} {
 		*l = "127.0.0.1:0"
 	}

@@ -190,4 +190,10 @@ var catalogue = [...]Entry{
 	{LogExportFailed, "registration-export-failed", "This cannot be shown just now. Ask your administrator.",
 		"A receiver of the registration log did not take entries. They stay in the database, and the export goes on where it stopped.",
 		"Look at the reason in the log: the file's folder and free space, the webhook's address and answer, or the syslog server (registration_log in the configuration)."},
+	{HostTaken, "host-taken", publicAgent,
+		"This host has an agent of the directory already, and two on one host fall together. The token was not used up.",
+		"Register it on another host. If the state folder of the first is there, use register --again; if that agent is gone for good, remove it (agent remove NAME) and register once more; if two are really wanted here, give the second a name of its own (--instance NAME)."},
+	{DirectoryForeign, "directory-foreign", publicAgent,
+		"An agent's domain controllers serve another domain than the one that its directory was first proven to be. The agent is asked about nobody.",
+		"Compare --dc and the service's directory proof NAME. If the agent's domain controllers are the wrong ones, correct them; if the domain was really built anew, forget the old one in the service: directory unpin NAME."},
 }

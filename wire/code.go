@@ -68,6 +68,8 @@ const (
 	FormerUnproven        Code = 90063
 	LogBroken             Code = 90070 // rows of the registration log do not continue what was signed
 	LogExportFailed       Code = 90071
+	HostTaken             Code = 90072 // a second agent on one host
+	DirectoryForeign      Code = 90073 // an agent shows another domain than its directory's
 )
 
 // String returns the decimal number.

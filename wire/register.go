@@ -36,6 +36,7 @@ const (
 	MaxEnvelopeKey     = 4 << 10
 
 	MaxRegisterKeyStore  = 32
+	MaxInstance          = 32
 	MaxFormerCertificate = 8 << 10
 	MaxFormerSignature   = 1 << 10
 )
@@ -54,6 +55,8 @@ type RegisterRequest struct {
 	Host    string `json:"host"`
 	OS      string `json:"os"`
 	Version string `json:"version"`
+	// Instance tells agents on one host apart, of which there is one by default; see [IsInstance]. Empty means that it is the only one.
+	Instance string `json:"instance,omitempty"`
 	// CSR is a PKCS #10 request in PEM. The service takes the public key from it, after checking the signature, and
 	// nothing else.
 	CSR string `json:"csr"`
@@ -64,6 +67,20 @@ type RegisterRequest struct {
 	KeyStore string `json:"key_store,omitempty"`
 	// Former proves that this agent was a member before and wants to be the same again; nil for a new one.
 	Former *RegisterFormer `json:"former,omitempty"`
+}
+
+// IsInstance reports whether s can tell an agent from others on its host: 1 to [MaxInstance] lower-case letters, digits and hyphens, none
+// at an end. It becomes part of names of agents, folders and services.
+func IsInstance(s string) bool {
+	if s == "" || len(s) > MaxInstance || s[0] == '-' || s[len(s)-1] == '-' {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return true
 }
 
 // RegisterFormer is the proof of an agent that comes back.
@@ -121,6 +138,8 @@ func (r RegisterRequest) Validate() error {
 		}
 	}
 	switch {
+	case r.Instance != "" && !IsInstance(r.Instance):
+		return fmt.Errorf("%w: instance is not of 1 to %d lower-case letters, digits and hyphens", ErrRegister, MaxInstance)
 	case r.CSR == "" || len(r.CSR) > MaxRegisterCSR:
 		return fmt.Errorf("%w: csr is missing or longer than %d bytes", ErrRegister, MaxRegisterCSR)
 	case len(r.EnvelopeKey) == 0 || len(r.EnvelopeKey) > MaxEnvelopeKey:

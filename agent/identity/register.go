@@ -36,6 +36,8 @@ type Options struct {
 	Dir string
 	// Name is what the agent is to be called in the fleet; empty means the host's name.
 	Name string
+	// Instance tells this agent from others on the same host; empty for the only one. See [wire.IsInstance].
+	Instance string
 	// CAFile is a PEM file with the authorities that the service's certificate must lead to; empty means the system's.
 	CAFile string
 	// Proxy is an HTTP proxy ("http://proxy:3128"); empty means what HTTPS_PROXY and NO_PROXY say.
@@ -153,9 +155,12 @@ func newRequest(o Options) (wire.RegisterRequest, error) {
 	if err != nil {
 		host = "unknown"
 	}
-	r := wire.RegisterRequest{Token: strings.TrimSpace(o.Token), Name: o.Name, Host: host, OS: runtime.GOOS + "/" + runtime.GOARCH, Version: o.Version}
+	r := wire.RegisterRequest{Token: strings.TrimSpace(o.Token), Name: o.Name, Host: host, OS: runtime.GOOS + "/" + runtime.GOARCH, Version: o.Version, Instance: o.Instance}
 	if r.Name == "" {
 		r.Name = host
+		if o.Instance != "" {
+			r.Name += "-" + o.Instance
+		}
 	}
 	if r.Token == "" {
 		return r, &Error{Kind: ErrOptions, What: "no enrolment token", Remedy: "make one in the service (agent token create) and give it with --token-file"}

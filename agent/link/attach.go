@@ -160,8 +160,10 @@ type session struct {
 	// ended gets the end of the stream from its reader; retired says that a successor serves.
 	ended   chan ending
 	retired atomic.Bool
-	// renewed gets the answer to a Renew.
+	// renewed gets the answer to a Renew, proven that to a Proof; proves says that the service answers those.
 	renewed chan *linkpb.Renewed
+	proven  chan *linkpb.Proven
+	proves  bool
 
 	sending sync.Mutex // a gRPC stream takes one sender at a time
 
@@ -180,7 +182,7 @@ func (l *Link) hello(ctx context.Context, conn *grpc.ClientConn, passport Passpo
 	sent := time.Now()
 	err = stream.SendMsg(&linkpb.FromAgent{Message: &linkpb.FromAgent_Hello{Hello: &linkpb.Hello{
 		ProtocolVersion: wire.Version, AgentVersion: l.c.Version, Host: l.c.Host, Os: l.c.OS, Slots: uint32(l.c.Slots),
-		EnvelopeKeyId: passport.EnvelopeKeyID, UnixMs: sent.UnixMilli(), Counter: passport.Counter,
+		EnvelopeKeyId: passport.EnvelopeKeyID, UnixMs: sent.UnixMilli(), Counter: passport.Counter, Proves: l.c.Prover != nil,
 	}}})
 	if err != nil && !errors.Is(err, io.EOF) { // EOF: the reason is what RecvMsg returns
 		return nil, err
@@ -211,7 +213,7 @@ func (l *Link) hello(ctx context.Context, conn *grpc.ClientConn, passport Passpo
 	}
 	now := time.Now()
 	s := &session{l: l, stream: stream, started: now, beat: defaultHeartbeat, protocol: int(w.GetProtocolVersion()), gateway: clip(w.GetGateway()),
-		renewed: make(chan *linkpb.Renewed, 1), checks: map[string]*check{}}
+		renewed: make(chan *linkpb.Renewed, 1), proven: make(chan *linkpb.Proven, 1), proves: w.GetProves(), checks: map[string]*check{}}
 	if ms := w.GetHeartbeatMs(); ms > 0 {
 		s.beat = min(max(time.Duration(ms)*time.Millisecond, minHeartbeat), maxHeartbeat)
 	}
@@ -236,6 +238,9 @@ func (s *session) run(ctx context.Context) (ending, *session) {
 		s.abandon()
 		s.ended <- e
 	}()
+	proofs, stopProofs := context.WithCancel(ctx)
+	defer stopProofs()
+	s.l.tasks.Go(func() { s.prove(proofs) })
 	heartbeat := time.NewTicker(s.beat)
 	defer heartbeat.Stop()
 	var drained <-chan time.Time
@@ -410,6 +415,11 @@ func (s *session) read(draining chan<- struct{}) ending {
 		case *linkpb.ToAgent_Renewed:
 			select {
 			case s.renewed <- m.Renewed:
+			default:
+			}
+		case *linkpb.ToAgent_Proven:
+			select {
+			case s.proven <- m.Proven:
 			default:
 			}
 		case *linkpb.ToAgent_Goodbye:

@@ -31,6 +31,12 @@ const (
 	overlapFor = 3 * time.Second
 	// renewWithin bounds the answer to a renewal: one transaction and two signatures.
 	renewWithin = 20 * time.Second
+	// proveWithin bounds asking the directory which domain it is, provenWithin the service's answer: one row read.
+	proveWithin  = 5 * time.Second
+	provenWithin = 10 * time.Second
+	// proveEvery is how often a proof is repeated, proveAgain how soon one that was not accepted.
+	proveEvery = 5 * time.Minute
+	proveAgain = 5 * time.Second
 	// skewWorth is the difference of clocks from which on it is told.
 	skewWorth = 5 * time.Second
 

@@ -50,6 +50,14 @@ type Handler interface {
 	Check(ctx context.Context, c *linkpb.Check, fence func(ctx context.Context, nonce []byte) (goToken []byte, err error)) Reply
 }
 
+// Prover shows the service which domain the agent can speak for. Its methods are called one at a time.
+type Prover interface {
+	// Prove asks the directory, within ctx.
+	Prove(ctx context.Context) *linkpb.Proof
+	// Proven has the service's answer to the last proof; nil says that this service asks for none.
+	Proven(*linkpb.Proven)
+}
+
 // Reply is the end of a check: a sealed answer, or a refusal with a number.
 type Reply struct {
 	Sealed []byte
@@ -63,6 +71,8 @@ type Reply struct {
 type Config struct {
 	Identity Identity
 	Handler  Handler
+	// Prover shows which domain the agent speaks for; nil for one that shows none.
+	Prover Prover
 	// Version, Host and OS describe the agent to administrators.
 	Version, Host, OS string
 	// Slots is how many checks run at once; 0 means DefaultSlots.
@@ -129,6 +139,8 @@ type Link struct {
 	// rejoin asks Run for another connection, which takes over from the present one; ordered passes on that the service wants a
 	// renewal.
 	rejoin, ordered chan struct{}
+	// reprove asks for a proof now rather than later.
+	reprove chan struct{}
 
 	// tasks counts running handlers of all sessions: a lost stream does not wait for them, Run's end does.
 	tasks sync.WaitGroup
@@ -151,7 +163,7 @@ func New(c Config) (*Link, error) {
 	if c.Slots < 1 || c.Slots > MaxSlots {
 		return nil, fmt.Errorf("link: %d slots: want 1 to %d", c.Slots, MaxSlots)
 	}
-	l := &Link{c: c, log: c.Logger, rejoin: make(chan struct{}, 1), ordered: make(chan struct{}, 1)}
+	l := &Link{c: c, log: c.Logger, rejoin: make(chan struct{}, 1), ordered: make(chan struct{}, 1), reprove: make(chan struct{}, 1)}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
@@ -202,6 +214,9 @@ func (l *Link) Run(ctx context.Context) error {
 // Rejoin asks for a connection with another certificate while the present one goes on: once it is welcomed, the old one gets no new
 // checks and ends when those in flight have. Without a present connection the next one is as good. It returns at once.
 func (l *Link) Rejoin() { wake(l.rejoin) }
+
+// Reprove asks for a proof now, in place of the next regular one. It returns at once.
+func (l *Link) Reprove() { wake(l.reprove) }
 
 // Ordered receives when the service orders a renewal.
 func (l *Link) Ordered() <-chan struct{} { return l.ordered }

@@ -12,14 +12,17 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/sallyport-auth/sallyport/wire"
 )
 
 // cli is the whole command line. Its help is the reference; every flag can also come from the environment
 // (SALLYPORT_AGENT_… in capitals) and from a YAML file, the command line first.
 type cli struct {
-	Version versionFlag `help:"Print version and commit, and end." env:"-"`
-	Config  string      `help:"YAML file with flags as keys (dc, dc-ca-file, log-level …). Unknown keys are refused." placeholder:"FILE" type:"path"`
-	State   string      `help:"State folder: keys, certificate and what the service said. Mode 0700; by default ${default}." placeholder:"DIR" default:"${state}" type:"path"`
+	Version  versionFlag `help:"Print version and commit, and end." env:"-"`
+	Config   string      `help:"YAML file with flags as keys (dc, dc-ca-file, log-level …). Unknown keys are refused." placeholder:"FILE" type:"path"`
+	State    string      `help:"State folder: keys, certificate and what the service said. Mode 0700; by default ${default}." placeholder:"DIR" default:"${state}" type:"path"`
+	Instance string      `help:"Name of this agent where the host has several: lower-case letters, digits, hyphens. The state folder is then ${state}-NAME." placeholder:"NAME"`
 	logFlags
 
 	Register   registerCommand   `cmd:"" help:"Make keys on this host and register them with a service."`
@@ -31,6 +34,20 @@ type cli struct {
 	Service    serviceCommand    `cmd:"" help:"Install the agent as a service of this host, start, stop or remove it."`
 	Completion completionCommand `cmd:"" help:"Print a script that completes commands and flags in a shell."`
 	Explain    explainCommand    `cmd:"" help:"Explain an error number of Sallyport, Entra, Windows or Active Directory."`
+}
+
+// AfterApply is called by kong when flags, environment and settings are read.
+func (c *cli) AfterApply() error {
+	if c.Instance == "" {
+		return nil
+	}
+	if !wire.IsInstance(c.Instance) {
+		return fmt.Errorf("--instance %q: give 1 to %d lower-case letters, digits and hyphens", c.Instance, wire.MaxInstance)
+	}
+	if c.State == defaultState {
+		c.State += "-" + c.Instance
+	}
+	return nil
 }
 
 const description = `Checks passwords beside Active Directory for a Sallyport service. Only dials out.

@@ -33,6 +33,7 @@ that succeeds.
 
 Examples:
   sallyport-agent register --service https://signin.example.com --token-file token.txt
+  sallyport-agent register --instance second …               where the host has an agent already; then also: run --instance second
   sallyport-agent register --again --token-file token.txt     after an expiry, a removal, a reset to a snapshot, a release
   ssh admin@service sallyport agent token create … | sallyport-agent register --service https://signin.example.com --token-file -`
 }
@@ -48,7 +49,7 @@ func (r *registerCommand) Run(ctx context.Context, c *cli, term *terminal) error
 	}
 	v, _ := build()
 	id, err := identity.Register(ctx, identity.Options{
-		Service: r.Service, Token: token, Dir: c.State, Name: r.Name, CAFile: r.CAFile, Proxy: r.Proxy, Version: v, Replace: r.Replace, Again: r.Again,
+		Service: r.Service, Token: token, Dir: c.State, Name: r.Name, CAFile: r.CAFile, Proxy: r.Proxy, Version: v, Replace: r.Replace, Again: r.Again, Instance: c.Instance,
 		Logger: c.logger(term.err),
 	})
 	if err != nil {

@@ -83,6 +83,8 @@ type directoryCommand struct {
 	Create directoryCreate `cmd:"" help:"Make a directory."`
 	List   directoryList   `cmd:"" help:"List directories."`
 	Show   directoryShow   `cmd:"" help:"Show a directory."`
+	Proof  directoryProof  `cmd:"" help:"Show which domain a directory is: its agents must all prove that they serve it."`
+	Unpin  directoryUnpin  `cmd:"" help:"Forget which domain a directory is, after the domain was built anew. The next agent's proof decides it."`
 	Change directoryChange `cmd:"" help:"Rename a directory."`
 	Remove directoryRemove `cmd:"" help:"Remove a directory that no domain, user or agent uses."`
 }
@@ -115,6 +117,19 @@ type directoryShow struct{ directoryName }
 
 func (c directoryShow) Run(ctx context.Context, t *terminal) error {
 	return call[admin.Directory](ctx, t, c.apiFlags, http.MethodGet, c.path("directories", c.Directory), nil, "")
+}
+
+type directoryProof struct{ directoryName }
+
+func (c directoryProof) Run(ctx context.Context, t *terminal) error {
+	return call[admin.DirectoryProof](ctx, t, c.apiFlags, http.MethodGet, c.path("directories", c.Directory, "proof"), nil, "")
+}
+
+type directoryUnpin struct{ directoryName }
+
+func (c directoryUnpin) Run(ctx context.Context, t *terminal) error {
+	return call[struct{}](ctx, t, c.apiFlags, http.MethodDelete, c.path("directories", c.Directory, "proof"), nil,
+		"Forgotten. The next agent that shows a domain decides which one the directory is: first stop agents that still ask the old one.")
 }
 
 type directoryChange struct {

@@ -34,6 +34,8 @@ var commandLines = map[string][]string{
 	"directory create": {"new -t {tenant}"},
 	"directory list":   {"-t {tenant}"},
 	"directory show":   {"{directory} -t {any}"},
+	"directory proof":  {"{directory} -t {any}"},
+	"directory unpin":  {"{directory} -t {any}"},
 	"directory change": {"{directory} --name renamed -t {any}"},
 	"directory remove": {"{directory} -t {any}"},
 

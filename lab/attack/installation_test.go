@@ -211,7 +211,7 @@ func (n *installation) registration(token, name string) ask {
 	key := fatal(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	csr := fatal(x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key))(t)
 	sealing := fatal(envelope.GenerateKey())(t)
-	return ask{method: "POST", path: wire.RegisterPath, json: wire.RegisterRequest{Token: token, Name: name, Host: "host", OS: "linux/amd64", Version: "1.0",
+	return ask{method: "POST", path: wire.RegisterPath, json: wire.RegisterRequest{Token: token, Name: name, Host: "host-of-" + name, OS: "linux/amd64", Version: "1.0",
 		CSR: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr})), EnvelopeSuite: int(sealing.Public().Suite()),
 		EnvelopeKey: sealing.Public().Bytes()}}
 }

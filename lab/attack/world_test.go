@@ -74,7 +74,9 @@ type world struct {
 
 	corp  *evaluation.Server
 	ldaps string
-	roots *x509.CertPool
+	// certificate is every domain controller's.
+	certificate tls.Certificate
+	roots       *x509.CertPool
 
 	gateway *door
 	mitm    *mitm
@@ -203,13 +205,20 @@ func (w *world) startDirectory() {
 	}
 	w.roots = x509.NewCertPool()
 	w.roots.AppendCertsFromPEM(fatal(os.ReadFile(caFile))(t))
-	w.corp = fatal(evaluation.New(evaluation.Config{BaseDN: "DC=corp,DC=example", TLS: &tls.Config{Certificates: []tls.Certificate{certificate}},
+	w.certificate = certificate
+	w.corp, w.ldaps = w.domain("DC=corp,DC=example")
+}
+
+// domain starts an evaluation directory with one person.
+func (w *world) domain(baseDN string) (*evaluation.Server, string) {
+	t := w.t
+	s := fatal(evaluation.New(evaluation.Config{BaseDN: baseDN, TLS: &tls.Config{Certificates: []tls.Certificate{w.certificate}},
 		People: []people.Person{{SAM: sam, UPN: name, Password: wire.NewSecret([]byte(right)), DisplayName: "Alice"}}}))(t)
 	listener := fatal(net.Listen("tcp", "127.0.0.1:0"))(t)
-	w.ldaps = "ldaps://" + listener.Addr().String()
 	done := make(chan error, 1)
-	go func() { done <- w.corp.Serve(context.Background(), listener) }()
-	t.Cleanup(func() { _ = w.corp.Close(); <-done })
+	go func() { done <- s.Serve(context.Background(), listener) }()
+	t.Cleanup(func() { _ = s.Close(); <-done })
+	return s, "ldaps://" + listener.Addr().String()
 }
 
 // door is a running gateway.
@@ -261,6 +270,7 @@ type member struct {
 
 	host      string              // "": this machine
 	validator directory.Validator // nil: an honest one
+	servers   []string            // its domain controllers; nil: those of corp
 }
 
 // enrol makes an agent that will dial gateway.
@@ -274,7 +284,7 @@ func (w *world) enrol(scope tenant.Scope, directory, gateway string) *member {
 	tlsKey := fatal(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	csr := fatal(x509.ParseCertificateRequest(fatal(x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, tlsKey))(t)))(t)
 	key := fatal(envelope.GenerateKey())(t)
-	_, row, certificate, err := w.fleet.Enrol(t.Context(), secret, fleet.Enrolment{Host: "agent", CSR: csr, EnvelopeSuite: key.Public().Suite(),
+	_, row, certificate, err := w.fleet.Enrol(t.Context(), secret, fleet.Enrolment{CSR: csr, EnvelopeSuite: key.Public().Suite(),
 		EnvelopeKey: key.Public().Bytes()}, time.Now())
 	if err != nil {
 		t.Fatal(err)
@@ -295,8 +305,12 @@ func (m *member) start(limits agent.Limits) *member {
 	t := m.w.t
 	t.Helper()
 	before := len(m.log.lines(t, "attached to gateway"))
+	servers := m.servers
+	if servers == nil {
+		servers = []string{m.w.ldaps}
+	}
 	a := fatal(agent.New(agent.Config{Identity: m.identity, Limits: limits, Logger: m.log.logger(), Host: m.host, Validator: m.validator,
-		LDAP: ldap.Config{Servers: []string{m.w.ldaps}, RootCAs: m.w.roots}}))(t)
+		LDAP: ldap.Config{Servers: servers, RootCAs: m.w.roots}}))(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()

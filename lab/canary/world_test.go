@@ -225,7 +225,7 @@ func (w *world) register(i int) {
 		w.t.Fatal(err)
 	}
 	if err := process.RunToEnd(w.t.Context(), w.programs[0], "register", "--service", w.cfg.PublicURL, "--token", token.Secret,
-		"--ca-file", w.service.LocalCAFile(), "--state", w.state(i), "--name", fmt.Sprintf("agent-%d", i+1)); err != nil {
+		"--ca-file", w.service.LocalCAFile(), "--state", w.state(i), "--name", fmt.Sprintf("agent-%d", i+1), "--instance", fmt.Sprintf("agent-%d", i+1)); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -311,7 +311,7 @@ func (w *World) registerAgent(ctx context.Context, i int) error {
 	}
 	defer os.Remove(file)
 	return process.RunToEnd(ctx, w.agentProgram, "register", "--service", "https://"+localName(w.kept.Signin), "--token-file", file,
-		"--ca-file", w.CAFile(), "--state", w.agentState(i), "--name", fmt.Sprintf("agent-%d", i+1))
+		"--ca-file", w.CAFile(), "--state", w.agentState(i), "--name", fmt.Sprintf("agent-%d", i+1), "--instance", fmt.Sprintf("agent-%d", i+1))
 }
 
 // startAgent runs one registered agent.

@@ -123,7 +123,8 @@ func boolean(rest *[]*ber.Packet, ok *bool) bool {
 type message struct {
 	id       int64
 	op       *ber.Packet
-	critical bool // it has a critical control; none is known here
+	critical bool // it has a critical control that is not known here
+	extended bool // names are wanted in their extended form
 	whole    *ber.Packet
 }
 
@@ -148,27 +149,39 @@ func decode(data []byte) (message, error) {
 	m.op, rest = rest[0], rest[1:]
 	if len(rest) > 0 {
 		controls := take(&rest, tagControls, &ok)
-		if m.critical = criticalControl(controls, &ok); !ok || len(rest) != 0 {
+		if m.critical, m.extended = readControls(controls, &ok); !ok || len(rest) != 0 {
 			return message{}, fmt.Errorf("%w: controls", errMessage)
 		}
 	}
 	return m, nil
 }
 
-// criticalControl reports whether one of the controls must be understood (RFC 4511 §4.1.11).
-func criticalControl(controls *ber.Packet, ok *bool) (critical bool) {
+// oidExtendedDN asks for names with GUID and SID before them (MS-ADTS 3.1.1.3.4.1.5), and extendedAsText is the one form that is given: the
+// numbers as text.
+const (
+	oidExtendedDN  = "1.2.840.113556.1.4.529"
+	extendedAsText = "\x30\x03\x02\x01\x01"
+)
+
+// readControls reports whether one of the controls must be understood (RFC 4511 §4.1.11) and is not, and whether extended names are wanted.
+func readControls(controls *ber.Packet, ok *bool) (critical, extended bool) {
 	for list := controls.Children; *ok && len(list) > 0; {
 		control := take(&list, tagSequence, ok).Children
-		_ = take(&control, tagOctetString, ok)
+		oid, must, value := text(&control, tagOctetString, ok), false, ""
 		if len(control) > 0 && tagOf(control[0]) == tagBoolean {
-			critical = boolean(&control, ok) || critical
+			must = boolean(&control, ok)
 		}
 		if len(control) > 0 {
-			_ = take(&control, tagOctetString, ok)
+			value = text(&control, tagOctetString, ok)
+		}
+		if oid == oidExtendedDN && value == extendedAsText {
+			extended = true
+		} else {
+			critical = critical || must
 		}
 		*ok = *ok && len(control) == 0
 	}
-	return critical
+	return critical, extended
 }
 
 // wipe overwrites what a message holds, for one with a password. It cannot reach all of it: while decoding, the library makes a copy of
@@ -209,6 +222,7 @@ type searchRequest struct {
 	typesOnly  bool
 	filter     *filter
 	attributes []string // folded
+	extended   bool     // names with GUID and SID before them, in the root entry
 }
 
 const (

@@ -1,6 +1,7 @@
 package evaluation
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,6 +25,8 @@ type directory struct {
 	suffix          string // the domain's DNS name
 	netBIOS         string
 	host            string
+	shownGUID       string // of the domain, in the root DSE
+	shownSID        string
 	policy          policy
 	started         time.Time
 
@@ -66,6 +69,7 @@ func newDirectory(c Config, now time.Time) (*directory, error) {
 		return nil, err
 	}
 	d.sid = newSID(d.baseDN)
+	d.shownGUID, d.shownSID = cmp.Or(c.DomainGUID, guidText(guid(d.baseKey, "domain"))), cmp.Or(c.DomainSID, d.sid.String())
 	d.plant()
 	for _, p := range c.People {
 		if err := d.add(p, now); err != nil {

@@ -38,7 +38,7 @@ func (d *directory) search(s searchRequest, ldaps bool, send func(op *ber.Packet
 		if s.scope != scopeBase {
 			return result{code: codeNoSuchObject, text: `empty base DN at ../../source4/dsdb/samdb/ldb_modules/partition.c:821`}
 		}
-		send(d.rootDSE().packet(s))
+		send(d.rootDSE(s.extended).packet(s))
 		return result{}
 	}
 	d.mu.RLock()
@@ -148,13 +148,17 @@ func (d *directory) references(scope int64, ldaps bool) []string {
 }
 
 // rootDSE describes the server (RFC 4512 §5.1; [MS-ADTS] 3.1.1.3.2).
-func (d *directory) rootDSE() *entry {
+func (d *directory) rootDSE(extended bool) *entry {
 	e := &entry{}
+	domain := d.baseDN
+	if extended {
+		domain = "<GUID=" + d.shownGUID + ">;<SID=" + d.shownSID + ">;" + domain
+	}
 	configuration := "CN=Configuration," + d.baseDN
 	first, _, _ := strings.Cut(d.host, ".")
 	e.set("vendorName", VendorName)
-	e.set("defaultNamingContext", d.baseDN)
-	e.set("rootDomainNamingContext", d.baseDN)
+	e.set("defaultNamingContext", domain)
+	e.set("rootDomainNamingContext", domain)
 	e.set("configurationNamingContext", configuration)
 	e.set("schemaNamingContext", "CN=Schema,"+configuration)
 	e.set("namingContexts", d.baseDN)
@@ -165,7 +169,7 @@ func (d *directory) rootDSE() *entry {
 	e.set("domainFunctionality", "4")
 	e.set("forestFunctionality", "4")
 	e.set("supportedLDAPVersion", "2", "3")
-	e.set("supportedControl") // none: the attribute stays away
+	e.set("supportedControl", oidExtendedDN)
 	e.set("supportedExtension", oidStartTLS)
 	e.set("isSynchronized", "TRUE")
 	e.set("isGlobalCatalogReady", "TRUE")

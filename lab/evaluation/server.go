@@ -24,6 +24,9 @@ type Config struct {
 	BaseDN string
 	// NetBIOS is the domain's short name; empty means the first label of BaseDN in upper case.
 	NetBIOS string
+	// DomainGUID and DomainSID, as text, are what the root DSE tells of the domain; empty means made of BaseDN. With a real domain's the
+	// server stands in for another of its domain controllers.
+	DomainGUID, DomainSID string
 	// Host is the DNS name in the root DSE; empty means "dc1." before the domain.
 	Host string
 	// People are those who can bind. More can be added later.

@@ -136,6 +136,7 @@ func (s *session) answer(ctx context.Context, m message) (leave bool, err error)
 		if !ok {
 			return false, s.malformed()
 		}
+		request.extended = m.extended
 		return false, s.search(m.id, request)
 	case opExtended:
 		oid, ok := parseExtended(m.op)

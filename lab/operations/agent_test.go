@@ -77,11 +77,27 @@ func (s *site) register(state, token string, more ...string) []string {
 }
 
 // registered makes a state folder.
-func (s *site) registered(t *testing.T) (state string) {
+func (s *site) registered(t *testing.T, more ...string) (state string) {
 	t.Helper()
 	state = filepath.Join(t.TempDir(), "state")
-	succeeds(t, sallyportAgent, s.register(state, s.token(t))...)
+	succeeds(t, sallyportAgent, s.register(state, s.token(t), more...)...)
 	return state
+}
+
+// TestSecondAgentOnOneHost: it is refused with the reason and the way round, its token stays good, and by the way round it joins.
+func TestSecondAgentOnOneHost(t *testing.T) {
+	s := newSite(t)
+	first := s.registered(t)
+	token, state := s.token(t), filepath.Join(t.TempDir(), "state")
+	run(t, nil, sallyportAgent, s.register(state, token)...).refuses(3, "90072", "is on", "--instance NAME")
+	run(t, nil, sallyportAgent, s.register(state, token, "--instance", "Two!")...).refuses(2, "--instance", "lower-case")
+	succeeds(t, sallyportAgent, s.register(state, token, "--instance", "two")...)
+	for _, folder := range []string{first, state} {
+		attend(t, folder).attached()
+	}
+	if out := s.command(t, "agent", "list"); strings.Count(out, "active") != 2 || !strings.Contains(out, "-two") {
+		t.Error(out)
+	}
 }
 
 // attend runs an agent. No domain controller is there, which keeps it from nothing that is looked at here.
@@ -108,7 +124,7 @@ func TestStateFolderRefused(t *testing.T) {
 			noError(t, os.Rename(path+".swap", to))
 		}}
 	}
-	foreign := s.registered(t)
+	foreign := s.registered(t, "--instance", "foreign")
 	ofAnother := func(file string) breakage {
 		return breakage{"of another agent", func(t *testing.T, path string) {
 			text, err := os.ReadFile(filepath.Join(foreign, file))

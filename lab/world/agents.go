@@ -59,7 +59,7 @@ func (w *World) agent(ctx context.Context, i int, tokenFile string) (*Node, erro
 		return nil, err
 	}
 	if err := process.RunToEnd(ctx, w.o.Programs.Agent, "register", "--service", w.publicURL(), "--token-file", tokenFile,
-		"--ca-file", w.caFile, "--state", state, "--name", name); err != nil {
+		"--ca-file", w.caFile, "--state", state, "--name", name, "--instance", name); err != nil {
 		return nil, err
 	}
 	proxy := url.URL{Scheme: "http", Host: line.Address()}

@@ -116,7 +116,8 @@ func (a *API) routes() map[string]handler {
 
 		"GET " + one + "/directories": a.listDirectories, "POST " + one + "/directories": a.createDirectory,
 		"GET " + one + "/directories/{directory}": a.showDirectory, "PATCH " + one + "/directories/{directory}": a.renameDirectory,
-		"DELETE " + one + "/directories/{directory}": a.removeDirectory,
+		"DELETE " + one + "/directories/{directory}":    a.removeDirectory,
+		"GET " + one + "/directories/{directory}/proof": a.showProof, "DELETE " + one + "/directories/{directory}/proof": a.unpinDirectory,
 
 		"GET " + one + "/domains": a.listDomains, "POST " + one + "/domains": a.createDomain,
 		"GET " + one + "/domains/{domain}": a.showDomain, "PATCH " + one + "/domains/{domain}": a.changeDomain,

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/sallyport-auth/sallyport/service/fault"
+	"github.com/sallyport-auth/sallyport/service/fleet"
 	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -131,6 +132,30 @@ func (a *API) removeDirectory(ctx context.Context, r *request) (int, any, error)
 		return 0, nil, err
 	}
 	return done(a.cfg.Tenants.RemoveDirectory(ctx, r.scope, d.ID, r.now))
+}
+
+func proofJSON(p fleet.Pin) DirectoryProof {
+	return DirectoryProof{NamingContext: p.NamingContext, Forest: p.Forest, DomainGUID: p.GUID, DomainSID: p.SID, DC: p.DC, Agent: p.Agent, Since: p.Since.UTC()}
+}
+
+func (a *API) showProof(ctx context.Context, r *request) (int, any, error) {
+	d, err := a.findDirectory(ctx, r.scope, r.PathValue("directory"))
+	if err != nil {
+		return 0, nil, err
+	}
+	pin, known, err := a.cfg.Fleet.PinOf(ctx, r.scope, d.ID)
+	if err == nil && !known {
+		err = fault.New(wire.NotFound, "no agent has shown yet which domain this directory is")
+	}
+	return shown(http.StatusOK, pin, err, proofJSON)
+}
+
+func (a *API) unpinDirectory(ctx context.Context, r *request) (int, any, error) {
+	d, err := a.findDirectory(ctx, r.scope, r.PathValue("directory"))
+	if err != nil {
+		return 0, nil, err
+	}
+	return done(a.cfg.Fleet.Unpin(ctx, r.scope, d.ID, r.now))
 }
 
 func domainJSON(d tenant.Domain) Domain {

@@ -44,6 +44,18 @@ type Directory struct {
 	Changed    time.Time `json:"changed"`
 }
 
+// DirectoryProof is the domain that a directory is, as its first agent showed it.
+type DirectoryProof struct {
+	NamingContext string `json:"naming_context"`
+	Forest        string `json:"forest,omitempty"`
+	DomainGUID    string `json:"domain_guid,omitempty"`
+	DomainSID     string `json:"domain_sid,omitempty"`
+	// DC is the domain controller that said so, Agent the id of the agent that asked it.
+	DC    string    `json:"dc,omitempty"`
+	Agent string    `json:"agent"`
+	Since time.Time `json:"since"`
+}
+
 // DirectoryInput creates or renames a directory. Evaluation marks it as not a real one, for good.
 type DirectoryInput struct {
 	Name       string `json:"name"`

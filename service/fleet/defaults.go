@@ -31,6 +31,7 @@ const (
 	maxText    = 128
 	maxNote    = 200
 	maxReason  = 200
+	maxProof   = 1024 // a name as a DN
 	maxCSRSize = 8 << 10
 
 	// maxEnvelopeKey is far above the key of any suite; ParsePublicKey knows the exact size.

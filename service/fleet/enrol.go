@@ -24,6 +24,8 @@ type Enrolment struct {
 	Name string
 	// Host, OS, Version and Address are for people.
 	Host, OS, Version, Address string
+	// Instance tells agents on one host apart; empty for the only one.
+	Instance string
 	// CSR proves that the agent holds the key for its certificate. Only the key is taken from it.
 	CSR *x509.CertificateRequest
 	// EnvelopeSuite and EnvelopeKey are the public key that passwords will be sealed to.
@@ -45,7 +47,7 @@ type Former struct {
 // Enrol lets an agent join with a token's secret. Using the token, making the agent and signing its certificate happen together
 // or not at all. Faults: [wire.EnrolRequestInvalid] for a request that is malformed, whatever the token (nothing is used up);
 // [wire.EnrolTokenInvalid] for a token that is unknown, used up or expired, without telling which; [wire.AgentLimit] for a new agent
-// above the tenant's limit (nothing is used up).
+// above the tenant's limit, [wire.HostTaken] for a second one of its directory on one host (nothing is used up).
 func (s *Store) Enrol(ctx context.Context, secret string, e Enrolment, now time.Time) (tenant.Scope, Agent, ca.Certificate, error) {
 	key, err := e.check()
 	if err != nil {
@@ -74,7 +76,7 @@ func (s *Store) enrol(ctx context.Context, hash []byte, key envelope.PublicKey, 
 		// The row was found by a secret that only the tenant's administrator was given: its tenant is proven.
 		scope = tenant.ScopeOf(tenantID)
 		a = Agent{ID: db.NewID(), DirectoryID: directoryID, Host: clip(e.Host, maxHost), OS: clip(e.OS, maxText), Version: clip(e.Version, maxText),
-			State: Active, Key: key, KeyStore: keyStore(e.KeyStore), Address: clip(e.Address, maxText), Created: db.Time(db.Millis(now)), Changed: db.Time(db.Millis(now))}
+			State: Active, Key: key, KeyStore: keyStore(e.KeyStore), Instance: e.Instance, Address: clip(e.Address, maxText), Created: db.Time(db.Millis(now)), Changed: db.Time(db.Millis(now))}
 		event, known := "register", false
 		if agentID != "" || e.Former != nil {
 			event = "reregister"
@@ -84,6 +86,9 @@ func (s *Store) enrol(ctx context.Context, hash []byte, key envelope.PublicKey, 
 		}
 		if !known {
 			if err := s.room(ctx, tx, tenantID); err != nil {
+				return err
+			}
+			if err := alone(ctx, tx, tenantID, a); err != nil {
 				return err
 			}
 			if a.Name, err = freeName(ctx, tx, tenantID, e); err != nil {
@@ -133,6 +138,26 @@ func (s *Store) room(ctx context.Context, tx db.Querier, tenantID string) error 
 		return fault.Newf(wire.AgentLimit, "%d agents of at most %d", n, limit)
 	}
 	return nil
+}
+
+// alone refuses a second agent of one directory on one host: they would fall together, and a second opinion from there is none. Names of
+// hosts are the agents' own word, so this keeps an administrator from a mistake, not an agent from a lie.
+func alone(ctx context.Context, tx db.Querier, tenantID string, a Agent) error {
+	if a.Host == "" {
+		return nil
+	}
+	var other string
+	err := tx.QueryRowContext(ctx, `SELECT name FROM agent WHERE tenant_id = $1 AND directory_id = $2 AND lower(host) = lower($3) AND instance = $4 AND state <> $5
+		ORDER BY id LIMIT 1`, tenantID, a.DirectoryID, a.Host, a.Instance, string(Revoked)).Scan(&other)
+	switch {
+	case db.NoRow(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("fleet: looking for another agent on the host: %w", err)
+	case a.Instance != "":
+		return fault.Newf(wire.HostTaken, "agent %s is the instance %q on %s", other, a.Instance, a.Host)
+	}
+	return fault.Newf(wire.HostTaken, "agent %s is on %s", other, a.Host)
 }
 
 // again makes a the agent that it was: the one that the token was made for, else the one whose key proves it. known says that it is
@@ -221,10 +246,12 @@ func (e Enrolment) check() (envelope.PublicKey, error) {
 func freeName(ctx context.Context, tx db.Querier, tenantID string, e Enrolment) (string, error) {
 	base := cleanName(e.Name)
 	if base == "" {
-		base = cleanName(e.Host)
-	}
-	if base == "" {
-		base = "agent"
+		if base = cleanName(e.Host); base == "" {
+			base = "agent"
+		}
+		if e.Instance != "" {
+			base = base[:min(len(base), maxName-len(e.Instance)-1)] + "-" + e.Instance
+		}
 	}
 	name := base
 	for n := 2; ; n++ {

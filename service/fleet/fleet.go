@@ -23,7 +23,9 @@ type Agent struct {
 	DirectoryID string
 	// Host, OS and Version are what the agent said of itself last. They decide nothing.
 	Host, OS, Version string
-	State             State
+	// Instance tells agents on one host apart; empty for the only one.
+	Instance string
+	State    State
 	// StateReason says why the agent is quarantined.
 	StateReason string
 	// KeyStore is where the agent keeps its private keys, as it says itself: "file", "tpm" …

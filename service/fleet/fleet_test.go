@@ -113,7 +113,8 @@ func enrolment(t testing.TB, host string) Enrolment {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Enrolment{Host: host, OS: "Debian 12", Version: "1.0.0", Address: "192.0.2.7", CSR: newCSR(t),
+	// Of an instance of its own: most tests are about something else than agents that share a host.
+	return Enrolment{Name: host, Host: host, Instance: strings.ToLower(rand.Text()), OS: "Debian 12", Version: "1.0.0", Address: "192.0.2.7", CSR: newCSR(t),
 		EnvelopeSuite: key.Public().Suite(), EnvelopeKey: key.Public().Bytes()}
 }
 
@@ -232,6 +233,8 @@ func TestRacingUses(t *testing.T) {
 			var wg sync.WaitGroup
 			e := enrolment(t, "same-host")
 			for range 8 {
+				e := e
+				e.Instance = strings.ToLower(rand.Text())
 				wg.Go(func() {
 					_, a, _, err := f.Enrol(t.Context(), secret, e, f.now)
 					switch {
@@ -303,7 +306,7 @@ func TestNames(t *testing.T) {
 	long, _ := f.enrol(t, f.a, f.dirA, strings.Repeat("a", 200))
 	longer, _ := f.enrol(t, f.a, f.dirA, strings.Repeat("a", 200))
 	for _, test := range []struct{ got, want string }{
-		{first.Name, "dc1"}, {second.Name, "dc1-2"}, {third.Name, "dc1-3"}, {other.Name, "dc1"}, {nameless.Name, "agent"},
+		{first.Name, "dc1"}, {second.Name, "dc1-2"}, {third.Name, "dc1-3"}, {other.Name, "dc1"}, {nameless.Name, "agent-" + nameless.Instance},
 		{long.Name, strings.Repeat("a", maxName)}, {longer.Name, strings.Repeat("a", maxName-2) + "-2"},
 	} {
 		if test.got != test.want {
@@ -528,6 +531,7 @@ func TestPages(t *testing.T) {
 	_, secret := f.token(t, f.a, f.dirA, 7, 0)
 	e := enrolment(t, "h")
 	for range 7 {
+		e.Instance = strings.ToLower(rand.Text())
 		if _, _, _, err := f.Enrol(t.Context(), secret, e, f.now); err != nil {
 			t.Fatal(err)
 		}

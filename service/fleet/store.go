@@ -14,7 +14,7 @@ import (
 
 const agentColumns = `id, name, directory_id, host, os, version, state, envelope_suite, envelope_key, certificate_serial,
 	certificate_not_after, address, last_seen, revoked_at, revoked_reason, created_at, changed_at, state_reason, key_store, renewed_at,
-	next_serial, next_not_after, next_suite, next_key, next_key_store, former_serial, former_until, counter, holder, renew_after, skew_ms`
+	next_serial, next_not_after, next_suite, next_key, next_key_store, former_serial, former_until, counter, holder, renew_after, skew_ms, instance`
 
 // parsed holds the keys of agents that were read before, of all stores: what a key's bytes mean never changes.
 var parsed envelope.Memo
@@ -26,7 +26,7 @@ func scanAgent(row interface{ Scan(...any) error }) (Agent, error) {
 	var key, nextKey []byte
 	err := row.Scan(&a.ID, &a.Name, &a.DirectoryID, &a.Host, &a.OS, &a.Version, &state, &suite, &key, &a.CertificateSerial,
 		&notAfter, &a.Address, &seen, &revoked, &a.RevokedReason, &created, &changed, &a.StateReason, &a.KeyStore, &renewed,
-		&a.next.serial, &nextNotAfter, &nextSuite, &nextKey, &a.nextStore, &a.former, &formerUntil, &counter, &a.holder, &renewAfter, &skew)
+		&a.next.serial, &nextNotAfter, &nextSuite, &nextKey, &a.nextStore, &a.former, &formerUntil, &counter, &a.holder, &renewAfter, &skew, &a.Instance)
 	if err != nil {
 		return Agent{}, fmt.Errorf("fleet: reading an agent: %w", err)
 	}
@@ -71,11 +71,11 @@ func listAgents(ctx context.Context, q db.Querier, tenantID, after string, limit
 
 func insertAgent(ctx context.Context, tx db.Querier, tenantID string, a Agent) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO agent (id, tenant_id, directory_id, name, host, os, version, state, envelope_suite, envelope_key,
-		envelope_key_id, certificate_serial, certificate_not_after, address, last_seen, revoked_at, revoked_reason, created_at, changed_at, key_store)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`,
+		envelope_key_id, certificate_serial, certificate_not_after, address, last_seen, revoked_at, revoked_reason, created_at, changed_at, key_store, instance)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)`,
 		a.ID, tenantID, a.DirectoryID, a.Name, a.Host, a.OS, a.Version, string(a.State), int64(a.Key.Suite()), a.Key.Bytes(),
 		a.Key.ID(), a.CertificateSerial, db.Millis(a.CertificateNotAfter), a.Address, db.Millis(a.LastSeen), db.Millis(a.RevokedAt), a.RevokedReason,
-		db.Millis(a.Created), db.Millis(a.Changed), a.KeyStore)
+		db.Millis(a.Created), db.Millis(a.Changed), a.KeyStore, a.Instance)
 	if err != nil {
 		return fmt.Errorf("fleet: storing an agent: %w", db.Translate(err))
 	}

@@ -114,6 +114,7 @@ func (g *Gateway) attach(stream grpc.ServerStream) error {
 		id: agent.ID, ref: fleet.AgentRef{Scope: scope, Agent: agent.ID, Serial: serial}, scope: scope,
 		slots: min(max(int(hello.GetSlots()), 1), MaxSlots), hello: hello, address: address, expires: certificate.NotAfter,
 		stream: conn, counts: hello.GetCounter() > 0, since: time.Now(), probed: make(chan []byte, 1), drained: agent.State == fleet.Drained,
+		held: hello.GetProves(),
 		over: make(chan struct{}), cut: func() { _ = auth.conn.Close() }, deliveries: map[string]*delivery{},
 	}
 	// Room for a Check, a Go and a Cancel of every slot, and a few words more: a reading agent can never overflow it.
@@ -122,7 +123,7 @@ func (g *Gateway) attach(stream grpc.ServerStream) error {
 	a.skew.Store(skew.Milliseconds())
 	a.send(&linkpb.ToAgent{Message: &linkpb.ToAgent_Welcome{Welcome: &linkpb.Welcome{
 		ProtocolVersion: min(hello.GetProtocolVersion(), wire.Version), Gateway: g.id, Slots: uint32(a.slots),
-		UnixMs: time.Now().UnixMilli(), HeartbeatMs: uint32(heartbeatEvery.Milliseconds())}}})
+		UnixMs: time.Now().UnixMilli(), HeartbeatMs: uint32(heartbeatEvery.Milliseconds()), Proves: true}}})
 	if err := g.enter(a, agent.DirectoryID); err != nil {
 		return refuse(err)
 	}
@@ -269,6 +270,13 @@ func (g *Gateway) read(stream grpc.ServerStream, a *attached) {
 				go func() {
 					defer a.renewing.Store(false)
 					g.renew(stream.Context(), a, w.Renew)
+				}()
+			}
+		case *linkpb.FromAgent_Proof:
+			if a.proving.CompareAndSwap(false, true) {
+				go func() {
+					defer a.proving.Store(false)
+					g.prove(stream.Context(), a, w.Proof)
 				}()
 			}
 		case *linkpb.FromAgent_Leaving:

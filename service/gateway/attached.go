@@ -41,6 +41,7 @@ type attached struct {
 	probed   chan []byte  // nonces that the agent has sent back
 	probing  atomic.Bool  // a probe is under way
 	renewing atomic.Bool  // a renewal is being signed
+	proving  atomic.Bool  // a proof is being judged
 	ordered  atomic.Bool  // the agent was told to renew
 	doubted  atomic.Int64 // unix milliseconds of the last suspicion that was looked into
 
@@ -51,6 +52,7 @@ type attached struct {
 	used    int
 	away    bool
 	drained bool // gets no new checks until an administrator says so
+	held    bool // has still to show which domain it serves; may be waited for
 	seenOff bool // told to go when its last check has ended
 	picked  uint64
 }

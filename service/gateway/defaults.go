@@ -56,6 +56,8 @@ const (
 	recheckEvery = 500 * time.Millisecond
 	// recheckTimeout lets a slow database not stop the checks after it.
 	recheckTimeout = 5 * time.Second
+	// proveTimeout bounds the judgement of a proof: a row is read, once ever written.
+	proveTimeout = 5 * time.Second
 	// seenEvery throttles the write of an agent's "last seen"; seenBuffer is how many may wait for the database before they are
 	// dropped, which costs nothing but freshness.
 	seenEvery   = time.Minute

@@ -83,7 +83,7 @@ func (g *Gateway) register(w http.ResponseWriter, r *http.Request) (wire.Registe
 	ctx, cancel := context.WithTimeout(r.Context(), registerWithin)
 	defer cancel()
 	scope, agent, certificate, err := g.fleet.Enrol(ctx, request.Token, fleet.Enrolment{
-		Name: request.Name, Host: request.Host, OS: request.OS, Version: request.Version, Address: web.ClientAddress(r),
+		Name: request.Name, Host: request.Host, OS: request.OS, Version: request.Version, Instance: request.Instance, Address: web.ClientAddress(r),
 		CSR: csr, EnvelopeSuite: suite, EnvelopeKey: request.EnvelopeKey, KeyStore: request.KeyStore, Former: former,
 	}, now)
 	if err != nil {

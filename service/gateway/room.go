@@ -36,14 +36,14 @@ type waiter struct {
 }
 
 // choose is the rule of assignment: among the agents that are not excluded and not away, the one with a free slot and the
-// fewest checks, the least recently picked of equals. Drained ones count as away. candidates counts those that could be waited for.
+// fewest checks, the least recently picked of equals. Drained ones count as away; held ones can be waited for. candidates counts those that could be waited for.
 func choose(agents []*attached, exclude []string) (best *attached, candidates int) {
 	for _, a := range agents {
 		if a.away || a.drained || slices.Contains(exclude, a.id) {
 			continue
 		}
 		candidates++
-		if a.used >= a.slots {
+		if a.held || a.used >= a.slots {
 			continue
 		}
 		if best == nil || a.used < best.used || (a.used == best.used && a.picked < best.picked) {
@@ -173,6 +173,18 @@ func (r *room) drain(a *attached, drained bool) bool {
 		return false
 	}
 	a.drained = drained
+	r.serve()
+	return true
+}
+
+// unhold offers an agent checks whose directory has been looked at; true if that changed something.
+func (r *room) unhold(a *attached) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !a.held {
+		return false
+	}
+	a.held = false
 	r.serve()
 	return true
 }

@@ -22,17 +22,19 @@ func TestChoose(t *testing.T) {
 		best       string
 		candidates int
 	}{
-		"nobody":                      {nil, nil, "", 0},
-		"the only one":                {[]*attached{agent("a", 0, 1, 0, false)}, nil, "a", 1},
-		"excluded":                    {[]*attached{agent("a", 0, 1, 0, false)}, []string{"a"}, "", 0},
-		"away":                        {[]*attached{agent("a", 0, 1, 0, true)}, nil, "", 0},
-		"busy":                        {[]*attached{agent("a", 1, 1, 0, false)}, nil, "", 1},
-		"least in flight":             {[]*attached{agent("a", 2, 9, 0, false), agent("b", 1, 2, 5, false)}, nil, "b", 2},
-		"least recently of equals":    {[]*attached{agent("a", 1, 9, 7, false), agent("b", 1, 9, 3, false)}, nil, "b", 2},
-		"the other when one is full":  {[]*attached{agent("a", 1, 1, 0, false), agent("b", 5, 9, 3, false)}, nil, "b", 2},
-		"full ones are waited for":    {[]*attached{agent("a", 1, 1, 0, false), agent("b", 9, 9, 3, false)}, []string{"a"}, "", 1},
-		"the one that is not ruled":   {[]*attached{agent("a", 0, 9, 0, false), agent("b", 5, 9, 3, false)}, []string{"a"}, "b", 1},
-		"away ones are not waited on": {[]*attached{agent("a", 1, 1, 0, true), agent("b", 1, 1, 0, true)}, nil, "", 0},
+		"nobody":                       {nil, nil, "", 0},
+		"the only one":                 {[]*attached{agent("a", 0, 1, 0, false)}, nil, "a", 1},
+		"excluded":                     {[]*attached{agent("a", 0, 1, 0, false)}, []string{"a"}, "", 0},
+		"away":                         {[]*attached{agent("a", 0, 1, 0, true)}, nil, "", 0},
+		"busy":                         {[]*attached{agent("a", 1, 1, 0, false)}, nil, "", 1},
+		"least in flight":              {[]*attached{agent("a", 2, 9, 0, false), agent("b", 1, 2, 5, false)}, nil, "b", 2},
+		"least recently of equals":     {[]*attached{agent("a", 1, 9, 7, false), agent("b", 1, 9, 3, false)}, nil, "b", 2},
+		"the other when one is full":   {[]*attached{agent("a", 1, 1, 0, false), agent("b", 5, 9, 3, false)}, nil, "b", 2},
+		"unproven ones are waited for": {[]*attached{{id: "a", slots: 9, held: true}}, nil, "", 1},
+		"the proven one":               {[]*attached{{id: "a", slots: 9, held: true}, agent("b", 5, 9, 3, false)}, nil, "b", 2},
+		"full ones are waited for":     {[]*attached{agent("a", 1, 1, 0, false), agent("b", 9, 9, 3, false)}, []string{"a"}, "", 1},
+		"the one that is not ruled":    {[]*attached{agent("a", 0, 9, 0, false), agent("b", 5, 9, 3, false)}, []string{"a"}, "b", 1},
+		"away ones are not waited on":  {[]*attached{agent("a", 1, 1, 0, true), agent("b", 1, 1, 0, true)}, nil, "", 0},
 	} {
 		best, candidates := choose(c.agents, c.exclude)
 		id := ""

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -156,7 +157,7 @@ func request(t testing.TB, token, name string) (wire.RegisterRequest, *ecdsa.Pri
 	key := fatal(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	csr := fatal(x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key))(t)
 	sealing := fatal(envelope.GenerateKey())(t)
-	return wire.RegisterRequest{Token: token, Name: name, Host: "host-" + name, OS: "linux", Version: "1.0",
+	return wire.RegisterRequest{Token: token, Name: name, Host: "host-" + name, Instance: strings.ToLower(rand.Text()), OS: "linux", Version: "1.0",
 		CSR:           string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: csr})),
 		EnvelopeSuite: int(sealing.Public().Suite()), EnvelopeKey: sealing.Public().Bytes()}, key, sealing
 }

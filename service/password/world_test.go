@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -160,7 +161,7 @@ func (w *world) enrolOn(t *testing.T, scope tenant.Scope, directory, host string
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, a, _, err := w.fleet.Enrol(ctx, secret, fleet.Enrolment{Host: host, CSR: csr, EnvelopeSuite: key.Public().Suite(), EnvelopeKey: key.Public().Bytes()}, time.Now())
+	_, a, _, err := w.fleet.Enrol(ctx, secret, fleet.Enrolment{Name: host, Host: host, Instance: strings.ToLower(rand.Text()), CSR: csr, EnvelopeSuite: key.Public().Suite(), EnvelopeKey: key.Public().Bytes()}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,7 +68,9 @@ func (m made) signed(t testing.TB, n int64) string {
 	return string(Record{Log: m.origin, Checkpoint: m.checkpoint(t, n)}.Line())
 }
 
-func (m made) file(t testing.TB) []string { return append(m.lines(), m.signed(t, int64(len(m.entries)))) }
+func (m made) file(t testing.TB) []string {
+	return append(m.lines(), m.signed(t, int64(len(m.entries))))
+}
 
 // TestTamperedFile alters a whole file in every way that matters, and wants the first entry that is broken to be named.
 func TestTamperedFile(t *testing.T) {

@@ -22,7 +22,7 @@ func Status(code wire.Code) int {
 		return http.StatusForbidden
 	case wire.NotFound, wire.TenantUnknown, wire.UserNotFound, wire.DomainUnknown:
 		return http.StatusNotFound
-	case wire.Conflict, wire.AgentReplaced, wire.AgentLimit:
+	case wire.Conflict, wire.AgentReplaced, wire.AgentLimit, wire.HostTaken:
 		return http.StatusConflict
 	case wire.TooManyRequests:
 		return http.StatusTooManyRequests

@@ -13,6 +13,8 @@
 //
 //     | <---------------------- Probe |   is this stream still somebody's?
 //     | Probed ---------------------> |
+//     | Proof ----------------------> |   which domain the agent's domain controllers serve (if Hello and Welcome speak of it)
+//     | <--------------------- Proven |   whether that is the directory's
 //     | <---------------------- Order |   an administrator wants a renewal
 //     | Renew ----------------------> |   fresh keys
 //     | <-------------------- Renewed |   the next certificate; the agent stores it, and then opens a stream with it
@@ -52,6 +54,7 @@ type FromAgent struct {
 	//	*FromAgent_Leaving
 	//	*FromAgent_Probed
 	//	*FromAgent_Renew
+	//	*FromAgent_Proof
 	Message       isFromAgent_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -166,6 +169,15 @@ func (x *FromAgent) GetRenew() *Renew {
 	return nil
 }
 
+func (x *FromAgent) GetProof() *Proof {
+	if x != nil {
+		if x, ok := x.Message.(*FromAgent_Proof); ok {
+			return x.Proof
+		}
+	}
+	return nil
+}
+
 type isFromAgent_Message interface {
 	isFromAgent_Message()
 }
@@ -202,6 +214,10 @@ type FromAgent_Renew struct {
 	Renew *Renew `protobuf:"bytes,8,opt,name=renew,proto3,oneof"`
 }
 
+type FromAgent_Proof struct {
+	Proof *Proof `protobuf:"bytes,30,opt,name=proof,proto3,oneof"`
+}
+
 func (*FromAgent_Hello) isFromAgent_Message() {}
 
 func (*FromAgent_Fence) isFromAgent_Message() {}
@@ -218,6 +234,8 @@ func (*FromAgent_Probed) isFromAgent_Message() {}
 
 func (*FromAgent_Renew) isFromAgent_Message() {}
 
+func (*FromAgent_Proof) isFromAgent_Message() {}
+
 type ToAgent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Message:
@@ -231,6 +249,7 @@ type ToAgent struct {
 	//	*ToAgent_Probe
 	//	*ToAgent_Order
 	//	*ToAgent_Renewed
+	//	*ToAgent_Proven
 	Message       isToAgent_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -354,6 +373,15 @@ func (x *ToAgent) GetRenewed() *Renewed {
 	return nil
 }
 
+func (x *ToAgent) GetProven() *Proven {
+	if x != nil {
+		if x, ok := x.Message.(*ToAgent_Proven); ok {
+			return x.Proven
+		}
+	}
+	return nil
+}
+
 type isToAgent_Message interface {
 	isToAgent_Message()
 }
@@ -394,6 +422,10 @@ type ToAgent_Renewed struct {
 	Renewed *Renewed `protobuf:"bytes,9,opt,name=renewed,proto3,oneof"`
 }
 
+type ToAgent_Proven struct {
+	Proven *Proven `protobuf:"bytes,30,opt,name=proven,proto3,oneof"`
+}
+
 func (*ToAgent_Welcome) isToAgent_Message() {}
 
 func (*ToAgent_Check) isToAgent_Message() {}
@@ -412,6 +444,8 @@ func (*ToAgent_Order) isToAgent_Message() {}
 
 func (*ToAgent_Renewed) isToAgent_Message() {}
 
+func (*ToAgent_Proven) isToAgent_Message() {}
+
 type Hello struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	ProtocolVersion uint32                 `protobuf:"varint,1,opt,name=protocol_version,json=protocolVersion,proto3" json:"protocol_version,omitempty"`
@@ -424,7 +458,9 @@ type Hello struct {
 	EnvelopeKeyId string `protobuf:"bytes,6,opt,name=envelope_key_id,json=envelopeKeyId,proto3" json:"envelope_key_id,omitempty"`
 	UnixMs        int64  `protobuf:"varint,7,opt,name=unix_ms,json=unixMs,proto3" json:"unix_ms,omitempty"`
 	// counter is higher in each Hello of an agent than in any before, also after a restart; 0 from agents that do not count.
-	Counter       uint64 `protobuf:"varint,8,opt,name=counter,proto3" json:"counter,omitempty"`
+	Counter uint64 `protobuf:"varint,8,opt,name=counter,proto3" json:"counter,omitempty"`
+	// proves says that Proofs will come, the first at once.
+	Proves        bool `protobuf:"varint,30,opt,name=proves,proto3" json:"proves,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -515,6 +551,13 @@ func (x *Hello) GetCounter() uint64 {
 	return 0
 }
 
+func (x *Hello) GetProves() bool {
+	if x != nil {
+		return x.Proves
+	}
+	return false
+}
+
 type Welcome struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	ProtocolVersion uint32                 `protobuf:"varint,1,opt,name=protocol_version,json=protocolVersion,proto3" json:"protocol_version,omitempty"`
@@ -522,8 +565,10 @@ type Welcome struct {
 	Slots           uint32                 `protobuf:"varint,3,opt,name=slots,proto3" json:"slots,omitempty"`
 	UnixMs          int64                  `protobuf:"varint,4,opt,name=unix_ms,json=unixMs,proto3" json:"unix_ms,omitempty"`
 	HeartbeatMs     uint32                 `protobuf:"varint,5,opt,name=heartbeat_ms,json=heartbeatMs,proto3" json:"heartbeat_ms,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// proves says that Proofs are answered.
+	Proves        bool `protobuf:"varint,30,opt,name=proves,proto3" json:"proves,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Welcome) Reset() {
@@ -589,6 +634,13 @@ func (x *Welcome) GetHeartbeatMs() uint32 {
 		return x.HeartbeatMs
 	}
 	return 0
+}
+
+func (x *Welcome) GetProves() bool {
+	if x != nil {
+		return x.Proves
+	}
+	return false
 }
 
 type Check struct {
@@ -1419,11 +1471,186 @@ func (*Order) Descriptor() ([]byte, []int) {
 	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{18}
 }
 
+// Proof says which domain the agent's domain controllers serve, by their own word (MS-ADTS 3.1.1.3.2), or why nobody could be asked.
+type Proof struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// naming_context is the domain's name as a DN; forest, that of the forest's root domain.
+	NamingContext string `protobuf:"bytes,1,opt,name=naming_context,json=namingContext,proto3" json:"naming_context,omitempty"`
+	Forest        string `protobuf:"bytes,2,opt,name=forest,proto3" json:"forest,omitempty"`
+	// domain_guid and domain_sid as Windows prints them; empty where they are not told.
+	DomainGuid string `protobuf:"bytes,3,opt,name=domain_guid,json=domainGuid,proto3" json:"domain_guid,omitempty"`
+	DomainSid  string `protobuf:"bytes,4,opt,name=domain_sid,json=domainSid,proto3" json:"domain_sid,omitempty"`
+	// dc is the DNS name of the domain controller that was asked.
+	Dc string `protobuf:"bytes,5,opt,name=dc,proto3" json:"dc,omitempty"`
+	// code is not 0 when none answered; then detail says why and the rest is empty.
+	Code          uint32 `protobuf:"varint,6,opt,name=code,proto3" json:"code,omitempty"`
+	Detail        string `protobuf:"bytes,7,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Proof) Reset() {
+	*x = Proof{}
+	mi := &file_wire_linkpb_link_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Proof) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Proof) ProtoMessage() {}
+
+func (x *Proof) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_linkpb_link_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Proof.ProtoReflect.Descriptor instead.
+func (*Proof) Descriptor() ([]byte, []int) {
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Proof) GetNamingContext() string {
+	if x != nil {
+		return x.NamingContext
+	}
+	return ""
+}
+
+func (x *Proof) GetForest() string {
+	if x != nil {
+		return x.Forest
+	}
+	return ""
+}
+
+func (x *Proof) GetDomainGuid() string {
+	if x != nil {
+		return x.DomainGuid
+	}
+	return ""
+}
+
+func (x *Proof) GetDomainSid() string {
+	if x != nil {
+		return x.DomainSid
+	}
+	return ""
+}
+
+func (x *Proof) GetDc() string {
+	if x != nil {
+		return x.Dc
+	}
+	return ""
+}
+
+func (x *Proof) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *Proof) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+// Proven answers a Proof. Before an accepted one, agents that prove are offered nothing, unless no domain controller answers them.
+type Proven struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Accepted bool                   `protobuf:"varint,1,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	// The domain that the directory is, for an accepted Proof.
+	NamingContext string `protobuf:"bytes,2,opt,name=naming_context,json=namingContext,proto3" json:"naming_context,omitempty"`
+	Forest        string `protobuf:"bytes,3,opt,name=forest,proto3" json:"forest,omitempty"`
+	DomainGuid    string `protobuf:"bytes,4,opt,name=domain_guid,json=domainGuid,proto3" json:"domain_guid,omitempty"`
+	DomainSid     string `protobuf:"bytes,5,opt,name=domain_sid,json=domainSid,proto3" json:"domain_sid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Proven) Reset() {
+	*x = Proven{}
+	mi := &file_wire_linkpb_link_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Proven) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Proven) ProtoMessage() {}
+
+func (x *Proven) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_linkpb_link_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Proven.ProtoReflect.Descriptor instead.
+func (*Proven) Descriptor() ([]byte, []int) {
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Proven) GetAccepted() bool {
+	if x != nil {
+		return x.Accepted
+	}
+	return false
+}
+
+func (x *Proven) GetNamingContext() string {
+	if x != nil {
+		return x.NamingContext
+	}
+	return ""
+}
+
+func (x *Proven) GetForest() string {
+	if x != nil {
+		return x.Forest
+	}
+	return ""
+}
+
+func (x *Proven) GetDomainGuid() string {
+	if x != nil {
+		return x.DomainGuid
+	}
+	return ""
+}
+
+func (x *Proven) GetDomainSid() string {
+	if x != nil {
+		return x.DomainSid
+	}
+	return ""
+}
+
 var File_wire_linkpb_link_proto protoreflect.FileDescriptor
 
 const file_wire_linkpb_link_proto_rawDesc = "" +
 	"\n" +
-	"\x16wire/linkpb/link.proto\x12\x11sallyport.link.v1\"\xc4\x03\n" +
+	"\x16wire/linkpb/link.proto\x12\x11sallyport.link.v1\"\xf6\x03\n" +
 	"\tFromAgent\x120\n" +
 	"\x05hello\x18\x01 \x01(\v2\x18.sallyport.link.v1.HelloH\x00R\x05hello\x120\n" +
 	"\x05fence\x18\x02 \x01(\v2\x18.sallyport.link.v1.FenceH\x00R\x05fence\x123\n" +
@@ -1432,8 +1659,9 @@ const file_wire_linkpb_link_proto_rawDesc = "" +
 	"\theartbeat\x18\x05 \x01(\v2\x1c.sallyport.link.v1.HeartbeatH\x00R\theartbeat\x126\n" +
 	"\aleaving\x18\x06 \x01(\v2\x1a.sallyport.link.v1.LeavingH\x00R\aleaving\x123\n" +
 	"\x06probed\x18\a \x01(\v2\x19.sallyport.link.v1.ProbedH\x00R\x06probed\x120\n" +
-	"\x05renew\x18\b \x01(\v2\x18.sallyport.link.v1.RenewH\x00R\x05renewB\t\n" +
-	"\amessage\"\xe2\x03\n" +
+	"\x05renew\x18\b \x01(\v2\x18.sallyport.link.v1.RenewH\x00R\x05renew\x120\n" +
+	"\x05proof\x18\x1e \x01(\v2\x18.sallyport.link.v1.ProofH\x00R\x05proofB\t\n" +
+	"\amessage\"\x97\x04\n" +
 	"\aToAgent\x126\n" +
 	"\awelcome\x18\x01 \x01(\v2\x1a.sallyport.link.v1.WelcomeH\x00R\awelcome\x120\n" +
 	"\x05check\x18\x02 \x01(\v2\x18.sallyport.link.v1.CheckH\x00R\x05check\x12'\n" +
@@ -1443,8 +1671,9 @@ const file_wire_linkpb_link_proto_rawDesc = "" +
 	"\agoodbye\x18\x06 \x01(\v2\x1a.sallyport.link.v1.GoodbyeH\x00R\agoodbye\x120\n" +
 	"\x05probe\x18\a \x01(\v2\x18.sallyport.link.v1.ProbeH\x00R\x05probe\x120\n" +
 	"\x05order\x18\b \x01(\v2\x18.sallyport.link.v1.OrderH\x00R\x05order\x126\n" +
-	"\arenewed\x18\t \x01(\v2\x1a.sallyport.link.v1.RenewedH\x00R\arenewedB\t\n" +
-	"\amessage\"\xec\x01\n" +
+	"\arenewed\x18\t \x01(\v2\x1a.sallyport.link.v1.RenewedH\x00R\arenewed\x123\n" +
+	"\x06proven\x18\x1e \x01(\v2\x19.sallyport.link.v1.ProvenH\x00R\x06provenB\t\n" +
+	"\amessage\"\x84\x02\n" +
 	"\x05Hello\x12)\n" +
 	"\x10protocol_version\x18\x01 \x01(\rR\x0fprotocolVersion\x12#\n" +
 	"\ragent_version\x18\x02 \x01(\tR\fagentVersion\x12\x12\n" +
@@ -1453,13 +1682,15 @@ const file_wire_linkpb_link_proto_rawDesc = "" +
 	"\x05slots\x18\x05 \x01(\rR\x05slots\x12&\n" +
 	"\x0fenvelope_key_id\x18\x06 \x01(\tR\renvelopeKeyId\x12\x17\n" +
 	"\aunix_ms\x18\a \x01(\x03R\x06unixMs\x12\x18\n" +
-	"\acounter\x18\b \x01(\x04R\acounter\"\xa0\x01\n" +
+	"\acounter\x18\b \x01(\x04R\acounter\x12\x16\n" +
+	"\x06proves\x18\x1e \x01(\bR\x06proves\"\xb8\x01\n" +
 	"\aWelcome\x12)\n" +
 	"\x10protocol_version\x18\x01 \x01(\rR\x0fprotocolVersion\x12\x18\n" +
 	"\agateway\x18\x02 \x01(\tR\agateway\x12\x14\n" +
 	"\x05slots\x18\x03 \x01(\rR\x05slots\x12\x17\n" +
 	"\aunix_ms\x18\x04 \x01(\x03R\x06unixMs\x12!\n" +
-	"\fheartbeat_ms\x18\x05 \x01(\rR\vheartbeatMs\"\x87\x01\n" +
+	"\fheartbeat_ms\x18\x05 \x01(\rR\vheartbeatMs\x12\x16\n" +
+	"\x06proves\x18\x1e \x01(\bR\x06proves\"\x87\x01\n" +
 	"\x05Check\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12!\n" +
@@ -1515,7 +1746,25 @@ const file_wire_linkpb_link_proto_rawDesc = "" +
 	"\x05chain\x18\x02 \x03(\fR\x05chain\x12\x12\n" +
 	"\x04code\x18\x03 \x01(\rR\x04code\x12\x12\n" +
 	"\x04text\x18\x04 \x01(\tR\x04text\"\a\n" +
-	"\x05OrderB1Z/github.com/sallyport-auth/sallyport/wire/linkpbb\x06proto3"
+	"\x05Order\"\xc2\x01\n" +
+	"\x05Proof\x12%\n" +
+	"\x0enaming_context\x18\x01 \x01(\tR\rnamingContext\x12\x16\n" +
+	"\x06forest\x18\x02 \x01(\tR\x06forest\x12\x1f\n" +
+	"\vdomain_guid\x18\x03 \x01(\tR\n" +
+	"domainGuid\x12\x1d\n" +
+	"\n" +
+	"domain_sid\x18\x04 \x01(\tR\tdomainSid\x12\x0e\n" +
+	"\x02dc\x18\x05 \x01(\tR\x02dc\x12\x12\n" +
+	"\x04code\x18\x06 \x01(\rR\x04code\x12\x16\n" +
+	"\x06detail\x18\a \x01(\tR\x06detail\"\xa3\x01\n" +
+	"\x06Proven\x12\x1a\n" +
+	"\baccepted\x18\x01 \x01(\bR\baccepted\x12%\n" +
+	"\x0enaming_context\x18\x02 \x01(\tR\rnamingContext\x12\x16\n" +
+	"\x06forest\x18\x03 \x01(\tR\x06forest\x12\x1f\n" +
+	"\vdomain_guid\x18\x04 \x01(\tR\n" +
+	"domainGuid\x12\x1d\n" +
+	"\n" +
+	"domain_sid\x18\x05 \x01(\tR\tdomainSidB1Z/github.com/sallyport-auth/sallyport/wire/linkpbb\x06proto3"
 
 var (
 	file_wire_linkpb_link_proto_rawDescOnce sync.Once
@@ -1529,7 +1778,7 @@ func file_wire_linkpb_link_proto_rawDescGZIP() []byte {
 	return file_wire_linkpb_link_proto_rawDescData
 }
 
-var file_wire_linkpb_link_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_wire_linkpb_link_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_wire_linkpb_link_proto_goTypes = []any{
 	(*FromAgent)(nil), // 0: sallyport.link.v1.FromAgent
 	(*ToAgent)(nil),   // 1: sallyport.link.v1.ToAgent
@@ -1550,6 +1799,8 @@ var file_wire_linkpb_link_proto_goTypes = []any{
 	(*Renew)(nil),     // 16: sallyport.link.v1.Renew
 	(*Renewed)(nil),   // 17: sallyport.link.v1.Renewed
 	(*Order)(nil),     // 18: sallyport.link.v1.Order
+	(*Proof)(nil),     // 19: sallyport.link.v1.Proof
+	(*Proven)(nil),    // 20: sallyport.link.v1.Proven
 }
 var file_wire_linkpb_link_proto_depIdxs = []int32{
 	2,  // 0: sallyport.link.v1.FromAgent.hello:type_name -> sallyport.link.v1.Hello
@@ -1560,20 +1811,22 @@ var file_wire_linkpb_link_proto_depIdxs = []int32{
 	11, // 5: sallyport.link.v1.FromAgent.leaving:type_name -> sallyport.link.v1.Leaving
 	15, // 6: sallyport.link.v1.FromAgent.probed:type_name -> sallyport.link.v1.Probed
 	16, // 7: sallyport.link.v1.FromAgent.renew:type_name -> sallyport.link.v1.Renew
-	3,  // 8: sallyport.link.v1.ToAgent.welcome:type_name -> sallyport.link.v1.Welcome
-	4,  // 9: sallyport.link.v1.ToAgent.check:type_name -> sallyport.link.v1.Check
-	6,  // 10: sallyport.link.v1.ToAgent.go:type_name -> sallyport.link.v1.Go
-	7,  // 11: sallyport.link.v1.ToAgent.cancel:type_name -> sallyport.link.v1.Cancel
-	12, // 12: sallyport.link.v1.ToAgent.drain:type_name -> sallyport.link.v1.Drain
-	13, // 13: sallyport.link.v1.ToAgent.goodbye:type_name -> sallyport.link.v1.Goodbye
-	14, // 14: sallyport.link.v1.ToAgent.probe:type_name -> sallyport.link.v1.Probe
-	18, // 15: sallyport.link.v1.ToAgent.order:type_name -> sallyport.link.v1.Order
-	17, // 16: sallyport.link.v1.ToAgent.renewed:type_name -> sallyport.link.v1.Renewed
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	19, // 8: sallyport.link.v1.FromAgent.proof:type_name -> sallyport.link.v1.Proof
+	3,  // 9: sallyport.link.v1.ToAgent.welcome:type_name -> sallyport.link.v1.Welcome
+	4,  // 10: sallyport.link.v1.ToAgent.check:type_name -> sallyport.link.v1.Check
+	6,  // 11: sallyport.link.v1.ToAgent.go:type_name -> sallyport.link.v1.Go
+	7,  // 12: sallyport.link.v1.ToAgent.cancel:type_name -> sallyport.link.v1.Cancel
+	12, // 13: sallyport.link.v1.ToAgent.drain:type_name -> sallyport.link.v1.Drain
+	13, // 14: sallyport.link.v1.ToAgent.goodbye:type_name -> sallyport.link.v1.Goodbye
+	14, // 15: sallyport.link.v1.ToAgent.probe:type_name -> sallyport.link.v1.Probe
+	18, // 16: sallyport.link.v1.ToAgent.order:type_name -> sallyport.link.v1.Order
+	17, // 17: sallyport.link.v1.ToAgent.renewed:type_name -> sallyport.link.v1.Renewed
+	20, // 18: sallyport.link.v1.ToAgent.proven:type_name -> sallyport.link.v1.Proven
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_wire_linkpb_link_proto_init() }
@@ -1590,6 +1843,7 @@ func file_wire_linkpb_link_proto_init() {
 		(*FromAgent_Leaving)(nil),
 		(*FromAgent_Probed)(nil),
 		(*FromAgent_Renew)(nil),
+		(*FromAgent_Proof)(nil),
 	}
 	file_wire_linkpb_link_proto_msgTypes[1].OneofWrappers = []any{
 		(*ToAgent_Welcome)(nil),
@@ -1601,6 +1855,7 @@ func file_wire_linkpb_link_proto_init() {
 		(*ToAgent_Probe)(nil),
 		(*ToAgent_Order)(nil),
 		(*ToAgent_Renewed)(nil),
+		(*ToAgent_Proven)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1608,7 +1863,7 @@ func file_wire_linkpb_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_linkpb_link_proto_rawDesc), len(file_wire_linkpb_link_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sallyport-auth/sallyport/agent/directory"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/lab/evaluation"
 	"github.com/sallyport-auth/sallyport/lab/people"
@@ -39,9 +40,14 @@ func listen(t *testing.T) net.Listener {
 }
 
 func evaluationWorld(t *testing.T, a authority) (world, *evaluation.Server) {
+	return evaluationOf(t, a, directory.Domain{})
+}
+
+// evaluationOf is an evaluation directory that gives itself out for a domain.
+func evaluationOf(t *testing.T, a authority, domain directory.Domain) (world, *evaluation.Server) {
 	t.Helper()
 	everybody := people.Everybody("corp.example.com")
-	s, err := evaluation.New(evaluation.Config{People: everybody, TLS: &tls.Config{Certificates: []tls.Certificate{a.issue(t, nil)}}})
+	s, err := evaluation.New(evaluation.Config{People: everybody, DomainGUID: domain.GUID, DomainSID: domain.SID, TLS: &tls.Config{Certificates: []tls.Certificate{a.issue(t, nil)}}})
 	must(t, err)
 	secure, plain := listen(t), listen(t)
 	done := make(chan error, 2)
@@ -119,7 +125,12 @@ func TestSamba(t *testing.T) {
 	w, dc := sambaWorld(t)
 	w.suite(t)
 
-	other, second := evaluationWorld(t, newAuthority(t))
+	domain, err := configured(t, ldap.Config{Servers: []string{w.ldaps}, RootCAs: w.roots}, false).Prove(t.Context())
+	must(t, err)
+	if domain.NamingContext != "DC=corp,DC=example,DC=com" || domain.Forest != domain.NamingContext || domain.GUID == "" || domain.SID == "" || domain.DC == "" {
+		t.Errorf("what a stranger is told of the domain: %+v", domain)
+	}
+	other, second := evaluationOf(t, newAuthority(t), domain)
 	roots := w.roots.Clone()
 	roots.AddCert(certificateOf(t, other))
 	both := func(run bool) *ldap.Validator {

@@ -52,9 +52,10 @@ type ServerStatus struct {
 // Validator checks passwords by simple binds. Make it with [New]; it works without Run, but a server that has gone down is then
 // never used again. Safe for concurrent use.
 type Validator struct {
-	servers []*server
-	bindFor time.Duration
-	log     *slog.Logger
+	servers  []*server
+	expected *expectation
+	bindFor  time.Duration
+	log      *slog.Logger
 }
 
 var _ directory.Validator = (*Validator)(nil)
@@ -79,7 +80,7 @@ func New(c Config) (*Validator, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	v := &Validator{bindFor: c.BindTimeout, log: c.Logger}
+	v := &Validator{expected: &expectation{}, bindFor: c.BindTimeout, log: c.Logger}
 	seen := map[string]bool{}
 	for _, text := range c.Servers {
 		a, err := parseAddress(text)
@@ -90,7 +91,7 @@ func New(c Config) (*Validator, error) {
 			return nil, fmt.Errorf("domain controller %q is given twice", text)
 		}
 		seen[a.String()] = true
-		v.servers = append(v.servers, newServer(a, c))
+		v.servers = append(v.servers, newServer(a, c, v.expected))
 	}
 	return v, nil
 }

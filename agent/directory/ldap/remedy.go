@@ -20,10 +20,14 @@ func remedy(err error) string {
 		record   tls.RecordHeaderError
 		dns      *net.DNSError
 		deadline net.Error
+		other    foreign
 	)
 	switch {
 	case err == nil:
 		return ""
+	case errors.As(err, &other):
+		return "All domain controllers of one agent must be of one domain, the one of its directory. Correct --dc; if the domain was built " +
+			"anew, forget the old one in the service: sallyport directory unpin."
 	case strings.Contains(err.Error(), "x509: negative serial number"):
 		// crypto/x509 has no type for it.
 		return "The server's certificate has a negative serial number, which Go refuses. Issue the certificate anew; until then an " +

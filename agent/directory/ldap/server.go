@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/sallyport-auth/sallyport/agent/directory"
 )
 
 var (
@@ -29,19 +31,22 @@ type server struct {
 	dials chan struct{}
 	// wake tells the background that the breaker has changed.
 	wake chan struct{}
+	// expected is the one domain of all servers.
+	expected *expectation
 
 	mu      sync.Mutex
 	idle    []*conn // the last one used most recently
 	breaker breaker
-	heard   time.Time // when a bind was last answered
-	base    string    // the name of the domain's entry
+	heard   time.Time        // when a bind was last answered
+	base    string           // the name of the domain's entry
+	domain  directory.Domain // that it has shown
 	lastErr error
 	lastAt  time.Time
 	closed  bool // connections that come back are closed
 }
 
-func newServer(a address, c Config) *server {
-	return &server{address: a, roots: c.RootCAs, dialFor: c.DialTimeout, log: c.Logger.With("dc", a.String()),
+func newServer(a address, c Config, e *expectation) *server {
+	return &server{address: a, expected: e, roots: c.RootCAs, dialFor: c.DialTimeout, log: c.Logger.With("dc", a.String()),
 		slots: make(chan struct{}, c.Connections), dials: make(chan struct{}, dialsAtOnce), wake: make(chan struct{}, 1)}
 }
 
@@ -143,13 +148,17 @@ func (s *server) probe(ctx context.Context) (*conn, error) {
 	c, err := dial(limited, s.address, s.roots)
 	if err == nil {
 		c.server = s
-		var base string
-		if base, err = c.ping(limited, s.dialFor); err != nil {
-			c.close()
-		} else if base != "" {
+		var d directory.Domain
+		if d, err = c.domain(limited, s.dialFor); err == nil {
 			s.mu.Lock()
-			s.base = base
+			if s.domain = d; d.NamingContext != "" {
+				s.base = d.NamingContext
+			}
 			s.mu.Unlock()
+			err = s.expected.admit(d)
+		}
+		if err != nil {
+			c.close()
 		}
 	}
 	switch {
