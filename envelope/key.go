@@ -1,6 +1,8 @@
 package envelope
 
 import (
+	"crypto"
+	"crypto/ecdh"
 	"crypto/hpke"
 	"crypto/sha256"
 	"encoding/binary"
@@ -11,15 +13,30 @@ import (
 // Suite is the number of a set of algorithms. Numbers are part of the format and never change their meaning.
 type Suite uint16
 
-// SuiteMLKEM768X25519 is HPKE with MLKEM768-X25519 (X-Wing, draft-ietf-hpke-pq), HKDF-SHA256 and AES-256-GCM.
-const SuiteMLKEM768X25519 Suite = 1
+const (
+	// SuiteMLKEM768X25519 is HPKE with MLKEM768-X25519 (X-Wing, draft-ietf-hpke-pq), HKDF-SHA256 and AES-256-GCM.
+	SuiteMLKEM768X25519 Suite = 1
+	// SuiteMLKEM768P256 is the same with MLKEM768-P256, for keys whose elliptic half is in a device: those know no X25519.
+	SuiteMLKEM768P256 Suite = 2
+)
 
 // algorithms returns what a suite stands for, or [ErrSuite].
 func (s Suite) algorithms() (hpke.KEM, hpke.KDF, hpke.AEAD, error) {
-	if s != SuiteMLKEM768X25519 {
-		return nil, nil, nil, fmt.Errorf("%w: %d", ErrSuite, s)
+	switch s {
+	case SuiteMLKEM768X25519:
+		return hpke.MLKEM768X25519(), hpke.HKDFSHA256(), hpke.AES256GCM(), nil
+	case SuiteMLKEM768P256:
+		return hpke.MLKEM768P256(), hpke.HKDFSHA256(), hpke.AES256GCM(), nil
 	}
-	return hpke.MLKEM768X25519(), hpke.HKDFSHA256(), hpke.AES256GCM(), nil
+	return nil, nil, nil, fmt.Errorf("%w: %d", ErrSuite, s)
+}
+
+// encSize is the length of the encapsulated key of a known suite: an ML-KEM-768 ciphertext, and a key of the curve.
+func (s Suite) encSize() int {
+	if s == SuiteMLKEM768P256 {
+		return 1088 + 65
+	}
+	return 1088 + 32
 }
 
 // keyIDSize is the length of a key id in bytes: enough that nobody finds two keys of one id by chance or by search.
@@ -33,7 +50,8 @@ type PublicKey struct {
 	id    [keyIDSize]byte
 }
 
-// ParsePublicKey reads the raw bytes of a suite's public key (RFC 9180 SerializePublicKey; 1216 bytes for suite 1).
+// ParsePublicKey reads the raw bytes of a suite's public key (RFC 9180 SerializePublicKey; 1216 bytes for suite 1, 1249 for
+// suite 2).
 // It fails with [ErrSuite] or [ErrKey].
 func ParsePublicKey(suite Suite, raw []byte) (PublicKey, error) {
 	kem, _, _, err := suite.algorithms()
@@ -79,13 +97,38 @@ type PrivateKey struct {
 	public PublicKey
 }
 
-// GenerateKey makes a key of the current suite.
+// GenerateKey makes a key of [SuiteMLKEM768X25519].
 func GenerateKey() (PrivateKey, error) {
 	key, err := hpke.MLKEM768X25519().GenerateKey()
 	if err != nil {
 		return PrivateKey{}, fmt.Errorf("generate envelope key: %w", err)
 	}
 	return PrivateKey{key: key, public: newPublicKey(SuiteMLKEM768X25519, key.PublicKey())}, nil
+}
+
+// NewDeviceKey makes a key of [SuiteMLKEM768P256] of its two halves: lattice of ML-KEM-768, curve of P-256, which may each be in a device
+// that does their one operation. The halves are called concurrently, and a failure of curve while opening is an [ErrDevice]. Such a key
+// has no Bytes. It fails with [ErrKey] for halves of other kinds.
+func NewDeviceKey(lattice crypto.Decapsulator, curve ecdh.KeyExchanger) (PrivateKey, error) {
+	if curve.Curve() != ecdh.P256() {
+		return PrivateKey{}, fmt.Errorf("%w: the curve is not P-256", ErrKey)
+	}
+	key, err := hpke.NewHybridPrivateKey(lattice, exchanger{curve})
+	if err != nil {
+		return PrivateKey{}, fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	return PrivateKey{key: key, public: newPublicKey(SuiteMLKEM768P256, key.PublicKey())}, nil
+}
+
+// exchanger marks a device's failure, which must not be taken for a damaged envelope.
+type exchanger struct{ ecdh.KeyExchanger }
+
+func (x exchanger) ECDH(peer *ecdh.PublicKey) ([]byte, error) {
+	z, err := x.KeyExchanger.ECDH(peer)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDevice, err)
+	}
+	return z, nil
 }
 
 // ParsePrivateKey reads what [PrivateKey.Bytes] wrote. It fails with [ErrSuite] or [ErrKey], whose text shows no byte of it.
@@ -105,8 +148,8 @@ func ParsePrivateKey(b []byte) (PrivateKey, error) {
 	return PrivateKey{key: key, public: newPublicKey(suite, key.PublicKey())}, nil
 }
 
-// Bytes returns the suite (two bytes, big-endian) and the raw private key (RFC 9180 SerializePrivateKey; a seed of 32 bytes for
-// suite 1). Keep them like a password.
+// Bytes returns the suite (two bytes, big-endian) and the raw private key (RFC 9180 SerializePrivateKey; a seed of 32 bytes).
+// Keep them like a password. It fails with [ErrKey] for the zero value and for a key of [NewDeviceKey].
 func (k PrivateKey) Bytes() ([]byte, error) {
 	if k.key == nil {
 		return nil, fmt.Errorf("%w: no private key", ErrKey)
