@@ -3,7 +3,6 @@ package envelope_test
 import (
 	"bytes"
 	"crypto/ecdh"
-	"crypto/mlkem"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -466,18 +465,18 @@ func (c *curveInDevice) ECDH(peer *ecdh.PublicKey) ([]byte, error) {
 }
 
 func TestDeviceKey(t *testing.T) {
-	lattice, err := mlkem.GenerateKey768()
-	if err != nil {
-		t.Fatal(err)
-	}
 	curve, err := ecdh.P256().GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	device := &curveInDevice{PrivateKey: curve}
-	k, err := envelope.NewDeviceKey(lattice, device)
+	made, kept, err := envelope.NewDeviceKey(device)
 	if err != nil {
 		t.Fatal(err)
+	}
+	k, err := envelope.ParseDeviceKey(device, kept)
+	if err != nil || k.Public().ID() != made.Public().ID() {
+		t.Fatalf("read back: %v", err)
 	}
 	if k.Public().Suite() != envelope.SuiteMLKEM768P256 {
 		t.Errorf("suite %d", k.Public().Suite())
@@ -493,16 +492,33 @@ func TestDeviceKey(t *testing.T) {
 	if c, _ := open(t, k, binding(), sealed); c.Name != "sam" || string(c.Password.Reveal()) != "hunter2" {
 		t.Error("the content differs")
 	}
-	device.failure = errors.New("unplugged")
-	if _, _, err := envelope.Open(k, binding(), sealed, now); !errors.Is(err, envelope.ErrDevice) || !errors.Is(err, device.failure) {
-		t.Errorf("with a broken device: %v", err)
+	other, err := ecdh.P256().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := envelope.ParseDeviceKey(other, kept); !errors.Is(err, envelope.ErrKey) {
+		t.Errorf("with another device: %v", err)
+	}
+	for _, b := range [][]byte{nil, kept[:len(kept)-1], append(bytes.Clone(kept), 0)} {
+		if _, err := envelope.ParseDeviceKey(device, b); !errors.Is(err, envelope.ErrKey) {
+			t.Errorf("%d bytes kept: %v", len(b), err)
+		}
 	}
 	montgomery, err := ecdh.X25519().GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := envelope.NewDeviceKey(lattice, montgomery); !errors.Is(err, envelope.ErrKey) {
+	if _, _, err := envelope.NewDeviceKey(montgomery); !errors.Is(err, envelope.ErrKey) {
 		t.Errorf("a key of another curve: %v", err)
+	}
+	device.failure = errors.New("unplugged")
+	_, _, openErr := envelope.Open(k, binding(), sealed, now)
+	_, _, newErr := envelope.NewDeviceKey(device)
+	_, parseErr := envelope.ParseDeviceKey(device, kept)
+	for what, err := range map[string]error{"open": openErr, "new": newErr, "parse": parseErr} {
+		if !errors.Is(err, envelope.ErrDevice) || !errors.Is(err, device.failure) {
+			t.Errorf("%s with a broken device: %v", what, err)
+		}
 	}
 }
 

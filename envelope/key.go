@@ -1,12 +1,14 @@
 package envelope
 
 import (
-	"crypto"
 	"crypto/ecdh"
 	"crypto/hpke"
+	"crypto/mlkem"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
 )
 
@@ -106,14 +108,50 @@ func GenerateKey() (PrivateKey, error) {
 	return PrivateKey{key: key, public: newPublicKey(SuiteMLKEM768X25519, key.PublicKey())}, nil
 }
 
-// NewDeviceKey makes a key of [SuiteMLKEM768P256] of its two halves: lattice of ML-KEM-768, curve of P-256, which may each be in a device
-// that does their one operation. The halves are called concurrently, and a failure of curve while opening is an [ErrDevice]. Such a key
-// has no Bytes. It fails with [ErrKey] for halves of other kinds.
-func NewDeviceKey(lattice crypto.Decapsulator, curve ecdh.KeyExchanger) (PrivateKey, error) {
+// NewDeviceKey makes a key of [SuiteMLKEM768P256] whose elliptic half is in a device, which does its one operation. No device knows ML-KEM: the
+// seed of that half is made here and sealed to the elliptic half. kept is the seed sealed, of use together with the device alone, and to be
+// kept for [ParseDeviceKey]. The key has no Bytes; curve is called concurrently, and its failures come as [ErrDevice], also while opening.
+// It fails with [ErrDevice], and with [ErrKey] for a curve other than P-256.
+func NewDeviceKey(curve ecdh.KeyExchanger) (k PrivateKey, kept []byte, err error) {
+	to, err := hpke.NewDHKEMPublicKey(curve.PublicKey())
+	if err != nil {
+		return PrivateKey{}, nil, fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	seed := make([]byte, mlkem.SeedSize)
+	defer clear(seed)
+	_, _ = rand.Read(seed) // never fails
+	if kept, err = hpke.Seal(to, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte(labelSeed), seed); err != nil {
+		return PrivateKey{}, nil, fmt.Errorf("seal half an envelope key: %w", err)
+	}
+	// Read back rather than used as it is: what does not open at the next start must not be registered.
+	k, err = ParseDeviceKey(curve, kept)
+	return k, kept, err
+}
+
+// ParseDeviceKey puts a key of [NewDeviceKey] together again. It fails with [ErrDevice], and with [ErrKey] for what was sealed to another
+// key or changed.
+func ParseDeviceKey(curve ecdh.KeyExchanger, kept []byte) (PrivateKey, error) {
 	if curve.Curve() != ecdh.P256() {
 		return PrivateKey{}, fmt.Errorf("%w: the curve is not P-256", ErrKey)
 	}
-	key, err := hpke.NewHybridPrivateKey(lattice, exchanger{curve})
+	half := exchanger{curve}
+	unsealer, err := hpke.NewDHKEMPrivateKey(half)
+	if err != nil {
+		return PrivateKey{}, fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	seed, err := hpke.Open(unsealer, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte(labelSeed), kept)
+	if errors.Is(err, ErrDevice) {
+		return PrivateKey{}, err
+	}
+	if err != nil {
+		return PrivateKey{}, fmt.Errorf("%w: its kept half does not open", ErrKey)
+	}
+	defer clear(seed)
+	lattice, err := mlkem.NewDecapsulationKey768(seed)
+	if err != nil {
+		return PrivateKey{}, fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	key, err := hpke.NewHybridPrivateKey(lattice, half)
 	if err != nil {
 		return PrivateKey{}, fmt.Errorf("%w: %w", ErrKey, err)
 	}
