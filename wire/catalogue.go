@@ -190,4 +190,7 @@ var catalogue = [...]Entry{
 	{LogExportFailed, "registration-export-failed", "This cannot be shown just now. Ask your administrator.",
 		"A receiver of the registration log did not take entries. They stay in the database, and the export goes on where it stopped.",
 		"Look at the reason in the log: the file's folder and free space, the webhook's address and answer, or the syslog server (registration_log in the configuration)."},
+	{KeyStoreRefused, "key-store-refused", "The agent's keys are not kept as this organisation demands.",
+		"The tenant demands keys in hardware (tenant keys set --require hardware), and an agent with keys in files registered or renewed. A token was not used up; an agent that renews goes on until its certificate ends.",
+		"On the agent's host run sallyport-agent register --key-store tpm, with --again and a token (agent token create) where it is registered already; or sallyport tenant keys set --require file."},
 }

@@ -68,6 +68,7 @@ const (
 	FormerUnproven        Code = 90063
 	LogBroken             Code = 90070 // rows of the registration log do not continue what was signed
 	LogExportFailed       Code = 90071
+	KeyStoreRefused       Code = 90100
 )
 
 // String returns the decimal number.

@@ -11,6 +11,7 @@ import (
 	"fmt"
 
 	"github.com/sallyport-auth/sallyport/envelope"
+	"github.com/sallyport-auth/sallyport/wire"
 )
 
 // Keys are an agent's two private keys.
@@ -43,9 +44,9 @@ type KeyStore interface {
 // The kinds of key store.
 const (
 	// KindFile keeps keys as files which the agent's user alone may read.
-	KindFile = "file"
+	KindFile = wire.KeyStoreFile
 	// KindTPM has keys made and used in this host's TPM, which they cannot leave.
-	KindTPM = "tpm"
+	KindTPM = wire.KeyStoreTPM
 )
 
 // storeOf finds a key store; the kind "" is KindFile, the device "" the usual one.
