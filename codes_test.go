@@ -76,6 +76,7 @@ var reachedBy = map[wire.Code]string{
 	wire.WorkstationRefused:    "service/password.TestEveryVerdict",
 	wire.IdentityUnproven:      "service/password.TestNobodyIsLetInAsAnother",
 	wire.AgentLimit:            "service/fleet.TestLimit",
+	wire.KeyStoreRefused:       "service/fleet.TestKeysInHardwareAreDemanded",
 	wire.VerdictsDisagree:      "service/password.TestRogueAgents",
 	wire.YesUnconfirmed:        "service/password.TestUnconfirmed",
 	wire.AgentQuarantined:      "service/gateway.TestCopyOnAnotherGateway",
@@ -84,7 +85,7 @@ var reachedBy = map[wire.Code]string{
 	wire.FormerUnproven:        "service/fleet.TestAgain",
 	wire.LogBroken:             "service/reglog.TestTamperedRows",
 	wire.LogExportFailed:       "service/reglog.TestExportResumes",
-	wire.DirectoryForeign:      "lab/attack.TestAgentOfAnotherDomain",
+	wire.DirectoryForeign:      "service/fleet.TestProve",
 	wire.HostTaken:             "service/fleet.TestOneAgentAHost",
 }
 

@@ -184,6 +184,9 @@ func refusalOf(err error) *refusal {
 	case errors.Is(err, envelope.ErrKeyID):
 		return &refusal{wire.EnvelopeUnreadable, "sealed to a key that this agent does not have"}
 	}
+	if errors.Is(err, envelope.ErrDevice) {
+		return &refusal{wire.EnvelopeUnreadable, line(err.Error(), maxDetail)}
+	}
 	if errors.Is(err, envelope.ErrSuite) {
 		return &refusal{wire.EnvelopeUnreadable, "sealed with a suite that this agent does not know"}
 	}

@@ -71,6 +71,7 @@ const (
 	labelCheck  = "sallyport envelope 1 check"
 	labelGo     = "sallyport envelope 1 go"
 	labelAnswer = "sallyport envelope 1 answer"
+	labelSeed   = "sallyport envelope 1 seed" // of half a key, not of an envelope
 )
 
 // bind writes label, header and identifiers, each after its length in two bytes, so that no two sets of values give the

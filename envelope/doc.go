@@ -14,7 +14,8 @@
 //	Sender.OpenAnswer         ◀── sealed ──  Receiver.SealAnswer(answer)
 //
 // The suite is MLKEM768-X25519 with HKDF-SHA256 and AES-256-GCM: traffic recorded today stays closed to the quantum
-// computers of tomorrow. There is no negotiation; another suite is another number, chosen by the agent's registered key.
+// computers of tomorrow. Agents whose keys are in a device, which knows no X25519, have MLKEM768-P256 instead. There is no
+// negotiation: the suite is that of the agent's registered key.
 //
 // The package refuses to decide: it does not remember requests (the agent does), does not judge passwords or names, changes
 // none of their bytes, and gives no reason beyond its few errors. It holds no ciphers of its own, only the layout of bytes

@@ -16,6 +16,7 @@ var (
 	ErrFormat     = errors.New("envelope: not an envelope of this format")
 	ErrSuite      = errors.New("envelope: unknown suite")
 	ErrKey        = errors.New("envelope: unusable key")
+	ErrDevice     = errors.New("envelope: the device that holds the key failed")
 	ErrKeyID      = errors.New("envelope: sealed to another key")
 	ErrStale      = errors.New("envelope: not within its time")
 	ErrExpired    = fmt.Errorf("%w: expired", ErrStale)
@@ -112,12 +113,10 @@ func Seal(to PublicKey, b Binding, c Check) (sealed []byte, s *Sender, err error
 	return sealed, &Sender{session}, nil
 }
 
-// encSize is the length of the encapsulated key of suite 1: an ML-KEM-768 ciphertext and an X25519 key.
-const encSize = 1088 + 32
-
 // Open opens an envelope as the agent that b names. b.Expires is not used: the expiry in the header is bound like all the
 // rest. It fails with [ErrFormat], [ErrSuite], [ErrKeyID] (not sealed to k), [ErrStale] (as [ErrExpired]: now is not before the
-// expiry, or [ErrAhead]: that lies more than [MaxLife] ahead), [ErrBinding] or [ErrUnreadable]. The check's password is the caller's, to be wiped.
+// expiry, or [ErrAhead]: that lies more than [MaxLife] ahead), [ErrBinding], [ErrDevice] or [ErrUnreadable]. The check's password is the
+// caller's, to be wiped.
 func Open(k PrivateKey, b Binding, sealed []byte, now time.Time) (Check, *Receiver, error) {
 	if err := b.check(); err != nil {
 		return Check{}, nil, err
@@ -130,6 +129,7 @@ func Open(k PrivateKey, b Binding, sealed []byte, now time.Time) (Check, *Receiv
 	if err != nil {
 		return Check{}, nil, err
 	}
+	encSize := h.suite.encSize()
 	// The largest plaintext is a full name and password with their lengths and flags, and less than one step of padding.
 	if len(body) < encSize+padStep || len(body) >= encSize+5+MaxName+MaxPassword+padStep+16 {
 		return Check{}, nil, fmt.Errorf("%w: %d bytes", ErrFormat, len(sealed))
@@ -144,6 +144,9 @@ func Open(k PrivateKey, b Binding, sealed []byte, now time.Time) (Check, *Receiv
 		return Check{}, nil, ErrAhead
 	}
 	ctx, err := hpke.NewRecipient(body[:encSize], k.key, kdf, aead, bind(labelInfo, h, b))
+	if errors.Is(err, ErrDevice) {
+		return Check{}, nil, err
+	}
 	if err != nil {
 		return Check{}, nil, ErrUnreadable
 	}

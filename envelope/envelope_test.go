@@ -2,6 +2,8 @@ package envelope_test
 
 import (
 	"bytes"
+	"crypto/ecdh"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -20,6 +22,18 @@ var now = time.UnixMilli(1_790_000_000_123)
 func key(t testing.TB) envelope.PrivateKey {
 	t.Helper()
 	k, err := envelope.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// keyP256 makes a key of suite 2 as files hold it: of a seed.
+func keyP256(t testing.TB) envelope.PrivateKey {
+	t.Helper()
+	seed := make([]byte, 32)
+	_, _ = rand.Read(seed)
+	k, err := envelope.ParsePrivateKey(append([]byte{0, 2}, seed...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +209,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"another agent's key", other, b, sealed, now, envelope.ErrKeyID},
 		{"no key", envelope.PrivateKey{}, b, sealed, now, envelope.ErrKeyID},
 		{"key id changed", k, b, edit(7, sealed[7]^1), now, envelope.ErrKeyID},
-		{"suite changed", k, b, edit(6, 2), now, envelope.ErrSuite},
+		{"suite changed", k, b, edit(6, 3), now, envelope.ErrSuite},
 		{"version changed", k, b, edit(4, 2), now, envelope.ErrFormat},
 		{"magic changed", k, b, edit(0, 'x'), now, envelope.ErrFormat},
 		{"empty", k, b, nil, now, envelope.ErrFormat},
@@ -418,7 +432,7 @@ func TestKeys(t *testing.T) {
 			t.Errorf("%d bytes as public key: %v", len(b), err)
 		}
 	}
-	if _, err := envelope.ParsePublicKey(2, public.Bytes()); !errors.Is(err, envelope.ErrSuite) {
+	if _, err := envelope.ParsePublicKey(3, public.Bytes()); !errors.Is(err, envelope.ErrSuite) {
 		t.Errorf("unknown suite: %v", err)
 	}
 
@@ -433,6 +447,77 @@ func TestKeys(t *testing.T) {
 		text := fmt.Sprintf(f, k)
 		if strings.Contains(text, fmt.Sprintf("%x", raw[2:])) || strings.Contains(text, fmt.Sprint(raw[2:])) {
 			t.Errorf("%s shows the key", f)
+		}
+	}
+}
+
+// curveInDevice is a key that can fail, as a device can.
+type curveInDevice struct {
+	*ecdh.PrivateKey
+	failure error
+}
+
+func (c *curveInDevice) ECDH(peer *ecdh.PublicKey) ([]byte, error) {
+	if c.failure != nil {
+		return nil, c.failure
+	}
+	return c.PrivateKey.ECDH(peer)
+}
+
+func TestDeviceKey(t *testing.T) {
+	curve, err := ecdh.P256().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	device := &curveInDevice{PrivateKey: curve}
+	made, kept, err := envelope.NewDeviceKey(device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := envelope.ParseDeviceKey(device, kept)
+	if err != nil || k.Public().ID() != made.Public().ID() {
+		t.Fatalf("read back: %v", err)
+	}
+	if k.Public().Suite() != envelope.SuiteMLKEM768P256 {
+		t.Errorf("suite %d", k.Public().Suite())
+	}
+	if _, err := k.Bytes(); !errors.Is(err, envelope.ErrKey) {
+		t.Errorf("the bytes of a key in a device: %v", err)
+	}
+	public, err := envelope.ParsePublicKey(k.Public().Suite(), k.Public().Bytes())
+	if err != nil || public.ID() != k.Public().ID() {
+		t.Fatalf("the public half: %v", err)
+	}
+	sealed, _ := seal(t, k, binding(), check("sam", "hunter2"))
+	if c, _ := open(t, k, binding(), sealed); c.Name != "sam" || string(c.Password.Reveal()) != "hunter2" {
+		t.Error("the content differs")
+	}
+	other, err := ecdh.P256().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := envelope.ParseDeviceKey(other, kept); !errors.Is(err, envelope.ErrKey) {
+		t.Errorf("with another device: %v", err)
+	}
+	for _, b := range [][]byte{nil, kept[:len(kept)-1], append(bytes.Clone(kept), 0)} {
+		if _, err := envelope.ParseDeviceKey(device, b); !errors.Is(err, envelope.ErrKey) {
+			t.Errorf("%d bytes kept: %v", len(b), err)
+		}
+	}
+	montgomery, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := envelope.NewDeviceKey(montgomery); !errors.Is(err, envelope.ErrKey) {
+		t.Errorf("a key of another curve: %v", err)
+	}
+	device.failure = errors.New("unplugged")
+	_, _, openErr := envelope.Open(k, binding(), sealed, now)
+	_, _, newErr := envelope.NewDeviceKey(device)
+	_, parseErr := envelope.ParseDeviceKey(device, kept)
+	for what, err := range map[string]error{"open": openErr, "new": newErr, "parse": parseErr} {
+		if !errors.Is(err, envelope.ErrDevice) || !errors.Is(err, device.failure) {
+			t.Errorf("%s with a broken device: %v", what, err)
 		}
 	}
 }

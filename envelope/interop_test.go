@@ -20,7 +20,7 @@ import (
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
-// other is interop/envelope.mjs at work: the envelope over another HPKE implementation (@hpke/core with @hpke/hybridkem-x-wing, and
+// other is interop/envelope.mjs at work: the envelope over another HPKE implementation (@hpke/core with @hpke/hybridkem-x-wing, mlkem, and
 // Node's own AES), which shares no line with Go's.
 type other struct {
 	t   *testing.T
@@ -32,6 +32,7 @@ type other struct {
 type said struct {
 	Do             string   `json:"do,omitempty"`
 	ID             int      `json:"id"`
+	Suite          uint16   `json:"suite,omitempty"`
 	PrivateKey     hexBytes `json:"private_key,omitempty"`
 	PublicKey      hexBytes `json:"public_key,omitempty"`
 	Tenant         string   `json:"tenant,omitempty"`
@@ -152,7 +153,7 @@ func TestSecondImplementation(t *testing.T) {
 	}
 	refusals := 0
 	for _, v := range vectors {
-		to := said{Do: "open", PrivateKey: v.PrivateKey, Tenant: v.Tenant, Directory: v.Directory, Agent: v.Agent, Request: v.Request,
+		to := said{Do: "open", Suite: v.Suite, PrivateKey: v.PrivateKey, Tenant: v.Tenant, Directory: v.Directory, Agent: v.Agent, Request: v.Request,
 			Sealed: v.Sealed, NowMS: v.ExpiresMS - 1000}
 		opened := o.must(to)
 		if !bytes.Equal(opened.Name, v.Name) || !bytes.Equal(opened.Password, v.Password) || opened.WantAttributes != v.WantAttributes {
@@ -182,9 +183,10 @@ func TestSecondImplementation(t *testing.T) {
 		{"J\u00fcrgen\xff", "\x00\x01\xfe\xff"},
 		{strings.Repeat("n", envelope.MaxName), strings.Repeat("p", envelope.MaxPassword)},
 	} {
-		k := key(t)
-		o.seals(t, k, c.name, c.password)
-		o.opens(t, k, c.name, c.password)
+		for _, k := range []envelope.PrivateKey{key(t), keyP256(t)} {
+			o.seals(t, k, c.name, c.password)
+			o.opens(t, k, c.name, c.password)
+		}
 	}
 }
 
@@ -209,7 +211,7 @@ func (o *other) goes(t *testing.T, id int, ours interface{ GoToken([]byte) []byt
 func (o *other) seals(t *testing.T, k envelope.PrivateKey, name, password string) {
 	t.Helper()
 	b := binding()
-	theirs := o.must(said{Do: "seal", PublicKey: k.Public().Bytes(), Tenant: b.Tenant, Directory: b.Directory, Agent: b.Agent, Request: b.Request,
+	theirs := o.must(said{Do: "seal", Suite: uint16(k.Public().Suite()), PublicKey: k.Public().Bytes(), Tenant: b.Tenant, Directory: b.Directory, Agent: b.Agent, Request: b.Request,
 		ExpiresMS: b.Expires.UnixMilli(), Name: hexBytes(name), Password: hexBytes(password), WantAttributes: true})
 	c, r, err := envelope.Open(k, b, theirs.Sealed, now)
 	if err != nil {
@@ -247,12 +249,12 @@ func (o *other) opens(t *testing.T, k envelope.PrivateKey, name, password string
 	if err != nil {
 		t.Fatal(err)
 	}
-	if binary.BigEndian.Uint16(raw) != uint16(envelope.SuiteMLKEM768X25519) {
+	if binary.BigEndian.Uint16(raw) != uint16(k.Public().Suite()) {
 		t.Fatalf("suite %s", hex.EncodeToString(raw[:2]))
 	}
 	b := binding()
 	sealed, s := seal(t, k, b, check(name, password))
-	theirs := o.must(said{Do: "open", PrivateKey: raw[2:], Tenant: b.Tenant, Directory: b.Directory, Agent: b.Agent, Request: b.Request, Sealed: sealed,
+	theirs := o.must(said{Do: "open", Suite: uint16(k.Public().Suite()), PrivateKey: raw[2:], Tenant: b.Tenant, Directory: b.Directory, Agent: b.Agent, Request: b.Request, Sealed: sealed,
 		NowMS: now.UnixMilli()})
 	if string(theirs.Name) != name || string(theirs.Password) != password {
 		t.Error("the content differs")

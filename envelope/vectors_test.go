@@ -96,19 +96,23 @@ func (v vector) fill(t *testing.T) vector {
 			t.Fatal(err)
 		}
 	}
-	key, err := hpke.MLKEM768X25519().NewPrivateKey(v.PrivateKey)
+	kem, end := hpke.MLKEM768X25519(), 1151
+	if v.Suite == 2 {
+		kem, end = hpke.MLKEM768P256(), 1184
+	}
+	key, err := kem.NewPrivateKey(v.PrivateKey)
 	must(err)
 	v.PublicKey = key.PublicKey().Bytes()
 	id := sha256.Sum256(append([]byte{0, byte(v.Suite)}, v.PublicKey...))
 	v.KeyID = id[:16]
 	header := v.Sealed[:31]
-	v.Enc = v.Sealed[31:1151]
+	v.Enc = v.Sealed[31:end]
 	v.Info = v.bound("sallyport envelope 1 info", header)
 	v.CheckAAD = v.bound("sallyport envelope 1 check", header)
 	v.AnswerAAD = v.bound("sallyport envelope 1 answer", header)
 	ctx, err := hpke.NewRecipient(v.Enc, key, hpke.HKDFSHA256(), hpke.AES256GCM(), v.Info)
 	must(err)
-	v.Plaintext, err = ctx.Open(v.CheckAAD, v.Sealed[1151:])
+	v.Plaintext, err = ctx.Open(v.CheckAAD, v.Sealed[end:])
 	must(err)
 	v.GoKey, err = ctx.Export("sallyport envelope 1 go", 32)
 	must(err)
@@ -190,22 +194,25 @@ func writeVectors(t *testing.T) {
 	var vectors []vector
 	for _, c := range []struct {
 		comment string
+		key     func(testing.TB) envelope.PrivateKey
 		check   envelope.Check
 		answer  wire.Answer
 	}{
-		{"an ordinary check, accepted with attributes",
+		{"an ordinary check, accepted with attributes", key,
 			envelope.Check{Name: "sam@corp.example", Password: wire.NewSecret([]byte("correct horse battery")), WantAttributes: true}, accepted},
-		{"bytes that are not text, wrong",
+		{"bytes that are not text, wrong", key,
 			check("J\u00fcrgen\xff@corp.example", "\x00\x01\xfe\xff"),
 			wire.Answer{Verdict: &wire.Verdict{Reason: wire.BadPassword, Win32: 1326, Diagnostic: "data 52e"}, DC: "dc1.corp.example:636"}},
-		{"two steps of padding, nobody judged",
+		{"two steps of padding, nobody judged", key,
 			check("sam@corp.example", string(bytes.Repeat([]byte("p"), 600))),
 			wire.Answer{Trouble: &wire.Trouble{Code: wire.DirectoryTimeout, Fenced: true, Detail: "no answer in 6s"}}},
-		{"the longest name and password",
+		{"the longest name and password", key,
 			check(string(bytes.Repeat([]byte("n"), envelope.MaxName)), string(bytes.Repeat([]byte("p"), envelope.MaxPassword))),
 			wire.Answer{Verdict: &wire.Verdict{Reason: wire.NoSuchUser, Win32: 1317}}},
+		{"an ordinary check with suite 2", keyP256,
+			check("sam@corp.example", "correct horse battery"), accepted},
 	} {
-		k, b := key(t), binding()
+		k, b := c.key(t), binding()
 		raw, err := k.Bytes()
 		if err != nil {
 			t.Fatal(err)
@@ -229,12 +236,20 @@ func writeVectors(t *testing.T) {
 				{"opened too long before its expiry", b.Tenant, sealed, v.ExpiresMS - envelope.MaxLife.Milliseconds() - 1, "stale"},
 				{"expiry put off by a millisecond", b.Tenant, edit(30, sealed[30]^(sealed[30]+1)), fresh, "unreadable"},
 				{"another format version", b.Tenant, edit(4, 3), fresh, "format"},
-				{"another suite", b.Tenant, edit(6, 3), fresh, "suite"},
+				{"another suite", b.Tenant, edit(6, 6), fresh, "suite"},
 				{"another key id", b.Tenant, edit(7, 1), fresh, "key id"},
 				{"a bit of the encapsulated key", b.Tenant, edit(31, 1), fresh, "unreadable"},
 				{"a bit of the ciphertext", b.Tenant, edit(1151, 1), fresh, "unreadable"},
 				{"a bit of the tag", b.Tenant, edit(len(sealed)-1, 1), fresh, "unreadable"},
 				{"cut short", b.Tenant, sealed[:31], fresh, "format"},
+			}
+		}
+		if k.Public().Suite() == envelope.SuiteMLKEM768P256 {
+			v.Refused = []refusal{
+				{"suite 2 for suite 1", b.Tenant, edit(6, 3), fresh, "key id"},
+				{"a bit of the lattice's half of the encapsulated key", b.Tenant, edit(31, 1), fresh, "unreadable"},
+				{"a bit of the curve's half, which is then no point", b.Tenant, edit(1183, 1), fresh, "unreadable"},
+				{"a bit of the ciphertext", b.Tenant, edit(1184, 1), fresh, "unreadable"},
 			}
 		}
 		vectors = append(vectors, v.fill(t))

@@ -196,4 +196,7 @@ var catalogue = [...]Entry{
 	{DirectoryForeign, "directory-foreign", publicAgent,
 		"An agent's domain controllers serve another domain than the one that its directory was first proven to be. The agent is asked about nobody.",
 		"Compare --dc and the service's directory proof NAME. If the agent's domain controllers are the wrong ones, correct them; if the domain was really built anew, forget the old one in the service: directory unpin NAME."},
+	{KeyStoreRefused, "key-store-refused", "The agent's keys are not kept as this organisation demands.",
+		"The tenant demands keys in hardware (tenant keys set --require hardware), and an agent with keys in files registered or renewed. A token was not used up; an agent that renews goes on until its certificate ends.",
+		"On the agent's host run sallyport-agent register --key-store tpm, with --again and a token (agent token create) where it is registered already; or sallyport tenant keys set --require file."},
 }

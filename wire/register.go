@@ -41,6 +41,14 @@ const (
 	MaxFormerSignature   = 1 << 10
 )
 
+// The kinds of key store that agents name.
+const (
+	// KeyStoreFile is files that the agent's user alone may read; an empty name means the same.
+	KeyStoreFile = "file"
+	// KeyStoreTPM is the host's TPM 2.0, which keys cannot leave.
+	KeyStoreTPM = "tpm"
+)
+
 // ErrRegister is wrapped by every refusal of the decoders of registration documents. Its text never repeats the token.
 var ErrRegister = errors.New("malformed registration document")
 
@@ -63,7 +71,7 @@ type RegisterRequest struct {
 	// EnvelopeSuite and EnvelopeKey are the public key that passwords are to be sealed to; base64 in JSON.
 	EnvelopeSuite int    `json:"envelope_suite"`
 	EnvelopeKey   []byte `json:"envelope_key"`
-	// KeyStore says where the private keys are kept ("tpm" …); empty means files in the state folder.
+	// KeyStore says where the private keys are kept ([KeyStoreTPM]); empty means files in the state folder.
 	KeyStore string `json:"key_store,omitempty"`
 	// Former proves that this agent was a member before and wants to be the same again; nil for a new one.
 	Former *RegisterFormer `json:"former,omitempty"`

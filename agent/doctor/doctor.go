@@ -107,6 +107,9 @@ func Examine(ctx context.Context, c Config) []Finding {
 
 	now := time.Now()
 	add(judgeState(c.State, id, err, c.Service, now)...)
+	if id != nil {
+		add(judgeKeys(id.KeyStore(), id.KeyDevice(), id.CheckKeys()))
+	}
 	if c.Service != "" {
 		add(judgeService(c.Service, service)...)
 	}

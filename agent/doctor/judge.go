@@ -46,6 +46,25 @@ func judgeState(folder string, id *identity.Identity, err error, service string,
 	return append(all, cert)
 }
 
+// judgeKeys judges where the private keys are, and what became of using them.
+func judgeKeys(store, device string, err error) Finding {
+	f := Finding{OK, "key store", store, "files that the agent's user alone may read", ""}
+	if store != identity.KindFile {
+		f.Says = "the keys are in this host's TPM, sign and open there, and are of no use elsewhere"
+	}
+	if device != "" {
+		f.Says += " (" + device + ")"
+	}
+	var known *identity.Error
+	if errors.As(err, &known) {
+		return Finding{Error, "key store", store, known.Error(), known.Remedy}
+	}
+	if err != nil {
+		return Finding{Error, "key store", store, err.Error(), "Restart the agent; if it stays so, the host."}
+	}
+	return f
+}
+
 // judgeService judges what the service answered.
 func judgeService(service string, r reply) []Finding {
 	all := []Finding{judgeProxy("service", r.proxy)}

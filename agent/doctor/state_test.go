@@ -71,3 +71,22 @@ func TestState(t *testing.T) {
 		wants(t, what, judgeState("/x", id, c.err, c.service, now), c.want)
 	}
 }
+
+func TestKeys(t *testing.T) {
+	away := &identity.Error{Kind: identity.ErrKeyStore, What: "no TPM", Remedy: "switch it on"}
+	for what, c := range map[string]struct {
+		store, device string
+		err           error
+		want          one
+	}{
+		"files":         {store: identity.KindFile, want: one{OK, "files that the agent's user alone may read", false}},
+		"TPM":           {store: identity.KindTPM, want: one{OK, "in this host's TPM", false}},
+		"another TPM":   {store: identity.KindTPM, device: "/run/tpm", want: one{OK, "/run/tpm", false}},
+		"TPM away":      {store: identity.KindTPM, err: away, want: one{Error, "no TPM", true}},
+		"anything else": {store: identity.KindTPM, err: errors.New("i/o error"), want: one{Error, "i/o error", true}},
+	} {
+		wants(t, what, []Finding{judgeKeys(c.store, c.device, c.err)}, c.want)
+	}
+	id := registered(t, now, now.Add(time.Hour))
+	wants(t, "an identity", []Finding{judgeKeys(id.KeyStore(), id.KeyDevice(), id.CheckKeys())}, one{OK, "files", false})
+}

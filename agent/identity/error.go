@@ -16,6 +16,10 @@ var (
 	ErrUnwritable = errors.New("the state folder cannot be written")
 	// ErrDamaged: the state folder is half-written, or its files do not belong together.
 	ErrDamaged = errors.New("the state folder is damaged")
+	// ErrKeyStore: the device that the private keys are in cannot be used, maybe for a moment.
+	ErrKeyStore = errors.New("the agent's keys cannot be used")
+	// ErrKeysLost: the private keys are of another host's device, or gone with what this one held.
+	ErrKeysLost = errors.New("the agent's keys are not on this host")
 	// ErrExists: a registration would overwrite an identity and was not told to.
 	ErrExists = errors.New("an identity exists already")
 	// ErrInUse: another agent runs with the state folder.

@@ -48,6 +48,8 @@ type record struct {
 	EnvelopeKeyID string `json:"envelope_key_id"`
 	// KeyStore is the kind of store that the two key files are of; empty means files.
 	KeyStore string `json:"key_store,omitempty"`
+	// KeyDevice is the device of that store; empty means the usual one.
+	KeyDevice string `json:"key_device,omitempty"`
 }
 
 // CheckFolder reports whether dir and the files of an identity in it belong to this process's user and to nobody else. The
@@ -87,7 +89,7 @@ func CheckFolder(dir string) error {
 }
 
 // Open reads the identity in dir, after [CheckFolder]. It does not look at the certificate's time: see
-// [Identity.CheckTime]. Errors: [ErrNotRegistered], [ErrPermissions], [ErrDamaged].
+// [Identity.CheckTime]. Errors: [ErrNotRegistered], [ErrPermissions], [ErrKeyStore], [ErrKeysLost], [ErrDamaged].
 func Open(dir string) (*Identity, error) {
 	current, _, err := openBoth(dir)
 	return current, err
@@ -97,12 +99,12 @@ func Open(dir string) (*Identity, error) {
 // in for a current one that is not: it was being put into its place.
 func openBoth(dir string) (current, next *Identity, err error) {
 	current, err = openOne(dir)
-	if errors.Is(err, ErrPermissions) {
+	if errors.Is(err, ErrPermissions) || ofDevice(err) {
 		return nil, nil, err
 	}
 	next, nextErr := openOne(filepath.Join(dir, nextFolder))
 	switch {
-	case errors.Is(nextErr, ErrPermissions):
+	case errors.Is(nextErr, ErrPermissions), ofDevice(nextErr): // a device that is away for a moment costs no renewal
 		return nil, nil, nextErr
 	case nextErr != nil: // absent, or not whole: nobody has used it
 		return current, nil, err
@@ -142,6 +144,9 @@ func openOne(dir string) (*Identity, error) {
 		}
 	}
 	id, err := parse(text)
+	if ofDevice(err) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, damaged(dir, err)
 	}
@@ -154,7 +159,7 @@ func parse(text map[string][]byte) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", factsFile, err)
 	}
-	store, err := storeOf(rec.KeyStore)
+	store, err := storeOf(rec.KeyStore, rec.KeyDevice)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", factsFile, err)
 	}
@@ -190,6 +195,19 @@ func parseRecord(text []byte) (record, error) {
 		return record{}, err
 	}
 	return rec, rec.check()
+}
+
+// recordedStore tells the key store of the identity in dir without opening its keys; both are empty where nothing can be read.
+func recordedStore(dir string) (kind, device string) {
+	text, err := readLimited(filepath.Join(dir, factsFile))
+	if err != nil {
+		return "", ""
+	}
+	rec, err := parseRecord(text)
+	if err != nil {
+		return "", ""
+	}
+	return rec.KeyStore, rec.KeyDevice
 }
 
 func parseTLSKey(text []byte) (*ecdsa.PrivateKey, error) {
@@ -232,13 +250,13 @@ func soleBlock(text []byte, kind string) ([]byte, error) {
 
 // contents is the inverse of parse.
 func contents(id *Identity) (map[string][]byte, error) {
-	tlsKey, opener, err := id.store.Encode(Keys{id.key, id.envelope})
+	tlsKey, opener, err := id.store.Encode(Keys{id.key, id.envelope, id.kept})
 	if err != nil {
 		return nil, err
 	}
 	rec := record{Version: formatVersion, Facts: id.facts, EnvelopeKeyID: id.envelope.Public().ID()}
 	if kind := id.store.Kind(); kind != KindFile {
-		rec.KeyStore = kind // programs of before key stores read files, and refuse what they do not know
+		rec.KeyStore, rec.KeyDevice = kind, id.store.Device() // programs of before key stores read files, and refuse what they do not know
 	}
 	facts, err := json.MarshalIndent(rec, "", "  ")
 	if err != nil {

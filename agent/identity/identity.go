@@ -34,7 +34,8 @@
 // folder, or a machine that is reset to a snapshot, comes with a number that was used, and the service notices. The folder is locked
 // while an agent runs, so that two on one host are not taken for a copy.
 //
-// Private keys are made and kept by a [KeyStore]; the one here keeps files.
+// Private keys are made and kept by a [KeyStore]. One keeps files; the other has the host's TPM make and use them (package hardware), and
+// in the key files lies what that TPM alone can open: a copy of the folder is of no use on another host.
 //
 // Package link presents the certificate to the gateway; package agent opens envelopes with the other key.
 package identity
@@ -83,6 +84,7 @@ type Identity struct {
 	key      crypto.Signer
 	chain    []*x509.Certificate
 	envelope envelope.PrivateKey
+	kept     []byte // see Keys
 	roots    *x509.CertPool
 }
 
@@ -90,7 +92,7 @@ type Identity struct {
 // this tenant and agent, is meant for clients and no authority; each certificate is signed by the next. It does not look
 // at the time, so that an expired identity can still say so: see [Identity.CheckTime]. Its keys are kept as files.
 func New(facts Facts, key crypto.Signer, chain []*x509.Certificate, envelopeKey envelope.PrivateKey) (*Identity, error) {
-	return assemble(facts, fileStore{}, Keys{key, envelopeKey}, chain)
+	return assemble(facts, fileStore{}, Keys{TLS: key, Envelope: envelopeKey}, chain)
 }
 
 func assemble(facts Facts, store KeyStore, keys Keys, chain []*x509.Certificate) (*Identity, error) {
@@ -123,7 +125,7 @@ func assemble(facts Facts, store KeyStore, keys Keys, chain []*x509.Certificate)
 			return nil, fmt.Errorf("certificate %d of the chain is not signed by the next: %w", i+1, err)
 		}
 	}
-	id := &Identity{facts: facts, store: store, key: keys.TLS, chain: slices.Clone(chain), envelope: keys.Envelope}
+	id := &Identity{facts: facts, store: store, key: keys.TLS, chain: slices.Clone(chain), envelope: keys.Envelope, kept: keys.kept}
 	if facts.GatewayCA != "" {
 		id.roots = x509.NewCertPool()
 		if !id.roots.AppendCertsFromPEM([]byte(facts.GatewayCA)) {
@@ -211,8 +213,10 @@ func (i *Identity) Wire() wire.AgentIdentity {
 	return wire.AgentIdentity{TrustDomain: i.facts.TrustDomain, Tenant: i.facts.TenantID, Agent: i.facts.AgentID}
 }
 
-// KeyStore returns the kind of the store that the private keys are in: [KindFile] …
-func (i *Identity) KeyStore() string { return i.store.Kind() }
+// KeyStore returns the kind of the store that the private keys are in, [KindFile] or [KindTPM]; KeyDevice which device of several, empty for
+// the usual one.
+func (i *Identity) KeyStore() string  { return i.store.Kind() }
+func (i *Identity) KeyDevice() string { return i.store.Device() }
 
 // EnvelopeKey returns the key that opens envelopes.
 func (i *Identity) EnvelopeKey() envelope.PrivateKey { return i.envelope }
@@ -220,6 +224,9 @@ func (i *Identity) EnvelopeKey() envelope.PrivateKey { return i.envelope }
 // TLSCertificate returns the client certificate with its key and chain, for a tls.Config.
 func (i *Identity) TLSCertificate() tls.Certificate {
 	c := tls.Certificate{PrivateKey: i.key, Leaf: i.chain[0]}
+	if i.store.Kind() == KindTPM {
+		c.SupportedSignatureAlgorithms = []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256} // such a key signs nothing else, in TLS 1.2 neither
+	}
 	for _, cert := range i.chain {
 		c.Certificate = append(c.Certificate, cert.Raw)
 	}

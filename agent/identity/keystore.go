@@ -11,6 +11,7 @@ import (
 	"fmt"
 
 	"github.com/sallyport-auth/sallyport/envelope"
+	"github.com/sallyport-auth/sallyport/wire"
 )
 
 // Keys are an agent's two private keys.
@@ -19,34 +20,46 @@ type Keys struct {
 	TLS crypto.Signer
 	// Envelope opens envelopes.
 	Envelope envelope.PrivateKey
+
+	// kept is the contents of the envelope key's file where Envelope cannot be written down.
+	kept []byte
 }
 
 // KeyStore makes private keys and says how they are kept. The state folder holds one file for each key; what is in them is the
 // store's affair: the key itself, or what a device needs to find or unwrap it. Implementations are safe for concurrent use.
 type KeyStore interface {
-	// Kind is the store's name in agent.json and in the fleet: KindFile, "tpm" …
+	// Kind is the store's name in agent.json and in the fleet: KindFile or KindTPM.
 	Kind() string
+	// Device says which of several devices of the kind the keys are in; empty for the usual one and for files.
+	Device() string
 	// Generate makes a fresh pair, which is kept nowhere yet.
 	Generate() (Keys, error)
 	// Encode returns the contents of the two files for a pair of this store. The caller clears them after writing.
 	Encode(Keys) (tlsFile, envelopeFile []byte, err error)
-	// Decode is the inverse of Encode. Its errors quote nothing of the files.
+	// Decode is the inverse of Encode. Its errors quote nothing of the files; what a device says is an ErrKeyStore or
+	// ErrKeysLost.
 	Decode(tlsFile, envelopeFile []byte) (Keys, error)
 }
 
-// KindFile is the key store that keeps keys as files which the agent's user alone may read.
-const KindFile = "file"
+// The kinds of key store.
+const (
+	// KindFile keeps keys as files which the agent's user alone may read.
+	KindFile = wire.KeyStoreFile
+	// KindTPM has keys made and used in this host's TPM, which they cannot leave.
+	KindTPM = wire.KeyStoreTPM
+)
 
-// keyStores are the stores of this program, by kind.
-var keyStores = map[string]KeyStore{KindFile: fileStore{}}
-
-// storeOf finds a key store; "" is KindFile.
-func storeOf(kind string) (KeyStore, error) {
-	if kind == "" {
-		kind = KindFile
-	}
-	if s, ok := keyStores[kind]; ok {
-		return s, nil
+// storeOf finds a key store; the kind "" is KindFile, the device "" the usual one.
+func storeOf(kind, device string) (KeyStore, error) {
+	switch {
+	case kind == KindTPM && len(device) <= maxText:
+		return hardwareStore{device}, nil
+	case kind == KindTPM:
+		return nil, errors.New("too long a name for a device")
+	case device != "":
+		return nil, fmt.Errorf("a device is named, which belongs to key store %s alone", KindTPM)
+	case kind == KindFile, kind == "":
+		return fileStore{}, nil
 	}
 	return nil, fmt.Errorf("this program has no key store %q", kind)
 }
@@ -54,7 +67,8 @@ func storeOf(kind string) (KeyStore, error) {
 // fileStore keeps a P-256 key as PKCS #8 and an envelope key as its raw bytes, both in PEM.
 type fileStore struct{}
 
-func (fileStore) Kind() string { return KindFile }
+func (fileStore) Kind() string   { return KindFile }
+func (fileStore) Device() string { return "" }
 
 func (fileStore) Generate() (Keys, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -65,7 +79,7 @@ func (fileStore) Generate() (Keys, error) {
 	if err != nil {
 		return Keys{}, fmt.Errorf("making the envelope key: %w", err)
 	}
-	return Keys{key, opener}, nil
+	return Keys{TLS: key, Envelope: opener}, nil
 }
 
 func (fileStore) Encode(k Keys) (tlsFile, envelopeFile []byte, err error) {
@@ -91,7 +105,7 @@ func (fileStore) Decode(tlsFile, envelopeFile []byte) (Keys, error) {
 	if err != nil {
 		return Keys{}, fmt.Errorf("%s: %w", envelopeKeyFile, err)
 	}
-	return Keys{key, opener}, nil
+	return Keys{TLS: key, Envelope: opener}, nil
 }
 
 // samePublic reports whether a signer's public half is the given one.

@@ -50,8 +50,9 @@ type Options struct {
 	// key that it has; where that is lost, a token made for this one agent does. Service, Name and the CA are the former ones when not
 	// given.
 	Again bool
-	// KeyStore is the kind of store for the new keys; empty means [KindFile].
-	KeyStore string
+	// KeyStore is the kind of store for the new keys; empty means [KindFile], or with Again that of the keys there were. KeyDevice is the
+	// device of a store that has several, empty for the usual one.
+	KeyStore, KeyDevice string
 	// Logger gets warnings (clocks that differ); nil discards them.
 	Logger *slog.Logger
 }
@@ -71,6 +72,9 @@ func Register(ctx context.Context, o Options) (*Identity, error) {
 			return nil, err
 		}
 		o = o.like(former)
+		if o.KeyStore == "" && o.KeyDevice == "" { // also when the keys are lost: nobody comes to weaker ones without saying so
+			o.KeyStore, o.KeyDevice = recordedStore(o.Dir)
+		}
 	}
 	service, err := parseService(o.Service)
 	if err != nil {
@@ -92,9 +96,9 @@ func Register(ctx context.Context, o Options) (*Identity, error) {
 		return nil, err
 	}
 	defer client.CloseIdleConnections()
-	store, err := storeOf(o.KeyStore)
+	store, err := storeOf(o.KeyStore, o.KeyDevice)
 	if err != nil {
-		return nil, &Error{Kind: ErrOptions, Cause: err, Remedy: "name another key store"}
+		return nil, &Error{Kind: ErrOptions, Cause: err, Remedy: "give --key-store file, or --key-store tpm, with --tpm-device if the TPM has a device of its own"}
 	}
 	replace := o.Replace || o.Again
 	if replace {

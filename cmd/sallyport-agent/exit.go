@@ -66,7 +66,8 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &refused), errors.Is(err, identity.ErrRefused), errors.Is(err, identity.ErrExpired):
 		return exitRefused
-	case errors.Is(err, identity.ErrNotRegistered), errors.Is(err, identity.ErrPermissions), errors.Is(err, identity.ErrDamaged):
+	case errors.Is(err, identity.ErrNotRegistered), errors.Is(err, identity.ErrPermissions), errors.Is(err, identity.ErrDamaged),
+		errors.Is(err, identity.ErrKeysLost):
 		return exitNotRegistered
 	case errors.Is(err, errNotAttached):
 		return exitNotAttached

@@ -63,7 +63,7 @@ Examples:
   sallyport-agent explain 1328
 
 Exit codes: 0 fine; 1 failure, and for doctor: something keeps passwords from being checked; 2 wrong command line or settings; 3 refused by the service for good, or the
-certificate has expired: register again; 4 not registered, or the state folder is unprotected or damaged;
+certificate has expired: register again; 4 not registered, or the state folder is unprotected or damaged, or its keys are of another host's TPM;
 5 (status) the agent does not run or is not attached; 6 (test-signin) the directory judged, and not with yes.`
 
 func main() {

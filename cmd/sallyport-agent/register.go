@@ -23,6 +23,8 @@ type registerCommand struct {
 	Name      string `help:"What to call this agent in the fleet. The host's name by default." placeholder:"NAME"`
 	Proxy     string `help:"HTTP proxy. What HTTPS_PROXY says by default." placeholder:"URL"`
 	Replace   bool   `help:"Throw an existing identity in the state folder away and become a new agent." xor:"existing"`
+	KeyStore  string `help:"Where the private keys are to be: file (in the state folder) or tpm (made in this host's TPM 2.0, which they cannot leave). With --again, where they were by default; else file." enum:",file,tpm" default:"" placeholder:"STORE"`
+	TPMDevice string `help:"The TPM, if it is not the usual one: a device or the socket of a software TPM." name:"tpm-device" placeholder:"PATH"`
 	Again     bool   `help:"Stay the agent that the state folder holds, with its name and history, and take fresh keys." xor:"existing"`
 }
 
@@ -34,6 +36,7 @@ that succeeds.
 Examples:
   sallyport-agent register --service https://signin.example.com --token-file token.txt
   sallyport-agent register --instance second …               where the host has an agent already; then also: run --instance second
+  sallyport-agent register --again --key-store tpm --token-file token.txt     move the keys into the TPM
   sallyport-agent register --again --token-file token.txt     after an expiry, a removal, a reset to a snapshot, a release
   ssh admin@service sallyport agent token create … | sallyport-agent register --service https://signin.example.com --token-file -`
 }
@@ -49,15 +52,15 @@ func (r *registerCommand) Run(ctx context.Context, c *cli, term *terminal) error
 	}
 	v, _ := build()
 	id, err := identity.Register(ctx, identity.Options{
-		Service: r.Service, Token: token, Dir: c.State, Name: r.Name, CAFile: r.CAFile, Proxy: r.Proxy, Version: v, Replace: r.Replace, Again: r.Again, Instance: c.Instance,
-		Logger: c.logger(term.err),
+		Service: r.Service, Token: token, Dir: c.State, Name: r.Name, Instance: c.Instance, CAFile: r.CAFile, Proxy: r.Proxy, Version: v, Replace: r.Replace,
+		Again: r.Again, KeyStore: r.KeyStore, KeyDevice: r.TPMDevice, Logger: c.logger(term.err),
 	})
 	if err != nil {
 		return err
 	}
 	f := id.Facts()
-	fmt.Fprintf(term.out, "registered agent %q (%s)\n  tenant:      %s\n  directory:   %s\n  gateway:     %s\n  certificate: until %s\n  state:       %s\n",
-		f.AgentName, f.AgentID, f.TenantName, f.DirectoryName, f.Gateway, id.NotAfter().UTC().Format(time.RFC3339), c.State)
+	fmt.Fprintf(term.out, "registered agent %q (%s)\n  tenant:      %s\n  directory:   %s\n  gateway:     %s\n  certificate: until %s\n  keys:        %s\n  state:       %s\n",
+		f.AgentName, f.AgentID, f.TenantName, f.DirectoryName, f.Gateway, id.NotAfter().UTC().Format(time.RFC3339), id.KeyStore(), c.State)
 	return nil
 }
 

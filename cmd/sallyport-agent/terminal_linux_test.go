@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -60,6 +61,17 @@ func TestSignInAtATerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	await("Password (not shown): ")
+	// The echo ends right after the question, which a program that types may beat.
+	for {
+		mode, err := unix.IoctlGetTermios(int(person.Fd()), unix.TCGETS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if mode.Lflag&unix.ECHO == 0 {
+			break
+		}
+		runtime.Gosched()
+	}
 	if _, err := io.WriteString(person, "canary-Passw0rd\n"); err != nil {
 		t.Fatal(err)
 	}

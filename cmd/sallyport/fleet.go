@@ -51,7 +51,7 @@ func (c agentList) Run(ctx context.Context, t *terminal) error {
 		{"name", func(x admin.Agent) string { return x.Name }}, {"directory", func(x admin.Agent) string { return names[x.Directory] }}, {"state", func(x admin.Agent) string { return x.State }},
 		{"connected", func(x admin.Agent) string { return yes(x.Connected) }}, {"host", func(x admin.Agent) string { return x.Host }},
 		{"version", func(x admin.Agent) string { return x.Version }}, {"last seen", func(x admin.Agent) string { return day(x.LastSeen) }},
-		{"certificate until", func(x admin.Agent) string { return day(x.CertificateNotAfter) }}, {"keys", func(x admin.Agent) string { return x.KeyStore }},
+		{"certificate until", func(x admin.Agent) string { return day(x.CertificateNotAfter) }}, {"keys", keysOf},
 		{"clock", func(x admin.Agent) string { return (time.Duration(x.ClockSkewMS) * time.Millisecond).String() }}, {"id", func(x admin.Agent) string { return x.ID }}}); err != nil {
 		return err
 	}
@@ -62,6 +62,14 @@ func (c agentList) Run(ctx context.Context, t *terminal) error {
 		fmt.Fprintln(t.err, "warning:", w)
 	}
 	return nil
+}
+
+// keysOf says where an agent's keys are, and whether they may stay there.
+func keysOf(x admin.Agent) string {
+	if x.KeyStoreRefused {
+		return x.KeyStore + ", not renewed"
+	}
+	return x.KeyStore
 }
 
 // enoughAgents is how many a directory should have: one may be restarted and another fail, and people still get in.

@@ -33,3 +33,11 @@ func TestFewAgents(t *testing.T) {
 		}
 	}
 }
+
+func TestKeysOf(t *testing.T) {
+	for want, a := range map[string]admin.Agent{"tpm": {KeyStore: "tpm"}, "file": {KeyStore: "file"}, "file, not renewed": {KeyStore: "file", KeyStoreRefused: true}} {
+		if got := keysOf(a); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

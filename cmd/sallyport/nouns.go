@@ -20,6 +20,7 @@ type tenantCommand struct {
 	Remove tenantRemove `cmd:"" help:"Remove a tenant and everything in it."`
 
 	Verification verificationCommand `cmd:"" help:"When a second agent has to confirm a right password."`
+	Keys         agentKeysCommand    `cmd:"" help:"Where agents have to keep their private keys."`
 }
 
 type tenantLook struct {

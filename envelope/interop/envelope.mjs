@@ -1,20 +1,69 @@
-// The envelope as testdata/README.md describes it, over @hpke/core with its X-Wing KEM and Node's AES-GCM: nothing here comes from
-// Go. It is a program for interop_test.go: one JSON command a line on standard input, one JSON answer a line on standard output.
+// The envelope as testdata/README.md describes it, over @hpke/core with its X-Wing KEM (suite 1), a KEM of mlkem and Node's P-256
+// (suite 2), and Node's AES-GCM: nothing here comes from Go. It is a program for interop_test.go: one JSON command a line on standard input, one JSON answer a line on standard output.
 //
-//   {"do":"open", private_key, tenant, directory, agent, request, sealed, now_ms}     → {id, name, password, want_attributes}
-//   {"do":"seal", public_key, tenant, …, expires_ms, name, password, want_attributes} → {id, sealed}
+//   {"do":"open", suite, private_key, tenant, directory, agent, request, sealed, now_ms}     → {id, name, password, want_attributes}
+//   {"do":"seal", suite, public_key, tenant, …, expires_ms, name, password, want_attributes} → {id, sealed}
 //   {"do":"go", id, go_nonce}                                                         → {go_token}
 //   {"do":"open answer", id, sealed}                                                  → {answer}
 //   {"do":"seal answer", id, answer}                                                  → {sealed}
 //
 // Byte strings are hexadecimal, answers are text. A refusal is {"error": word}, with the words of testdata/README.md.
-import { createCipheriv, createDecipheriv, createHash, createHmac, randomBytes } from "node:crypto";
+import { createCipheriv, createDecipheriv, createECDH, createHash, createHmac, randomBytes } from "node:crypto";
 import { createInterface } from "node:readline";
 import { Aes256Gcm, CipherSuite, HkdfSha256 } from "@hpke/core";
 import { XWing } from "@hpke/hybridkem-x-wing";
+import { MlKem768 } from "mlkem";
 
-const suite = new CipherSuite({ kem: new XWing(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
-const headerSize = 31, encSize = 1120, step = 512, longest = 1024, maxAnswer = 131072, maxLife = 120_000n;
+// MlKem768P256 is the KEM of suite 2, with the members that CipherSuite asks of one. A private key is {seed, curve, publicKey}.
+class MlKem768P256 {
+  id = 0x0050;
+  secretSize = 32;
+  encSize = 1153;
+  publicKeySize = 1249;
+  privateKeySize = 32;
+  init() {}
+
+  static shared(lattice, product, sent, point) {
+    return new Uint8Array(createHash("sha3-256").update(lattice).update(product).update(sent).update(point).update("MLKEM768-P256").digest()).buffer;
+  }
+
+  async importKey(_format, seed) {
+    const stream = createHash("shake256", { outputLength: 64 + 32 * 8 }).update(seed).digest();
+    const curve = createECDH("prime256v1");
+    for (let at = 64; ; at += 32) {
+      try {
+        curve.setPrivateKey(stream.subarray(at, at + 32));
+        break;
+      } catch (e) {
+        if (at + 32 >= stream.length) throw e; // once in 2^256
+      }
+    }
+    const [lattice, secret] = await new MlKem768().deriveKeyPair(new Uint8Array(stream.subarray(0, 64)));
+    return { secret, curve, publicKey: Buffer.concat([lattice, curve.getPublicKey()]) };
+  }
+
+  async deserializePublicKey(raw) { return Buffer.from(raw); }
+  async serializePublicKey(key) { return key; }
+  async generateKeyPairDerand(seed) { return await this.importKey("raw", seed); }
+
+  async encap({ recipientPublicKey: to }) {
+    const [ciphertext, lattice] = await new MlKem768().encap(new Uint8Array(to.subarray(0, 1184)));
+    const own = createECDH("prime256v1"), point = to.subarray(1184), sent = own.generateKeys();
+    return { sharedSecret: MlKem768P256.shared(lattice, own.computeSecret(point), sent, point),
+      enc: new Uint8Array(Buffer.concat([ciphertext, sent])).buffer };
+  }
+
+  async decap({ recipientKey: k, enc }) {
+    const sent = Buffer.from(enc.slice(1088));
+    const lattice = await new MlKem768().decap(new Uint8Array(enc.slice(0, 1088)), k.secret);
+    return MlKem768P256.shared(lattice, k.curve.computeSecret(sent), sent, k.curve.getPublicKey());
+  }
+}
+
+const withKEM = (kem) => new CipherSuite({ kem, kdf: new HkdfSha256(), aead: new Aes256Gcm() });
+const suites = { 1: withKEM(new XWing()), 2: withKEM(new MlKem768P256()) };
+const encSizes = { 1: 1120, 2: 1153 };
+const headerSize = 31, step = 512, longest = 1024, maxAnswer = 131072, maxLife = 120_000n;
 
 class Refusal extends Error {}
 const refuse = (word) => { throw new Refusal(word); };
@@ -28,7 +77,7 @@ const padded = (b, fill) => Buffer.concat([b, Buffer.alloc((step - (b.length % s
 const bound = (label, header, c) =>
   Buffer.concat([ascii(label), header, ...[c.tenant, c.directory, c.agent, c.request].map(ascii)].map(len16));
 
-const keyID = (publicKey) => createHash("sha256").update(Buffer.from([0, 1])).update(publicKey).digest().subarray(0, 16);
+const keyID = (number, publicKey) => createHash("sha256").update(Buffer.from([0, number])).update(publicKey).digest().subarray(0, 16);
 
 // What both ends keep of a context.
 const sessions = [];
@@ -57,12 +106,13 @@ function decode(plain) {
 async function open(c) {
   const sealed = bytes(c.sealed), header = sealed.subarray(0, headerSize);
   if (sealed.length < headerSize || hex(header.subarray(0, 5)) !== hex(ascii("SPEV")) + "01") refuse("format");
-  if (header.readUInt16BE(5) !== 1) refuse("suite");
+  const suite = suites[c.suite], encSize = encSizes[header.readUInt16BE(5)];
+  if (encSize === undefined) refuse("suite");
   if (sealed.length < headerSize + encSize + step + 16) refuse("format");
   const recipient = await suite.kem.importKey("raw", new Uint8Array(bytes(c.private_key)), false);
   const publicKey = (await suite.kem.generateKeyPairDerand(new Uint8Array(bytes(c.private_key)))).publicKey;
   const raw = Buffer.from(await suite.kem.serializePublicKey(publicKey));
-  if (!keyID(raw).equals(header.subarray(7, 23))) refuse("key id");
+  if (header.readUInt16BE(5) !== c.suite || !keyID(c.suite, raw).equals(header.subarray(7, 23))) refuse("key id");
   const left = header.readBigInt64BE(23) - BigInt(c.now_ms);
   if (left <= 0n || left > maxLife) refuse("stale");
   let context, plain;
@@ -77,9 +127,9 @@ async function open(c) {
 }
 
 async function seal(c) {
-  const raw = bytes(c.public_key), expires = Buffer.alloc(8);
+  const suite = suites[c.suite], raw = bytes(c.public_key), expires = Buffer.alloc(8);
   expires.writeBigInt64BE(BigInt(c.expires_ms));
-  const header = Buffer.concat([ascii("SPEV"), Buffer.from([1, 0, 1]), keyID(raw), expires]);
+  const header = Buffer.concat([ascii("SPEV"), Buffer.from([1, 0, c.suite]), keyID(c.suite, raw), expires]);
   const recipient = await suite.kem.deserializePublicKey(new Uint8Array(raw).buffer);
   const context = await suite.createSenderContext({ recipientPublicKey: recipient, info: bound("sallyport envelope 1 info", header, c) });
   const flags = Buffer.from([c.want_attributes ? 1 : 0]);

@@ -25,6 +25,9 @@ var commandLines = map[string][]string{
 	"tenant verification show": {"{tenant}"},
 	"tenant verification set":  {"{tenant} --administrators"},
 
+	"tenant keys show": {"{tenant}"},
+	"tenant keys set":  {"{tenant} --require hardware"},
+
 	"domain create": {"new.example --directory {directory} -t {any}"},
 	"domain list":   {"-t {tenant}"},
 	"domain show":   {"{domain} -t {any}"},

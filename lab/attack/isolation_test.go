@@ -182,7 +182,8 @@ var adminBodies = map[string]func(own, x ids) []any{
 	"PUT /admin/v1/tenants/{tenant}/verification": func(_, x ids) []any {
 		return []any{object{"administrators": true, "groups": []string{"x"}, "percent": 1, "let_in_alone": false}}
 	},
-	"POST /admin/v1/admin-tokens": func(_, x ids) []any { return []any{object{"tenant": x.TenantName}, object{"tenant": x.Tenant}} },
+	"PUT /admin/v1/tenants/{tenant}/agent-keys": func(_, x ids) []any { return []any{object{"require": "hardware"}} },
+	"POST /admin/v1/admin-tokens":               func(_, x ids) []any { return []any{object{"tenant": x.TenantName}, object{"tenant": x.Tenant}} },
 	"POST /admin/v1/tenants/{tenant}/directories": func(_, x ids) []any {
 		return []any{object{"name": x.DirectoryName}}
 	},

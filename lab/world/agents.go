@@ -58,8 +58,11 @@ func (w *World) agent(ctx context.Context, i int, tokenFile string) (*Node, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := process.RunToEnd(ctx, w.o.Programs.Agent, "register", "--service", w.publicURL(), "--token-file", tokenFile,
-		"--ca-file", w.caFile, "--state", state, "--name", name, "--instance", name); err != nil {
+	register := []string{"register", "--service", w.publicURL(), "--token-file", tokenFile, "--ca-file", w.caFile, "--state", state, "--name", name, "--instance", name}
+	if w.o.TPM != "" {
+		register = append(register, "--key-store", "tpm", "--tpm-device", w.o.TPM)
+	}
+	if err := process.RunToEnd(ctx, w.o.Programs.Agent, register...); err != nil {
 		return nil, err
 	}
 	proxy := url.URL{Scheme: "http", Host: line.Address()}

@@ -64,6 +64,8 @@ type Options struct {
 	Agents int
 	// CertificateLife is how long agents' certificates last; 0 is the service's default.
 	CertificateLife time.Duration
+	// TPM is the device of a TPM that the agents have their keys in; empty for files.
+	TPM string
 	// Quiet is for measuring: processes log at info level, and agents and service
 	// processes dial the first gateway and the broker without a line of the lab between.
 	Quiet bool

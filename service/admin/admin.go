@@ -110,6 +110,7 @@ func (a *API) routes() map[string]handler {
 		"GET " + tenants: a.listTenants, "POST " + tenants: a.createTenant,
 		"GET " + one: a.showTenant, "PATCH " + one: a.changeTenant, "DELETE " + one: a.removeTenant,
 		"GET " + one + "/verification": a.showVerification, "PUT " + one + "/verification": a.setVerification,
+		"GET " + one + "/agent-keys": a.showAgentKeys, "PUT " + one + "/agent-keys": a.setAgentKeys,
 		"POST " + one + "/keys/{algorithm}/rotate": a.rotateKey, "POST " + one + "/keys/{algorithm}/replace": a.replaceKey,
 
 		"GET " + tokens: a.listAdminTokens, "POST " + tokens: a.createAdminToken, "DELETE " + tokens + "/{token}": a.removeAdminToken,

@@ -14,8 +14,17 @@ import (
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
-// agentJSON returns how an agent of this tenant is shown, knowing which are connected now.
-func (a *API) agentJSON(s tenant.Scope, now time.Time) func(fleet.Agent) Agent {
+// shownAgent answers with an agent, unless there was an error.
+func (a *API) shownAgent(ctx context.Context, r *request, x fleet.Agent, err error) (int, any, error) {
+	if err != nil {
+		return 0, nil, err
+	}
+	demand, err := a.cfg.Tenants.AgentKeys(ctx, r.scope)
+	return shown(http.StatusOK, x, err, a.agentJSON(r.scope, demand, r.now))
+}
+
+// agentJSON returns how an agent of this tenant is shown, knowing which are connected now and what is demanded of their keys.
+func (a *API) agentJSON(s tenant.Scope, demand tenant.AgentKeys, now time.Time) func(fleet.Agent) Agent {
 	var attached []string
 	if a.cfg.Attached != nil {
 		attached = a.cfg.Attached(s)
@@ -25,7 +34,7 @@ func (a *API) agentJSON(s tenant.Scope, now time.Time) func(fleet.Agent) Agent {
 			a.cfg.Elsewhere && (x.State == fleet.Active || x.State == fleet.Drained) && now.Sub(x.LastSeen) < seenAgo
 		return Agent{ID: x.ID, Name: x.Name, Directory: x.DirectoryID, Host: x.Host, OS: x.OS, Version: x.Version,
 			State: string(x.State), Connected: connected, KeyID: x.Key.ID(),
-			StateReason: x.StateReason, KeyStore: x.KeyStore, Renewed: x.Renewed, Renewing: x.Renewing, RenewAfter: x.RenewAfter,
+			StateReason: x.StateReason, KeyStore: x.KeyStore, KeyStoreRefused: !demand.Allows(x.KeyStore), Renewed: x.Renewed, Renewing: x.Renewing, RenewAfter: x.RenewAfter,
 			ClockSkewMS:       x.Skew.Milliseconds(),
 			CertificateSerial: x.CertificateSerial, CertificateNotAfter: x.CertificateNotAfter.UTC(), Address: x.Address,
 			LastSeen: x.LastSeen, RevokedAt: x.RevokedAt, RevokedReason: x.RevokedReason, Created: x.Created.UTC()}
@@ -65,12 +74,16 @@ func (a *API) listAgents(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	return page(rows, limit, a.agentJSON(r.scope, r.now), func(x fleet.Agent) string { return x.ID })
+	demand, err := a.cfg.Tenants.AgentKeys(ctx, r.scope)
+	if err != nil {
+		return 0, nil, err
+	}
+	return page(rows, limit, a.agentJSON(r.scope, demand, r.now), func(x fleet.Agent) string { return x.ID })
 }
 
 func (a *API) showAgent(ctx context.Context, r *request) (int, any, error) {
 	x, err := a.findAgent(ctx, r)
-	return shown(http.StatusOK, x, err, a.agentJSON(r.scope, r.now))
+	return a.shownAgent(ctx, r, x, err)
 }
 
 func (a *API) renameAgent(ctx context.Context, r *request) (int, any, error) {
@@ -83,7 +96,7 @@ func (a *API) renameAgent(ctx context.Context, r *request) (int, any, error) {
 		return 0, nil, err
 	}
 	x, err = a.cfg.Fleet.Rename(ctx, r.scope, x.ID, in.Name, r.now)
-	return shown(http.StatusOK, x, err, a.agentJSON(r.scope, r.now))
+	return a.shownAgent(ctx, r, x, err)
 }
 
 func (a *API) revokeAgent(ctx context.Context, r *request) (int, any, error) {
@@ -100,7 +113,7 @@ func (a *API) revokeAgent(ctx context.Context, r *request) (int, any, error) {
 	}
 	a.announce(r, x.ID)
 	x, err = a.cfg.Fleet.ByID(ctx, r.scope, x.ID)
-	return shown(http.StatusOK, x, err, a.agentJSON(r.scope, r.now))
+	return a.shownAgent(ctx, r, x, err)
 }
 
 func (a *API) drainAgent(ctx context.Context, r *request) (int, any, error) {
@@ -121,7 +134,7 @@ func (a *API) turnAgent(ctx context.Context, r *request, turn func(context.Conte
 	if err == nil {
 		a.announce(r, x.ID)
 	}
-	return shown(http.StatusOK, x, err, a.agentJSON(r.scope, r.now))
+	return a.shownAgent(ctx, r, x, err)
 }
 
 func (a *API) releaseAgent(ctx context.Context, r *request) (int, any, error) {

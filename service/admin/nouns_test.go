@@ -44,11 +44,18 @@ func TestTenants(t *testing.T) {
 	if !set.Administrators || !slices.Equal(set.Groups, []string{"Domain Admins", "Tier 0"}) || set.Percent != 5 {
 		t.Errorf("%+v", set)
 	}
+	if k := read[AgentKeys](t, w.want(200, w.root, "GET", "/tenants/northwind/agent-keys", "")); k.Require != "file" {
+		t.Errorf("a tenant begins with keys in %q", k.Require)
+	}
+	if k := read[AgentKeys](t, w.want(200, w.root, "PUT", "/tenants/northwind/agent-keys", `{"require":"hardware"}`)); k.Require != "hardware" {
+		t.Errorf("set: %q", k.Require)
+	}
 	for _, c := range []struct {
 		status       int
 		method, path string
 		body, detail string
 	}{
+		{400, "PUT", "/tenants/northwind/agent-keys", `{"require":"tpm"}`, "hardware"},
 		{409, "POST", "/tenants", `{"name":"northwind"}`, "already"},
 		{400, "POST", "/tenants", `{"name":"North Wind"}`, "lower-case letters"},
 		{400, "POST", "/tenants", `{"name":"nw2","color":"#ffffff"}`, "color"},
@@ -317,9 +324,18 @@ func TestAgentsLife(t *testing.T) {
 	if got := read[RenewOrder](t, w.want(200, w.contoso, "POST", below+"/agent-2/renew", `{}`)); got.Ordered != 1 {
 		t.Errorf("one renews: %+v", got)
 	}
-	if got := read[Agent](t, w.want(200, w.contoso, "GET", below+"/agent-2", "")); got.RenewAfter.IsZero() || got.KeyStore != "file" {
+	if got := read[Agent](t, w.want(200, w.contoso, "GET", below+"/agent-2", "")); got.RenewAfter.IsZero() || got.KeyStore != "file" || got.KeyStoreRefused {
 		t.Errorf("%+v", got)
 	}
+	keys := strings.TrimSuffix(below, "/agents") + "/agent-keys"
+	for require, refused := range map[string]bool{"hardware": true, "file": false} {
+		w.want(200, w.contoso, "PUT", keys, `{"require":"`+require+`"}`)
+		list := read[Page[Agent]](t, w.want(200, w.contoso, "GET", below, ""))
+		if got := read[Agent](t, w.want(200, w.contoso, "GET", below+"/agent-2", "")); got.KeyStoreRefused != refused || len(list.Items) == 0 || list.Items[0].KeyStoreRefused != refused {
+			t.Errorf("%s demanded: %+v, in the list %+v", require, got, list.Items)
+		}
+	}
+	w.want(200, w.contoso, "PUT", keys, `{"require":"file"}`)
 	if fresh, err := w.cfg.Fleet.Quarantine(t.Context(), w.scope, two.ID, fleet.Clone, "seen twice", time.Now()); err != nil || !fresh {
 		t.Fatal(fresh, err)
 	}

@@ -35,6 +35,11 @@ type Verification struct {
 	LetInAlone     bool     `json:"let_in_alone"`
 }
 
+// AgentKeys is where the tenant's agents have to keep their private keys: "file" (anywhere) or "hardware".
+type AgentKeys struct {
+	Require string `json:"require"`
+}
+
 // Directory is an AD forest or domain that the tenant has connected.
 type Directory struct {
 	ID         string    `json:"id"`
@@ -141,6 +146,7 @@ type AppInput struct {
 
 // Agent is a member of the fleet. Connected tells whether a gateway of the answering process holds its stream or, where several
 // processes share the work, whether any gateway has seen it in the last two and a half minutes.
+// KeyStoreRefused tells that its keys are not where the tenant demands: its next renewal will be refused.
 type Agent struct {
 	ID                  string    `json:"id"`
 	Name                string    `json:"name"`
@@ -155,6 +161,7 @@ type Agent struct {
 	CertificateSerial   string    `json:"certificate_serial"`
 	CertificateNotAfter time.Time `json:"certificate_not_after"`
 	KeyStore            string    `json:"key_store"`
+	KeyStoreRefused     bool      `json:"key_store_refused"`
 	Renewed             time.Time `json:"renewed,omitzero"`
 	Renewing            bool      `json:"renewing"`
 	RenewAfter          time.Time `json:"renew_after,omitzero"`

@@ -103,7 +103,7 @@ type Renewal struct {
 
 // Renew signs an agent's next certificate. Nothing changes for checks until the agent connects with it: until then both certificates
 // are admitted and passwords are sealed to the current key, and a further Renew replaces the one before. Faults:
-// [wire.EnrolRequestInvalid]; those of [Store.Admit]; [wire.Conflict] on a stream that is not the agent's last.
+// [wire.EnrolRequestInvalid]; [wire.KeyStoreRefused]; those of [Store.Admit]; [wire.Conflict] on a stream that is not the agent's last.
 func (s *Store) Renew(ctx context.Context, scope tenant.Scope, id string, r Renewal, now time.Time) (ca.Certificate, error) {
 	tenantID, err := scope.ID()
 	if err != nil {
@@ -127,6 +127,9 @@ func (s *Store) Renew(ctx context.Context, scope tenant.Scope, id string, r Rene
 		}
 		if key.ID() == a.Key.ID() {
 			return fault.New(wire.EnrolRequestInvalid, "a renewal with the old envelope key")
+		}
+		if err := demandKeys(ctx, tx, scope, r.KeyStore); err != nil {
+			return err
 		}
 		if cert, err = s.ca.Issue(ctx, tx, scope, id, r.CSR.PublicKey, now); err != nil {
 			return err
@@ -183,7 +186,7 @@ func (s *Store) Revocations(ctx context.Context, issuer string, now time.Time) (
 // keyStore is the kind of an agent's key store as it is kept.
 func keyStore(kind string) string {
 	if kind = clip(kind, maxText); kind == "" {
-		return "file"
+		return wire.KeyStoreFile
 	}
 	return kind
 }

@@ -47,7 +47,8 @@ type Former struct {
 // Enrol lets an agent join with a token's secret. Using the token, making the agent and signing its certificate happen together
 // or not at all. Faults: [wire.EnrolRequestInvalid] for a request that is malformed, whatever the token (nothing is used up);
 // [wire.EnrolTokenInvalid] for a token that is unknown, used up or expired, without telling which; [wire.AgentLimit] for a new agent
-// above the tenant's limit, [wire.HostTaken] for a second one of its directory on one host (nothing is used up).
+// above the tenant's limit, [wire.HostTaken] for a second one of its directory on one host, and [wire.KeyStoreRefused] for keys that are not
+// where the tenant demands (nothing is used up).
 func (s *Store) Enrol(ctx context.Context, secret string, e Enrolment, now time.Time) (tenant.Scope, Agent, ca.Certificate, error) {
 	key, err := e.check()
 	if err != nil {
@@ -75,6 +76,9 @@ func (s *Store) enrol(ctx context.Context, hash []byte, key envelope.PublicKey, 
 		}
 		// The row was found by a secret that only the tenant's administrator was given: its tenant is proven.
 		scope = tenant.ScopeOf(tenantID)
+		if err := demandKeys(ctx, tx, scope, e.KeyStore); err != nil {
+			return err
+		}
 		a = Agent{ID: db.NewID(), DirectoryID: directoryID, Host: clip(e.Host, maxHost), OS: clip(e.OS, maxText), Version: clip(e.Version, maxText),
 			State: Active, Key: key, KeyStore: keyStore(e.KeyStore), Instance: e.Instance, Address: clip(e.Address, maxText), Created: db.Time(db.Millis(now)), Changed: db.Time(db.Millis(now))}
 		event, known := "register", false
@@ -122,6 +126,18 @@ func (s *Store) enrol(ctx context.Context, hash []byte, key envelope.PublicKey, 
 		return tenant.Scope{}, Agent{}, ca.Certificate{}, err
 	}
 	return scope, a, cert, nil
+}
+
+// demandKeys says whether agents of a tenant may keep their keys so.
+func demandKeys(ctx context.Context, tx db.Querier, scope tenant.Scope, kind string) error {
+	demand, err := tenant.AgentKeysIn(ctx, tx, scope)
+	if err != nil {
+		return err
+	}
+	if kind = keyStore(kind); !demand.Allows(kind) {
+		return fault.Newf(wire.KeyStoreRefused, "keys in %s, and %s is demanded", kind, demand)
+	}
+	return nil
 }
 
 // room says whether the tenant may have another agent.

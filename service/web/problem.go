@@ -18,7 +18,7 @@ func Status(code wire.Code) int {
 	case wire.Unauthenticated, wire.NoSession, wire.EnrolTokenInvalid:
 		return http.StatusUnauthorized
 	case wire.Forbidden, wire.CrossSite, wire.CertificateForeign, wire.CertificateExpired, wire.AgentRevoked,
-		wire.AgentUnknown, wire.AgentQuarantined, wire.IdentityOlder, wire.CertificateSuperseded, wire.FormerUnproven:
+		wire.AgentUnknown, wire.AgentQuarantined, wire.IdentityOlder, wire.CertificateSuperseded, wire.FormerUnproven, wire.KeyStoreRefused:
 		return http.StatusForbidden
 	case wire.NotFound, wire.TenantUnknown, wire.UserNotFound, wire.DomainUnknown:
 		return http.StatusNotFound
