@@ -24,6 +24,16 @@ func (s *Server) Hang(on bool) {
 // Held returns how many binds Hang keeps waiting: they have arrived, whatever becomes of who sent them.
 func (s *Server) Held() int { return int(s.held.Load()) }
 
+// Disconnect closes all connections at once, whatever is under way on them, and returns how many there were. New ones are served.
+func (s *Server) Disconnect() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for conn := range s.conns {
+		_ = conn.Close()
+	}
+	return len(s.conns)
+}
+
 // DropAfterBind makes the server judge (and count) later binds and close their connection in place of an answer: the worst moment
 // to lose a domain controller.
 func (s *Server) DropAfterBind(on bool) { s.dropAfterBind.Store(on) }

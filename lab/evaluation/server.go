@@ -61,8 +61,9 @@ type Server struct {
 	end    context.CancelFunc
 	open   atomic.Int64 // connections
 	wait   sync.WaitGroup
-	mu     sync.Mutex // guards closed together with wait.Add
+	mu     sync.Mutex // guards closed together with wait.Add, and conns
 	closed bool
+	conns  map[net.Conn]struct{}
 
 	dropAfterBind atomic.Bool
 	delay         atomic.Int64                  // nanoseconds
@@ -172,9 +173,25 @@ func (s *Server) accept(ctx context.Context, l net.Listener, direct bool) error 
 func (s *Server) session(ctx context.Context, conn net.Conn, direct bool) {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	defer s.remember(conn)()
 	one := session{server: s, conn: conn, direct: direct}
 	if err := one.serve(ctx); err != nil && !errors.Is(err, io.EOF) && ctx.Err() == nil {
 		s.log.Debug("connection ended", "client", conn.RemoteAddr().String(), "reason", err)
+	}
+}
+
+// remember keeps a connection for [Server.Disconnect], until forget is called.
+func (s *Server) remember(conn net.Conn) (forget func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.conns == nil {
+		s.conns = map[net.Conn]struct{}{}
+	}
+	s.conns[conn] = struct{}{}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.conns, conn)
 	}
 }
 

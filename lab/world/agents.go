@@ -66,9 +66,13 @@ func (w *World) agent(ctx context.Context, i int, tokenFile string) (*Node, erro
 		return nil, err
 	}
 	proxy := url.URL{Scheme: "http", Host: line.Address()}
-	n := &Node{Name: name, LogFile: state + ".log", Line: line, program: w.o.Programs.Agent, ready: isAttached}
+	monitor, err := w.address()
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{Name: name, LogFile: state + ".log", Line: line, program: w.o.Programs.Agent, monitor: monitor, ready: isAttached}
 	// No limits of the agent's own: a lab asks for the same few names over and over.
-	n.args = []string{"run", "--state", state, "--log-level", w.logLevel(), "--name-rate=-1", "--rate=-1"}
+	n.args = []string{"run", "--state", state, "--log-level", w.logLevel(), "--name-rate=-1", "--rate=-1", "--monitor", monitor}
 	if !w.o.Quiet {
 		n.args = append(n.args, "--proxy", proxy.String())
 	}

@@ -19,6 +19,6 @@ const (
 	// firstPort and portSpread are where listeners of processes lie: below the ports that systems give to outgoing connections, so
 	// that a process that was killed finds its port free when it comes back.
 	firstPort, portSpread = 20000, 10000
-	// portRange is how many of them one world has: four processes with four listeners at most, and the claim. portTries bounds the search.
-	portRange, portTries = 25, 100
+	// portRange is how many of them one world has: four processes with four listeners at most, the agents' monitors, and the claim. portTries bounds the search.
+	portRange, portTries = 64, 100
 )

@@ -15,6 +15,8 @@ import (
 const (
 	// perSecond is how many people begin to sign in each second.
 	perSecond = 30
+	// rollingPerSecond is the same while everything is restarted in turn.
+	rollingPerSecond = 50
 	// mistypes is how often one of them has the password wrong.
 	mistypes = 5
 	// slowBind is what a busy domain controller over a slow line takes.
@@ -59,14 +61,14 @@ type load struct {
 }
 
 // begin starts a load of a crowd called prefix.
-func begin(t *testing.T, w *World, prefix string, count int) *load {
+func begin(t *testing.T, w *World, prefix string, count, perSecond int) *load {
 	ctx, stop := context.WithCancel(t.Context())
 	l := &load{stop: stop, done: make(chan struct{})}
 	go func() {
 		defer close(l.done)
 		var visits sync.WaitGroup
 		defer visits.Wait()
-		tick := time.NewTicker(time.Second / perSecond)
+		tick := time.NewTicker(time.Second / time.Duration(perSecond))
 		defer tick.Stop()
 		for i := range count {
 			select {
@@ -112,10 +114,10 @@ func (g *guest) visit(ctx context.Context, w *World) {
 // TestRollingRestart restarts everything, one process after the other and each with SIGTERM, under load. Nobody notices: every
 // sign-in ends at the first try as it must, every password is bound exactly once, every wrong one counted exactly once.
 func TestRollingRestart(t *testing.T) {
-	const count = 3000
+	const count = 6000
 	w := split(t, 4, crowd("r", count))
 	w.Directory.Delay(slowBind) // so that every process has checks in flight when it is told to go
-	l := begin(t, w, "r", count)
+	l := begin(t, w, "r", count, rollingPerSecond)
 	restart := func(n *Node) {
 		t.Helper()
 		if err := n.Stop(); err != nil {
@@ -167,7 +169,7 @@ func TestCrashesUnderLoad(t *testing.T) {
 	const count = 3000
 	w := split(t, 4, crowd("c", count))
 	w.Directory.Delay(slowBind)
-	l := begin(t, w, "c", count)
+	l := begin(t, w, "c", count, perSecond)
 	for _, at := range []stop{atCheck, atFence, atGo, atBind, atAnswer, atCheck, atFence, atGo, atBind, atAnswer} {
 		n := sprung(t, trap(t, w, at, kill.do))
 		untrap(w)

@@ -21,7 +21,7 @@ func TestRenewalsUnderLoad(t *testing.T) {
 	const count, byThemselves = 7500, 3
 	w := renewing(t, crowd("n", count))
 	w.Directory.Delay(slowBind) // so that every agent has checks in flight when it goes over
-	l := begin(t, w, "n", count)
+	l := begin(t, w, "n", count, perSecond)
 	renewed := func(times int) bool {
 		for _, n := range w.Agents {
 			if n.Logged("certificate renewed") < times {
