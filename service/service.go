@@ -86,7 +86,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Service, err err
 	if s.store, err = openStore(ctx, cfg, log); err != nil {
 		return nil, err
 	}
-	s.loops = append(s.loops, s.store.keys.Run, s.store.audit.Run, s.store.lockout.Run, s.store.log.Run)
+	s.loops = append(s.loops, s.store.keys.Run, s.store.audit.Run, s.store.lockout.Run, s.store.log.Run, s.store.fleet.Run)
 	if err := s.openReceivers(); err != nil {
 		return nil, err
 	}

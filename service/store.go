@@ -68,7 +68,7 @@ func openStore(ctx context.Context, cfg Config, log *slog.Logger) (store, error)
 	st := store{db: rows, box: box, ca: authority, tenants: tenant.NewStore(rows), users: user.NewStore(rows), apps: app.NewStore(rows),
 		fleet: fleet.NewStore(rows, authority), keys: keyring.New(rows, box, log.With("part", "keyring")),
 		lockout: lockout.New(rows, lockout.Policy{Threshold: cfg.Lockout.Threshold, Duration: cfg.Lockout.Duration, Window: cfg.Lockout.Window}), audit: audit.NewLog(rows, log.With("part", "audit"))}
-	st.fleet.Limit = cfg.Agents.Limit
+	st.fleet.Limit, st.fleet.Logger = cfg.Agents.Limit, log.With("part", "fleet")
 	st.log = reglog.New(rows, box, authority.TrustDomain())
 	st.log.Logger = log.With("part", "reglog")
 	st.tenants.Log, st.fleet.Log = st.log, st.log

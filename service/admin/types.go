@@ -171,6 +171,31 @@ type Agent struct {
 	RevokedAt           time.Time `json:"revoked_at,omitzero"`
 	RevokedReason       string    `json:"revoked_reason,omitempty"`
 	Created             time.Time `json:"created"`
+	// Condition is how the agent does, with the reason and since when: its state where that is not "active" or "drained", else
+	// "active", "degraded", "draining", "drained" or "inactive".
+	Condition       string       `json:"condition"`
+	ConditionReason string       `json:"condition_reason,omitempty"`
+	ConditionSince  time.Time    `json:"condition_since,omitzero"`
+	Health          *AgentHealth `json:"health,omitempty"`
+}
+
+// AgentHealth is what an agent said of itself with its newest heartbeat that was written down, at most a minute old while it has a
+// stream; zero for what it does not tell.
+type AgentHealth struct {
+	At            time.Time          `json:"at"`
+	UptimeSeconds int64              `json:"uptime_seconds,omitempty"`
+	Slots         int                `json:"slots,omitempty"`
+	InFlight      int                `json:"in_flight"`
+	Servers       []DomainController `json:"domain_controllers,omitempty"`
+	LastError     string             `json:"last_error,omitempty"`
+	LastErrorAt   time.Time          `json:"last_error_at,omitzero"`
+}
+
+// DomainController is how one stands, seen by an agent: "serving", "down" or "untried", with the median of its newest answers.
+type DomainController struct {
+	Address        string `json:"address"`
+	State          string `json:"state"`
+	MedianMicrosec int64  `json:"median_us,omitempty"`
 }
 
 // AgentInput renames an agent.

@@ -50,7 +50,11 @@ func oneAgent(ctx context.Context, q db.Querier, tenantID, id string) (Agent, er
 }
 
 func listAgents(ctx context.Context, q db.Querier, tenantID, after string, limit int) ([]Agent, error) {
-	rows, err := q.QueryContext(ctx, `SELECT `+agentColumns+` FROM agent WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3`, tenantID, after, limit)
+	return queryAgents(ctx, q, `SELECT `+agentColumns+` FROM agent WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3`, tenantID, after, limit)
+}
+
+func queryAgents(ctx context.Context, q db.Querier, query string, args ...any) ([]Agent, error) {
+	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("fleet: listing agents: %w", err)
 	}

@@ -37,6 +37,8 @@ type attached struct {
 
 	heard atomic.Int64 // unix milliseconds of the last message
 	skew  atomic.Int64 // milliseconds that our clock is ahead of the agent's
+	// told is the newest report; nil before the first, and from agents that tell nothing.
+	told atomic.Pointer[fleet.Report]
 
 	probed   chan []byte  // nonces that the agent has sent back
 	probing  atomic.Bool  // a probe is under way

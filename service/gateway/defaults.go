@@ -63,6 +63,12 @@ const (
 	seenEvery   = time.Minute
 	seenBuffer  = 1024
 	seenTimeout = 5 * time.Second
+	// newsEvery is the least time between two writes about an agent when something is wrong with it that was not, or no longer.
+	newsEvery = 5 * time.Second
+	// maxServers, maxReportWords and maxState bound what of an agent's report is kept.
+	maxServers     = 16
+	maxReportWords = 256
+	maxState       = 16
 )
 
 // Identities.
