@@ -70,6 +70,7 @@ const (
 	LogExportFailed       Code = 90071
 	HostTaken             Code = 90072 // a second agent on one host
 	DirectoryForeign      Code = 90073 // an agent shows another domain than its directory's
+	Overloaded            Code = 90092 // turned away at once: the line is too long
 	KeyStoreRefused       Code = 90100
 )
 

@@ -23,6 +23,16 @@ const (
 	maxDetail = 300
 )
 
+// The choice among agents.
+const (
+	// leastCost: differences below a millisecond are the network's, not the agents'.
+	leastCost = time.Millisecond
+	// slowest is how many times the middle a check with a slow agent counts at most.
+	slowest = 32
+	// smoothing is over how many answers their time is averaged.
+	smoothing = 32
+)
+
 // The stream.
 const (
 	// helloWithin bounds the first message; handshakeWithin everything before.

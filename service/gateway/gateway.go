@@ -275,7 +275,7 @@ func (g *Gateway) subscribe(r *room) {
 	defer r.subscribing.Unlock()
 	switch open := r.open(); {
 	case open && r.stop == nil:
-		stop, err := g.queue.AnswerAsks(r.scope, r.directory, func(ctx context.Context, ask queue.Ask) (queue.Offer, error) {
+		stop, err := g.queue.AnswerAsks(r.scope, r.directory, g.id, func(ctx context.Context, ask queue.Ask) (queue.Offer, error) {
 			return g.answerAsk(ctx, r, ask)
 		})
 		if err != nil {

@@ -177,7 +177,8 @@ func (g *Gateway) beat(a *attached, h *linkpb.Heartbeat) {
 		}
 	}
 	if r := reportOf(h); r != nil {
-		a.told.Store(r)
+		a.report.Store(r)
+		a.room.hear(a, r.Latency(), !r.Serves())
 	}
 	g.note(a)
 }

@@ -46,7 +46,7 @@ func reportOf(h *linkpb.Heartbeat) *fleet.Report {
 
 // note has it written down that an agent lives and how it does, seldom enough not to be a load.
 func (g *Gateway) note(a *attached) {
-	now, report := time.Now(), a.told.Load()
+	now, report := time.Now(), a.report.Load()
 	skew := time.Duration(a.skew.Load()) * time.Millisecond
 	next := written{at: now, told: report != nil}
 	if report != nil {

@@ -37,6 +37,7 @@ type askReply struct {
 	Gateway string    `json:"gateway,omitempty"`
 	Agent   string    `json:"agent,omitempty"`
 	Slot    string    `json:"slot,omitempty"`
+	Weight  float64   `json:"weight,omitempty"`
 	Code    wire.Code `json:"code,omitempty"`
 	Detail  string    `json:"detail,omitempty"`
 	Waiting bool      `json:"waiting,omitempty"`
@@ -77,6 +78,9 @@ func decodeAskReply(b []byte) (askReply, error) {
 	}
 	if r.Waiting || r.Code != 0 {
 		return askReply{Waiting: r.Waiting, Code: r.Code, Detail: clip(r.Detail)}, nil
+	}
+	if r.Weight < 0 || r.Weight > maxWeight {
+		return askReply{}, fmt.Errorf("%w: an offer's weight", errFrame)
 	}
 	if !validToken(r.Gateway) || !validToken(r.Agent) || !validToken(r.Slot) {
 		return askReply{}, fmt.Errorf("%w: an offer's ids", errFrame)
