@@ -45,6 +45,9 @@ func (a *API) agentView(ctx context.Context, r *request) (func(fleet.Agent) Agen
 		if !h.Reported.IsZero() {
 			out.Health = healthJSON(h)
 		}
+		if p := h.Probe; !p.At.IsZero() {
+			out.Probe = &AgentProbe{At: p.At.UTC(), Micros: p.Took.Microseconds(), Code: p.Code, Detail: p.Detail}
+		}
 		return out
 	}, nil
 }

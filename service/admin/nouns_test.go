@@ -645,6 +645,25 @@ func TestClient(t *testing.T) {
 	}
 }
 
+// TestCanary: what agents are probed with is set, shown without its password, and removed.
+func TestCanary(t *testing.T) {
+	w := newWorld(t)
+	w.want(201, w.contoso, "POST", "/tenants/contoso/directories", `{"name":"probed"}`)
+	w.want(201, w.contoso, "POST", "/tenants/contoso/domains", `{"name":"probed.example","kind":"pass-through","directory":"probed"}`)
+	const at = "/tenants/contoso/directories/probed/canary"
+	w.want(404, w.contoso, "GET", at, "")
+	set := w.want(200, w.contoso, "PUT", at, `{"names":["decoy@probed.example"],"password":"Tr0ub4dor-canary"}`)
+	shown := w.want(200, w.contoso, "GET", at, "")
+	if got := read[Canary](t, shown); !got.HasPassword || !slices.Equal(got.Names, []string{"decoy@probed.example"}) || strings.Contains(set.body+shown.body, "Tr0ub4dor") {
+		t.Errorf("%s %s", set.body, shown.body)
+	}
+	w.want(400, w.contoso, "PUT", at, `{"names":["decoy@elsewhere.example"]}`)
+	w.want(400, w.contoso, "PUT", at, `{"names":["decoy@probed.example"],"password":1}`)
+	w.want(404, w.contoso, "PUT", "/tenants/contoso/directories/none/canary", `{"names":["decoy@probed.example"]}`)
+	w.want(204, w.contoso, "DELETE", at, "")
+	w.want(404, w.contoso, "DELETE", at, "")
+}
+
 // sick has an agent report that it reaches no domain controller.
 func (w *world) sick(t *testing.T, agent string) {
 	t.Helper()

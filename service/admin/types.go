@@ -67,6 +67,13 @@ type DirectoryInput struct {
 	Evaluation bool   `json:"evaluation,omitempty"`
 }
 
+// Canary is what the agents of a directory are probed with: accounts as people type them, the first one's password perhaps kept.
+type Canary struct {
+	Names       []string  `json:"names"`
+	HasPassword bool      `json:"has_password"`
+	Changed     time.Time `json:"changed"`
+}
+
 // Domain is a DNS suffix and how its users' passwords are checked: kind "pass-through" (by Directory) or "cloud".
 type Domain struct {
 	Name       string    `json:"name"`
@@ -177,6 +184,15 @@ type Agent struct {
 	ConditionReason string       `json:"condition_reason,omitempty"`
 	ConditionSince  time.Time    `json:"condition_since,omitzero"`
 	Health          *AgentHealth `json:"health,omitempty"`
+	Probe           *AgentProbe  `json:"probe,omitempty"`
+}
+
+// AgentProbe is how the newest probe of an agent with its directory's canary went: Code is 0 when nothing was wrong.
+type AgentProbe struct {
+	At     time.Time `json:"at"`
+	Micros int64     `json:"us"`
+	Code   wire.Code `json:"code"`
+	Detail string    `json:"detail,omitempty"`
 }
 
 // AgentHealth is what an agent said of itself with its newest heartbeat that was written down, at most a minute old while it has a

@@ -25,6 +25,6 @@
 // A token's secret is 256 random bits; only its SHA-256 is stored. Using it is one conditional UPDATE in the transaction that makes
 // the agent, so of two that race for the last use exactly one joins.
 //
-// Callers: gateway (Enrol, Admit, Connect, Renew, Standing, Quarantine, Suspect, Seen, Left, Revocations), password (ByID), admin (all the
+// Callers: gateway (Enrol, Admit, Connect, Renew, Standing, Quarantine, Suspect, Seen, Left, Revocations), password (ByID), canary (DueProbes, Claim, Probed, Quarantine), admin (all the
 // rest).
 package fleet

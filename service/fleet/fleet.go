@@ -164,6 +164,8 @@ type Standing struct {
 	Code wire.Code
 	// Drained says that the agent gets no new checks.
 	Drained bool
+	// Failing says that the newest probes of the agent failed: it is asked when no other can be.
+	Failing bool
 	// Holder is the stream that the agent connected with last, and Serial the certificate that is current: a stream that is not the
 	// holder was replaced, by a renewal if the serials differ.
 	Holder, Serial string

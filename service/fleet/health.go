@@ -200,3 +200,105 @@ func (s *Store) Review(ctx context.Context, now time.Time) (int, error) {
 	}
 	return len(silent), nil
 }
+
+// Probed writes down how a probe of an agent went, and what that makes of its condition. A probe that failed for sure (it said no to a right
+// password) counts as many. Fault [wire.NotFound].
+func (s *Store) Probed(ctx context.Context, scope tenant.Scope, id string, p Probe, sure bool) error {
+	tenantID, err := scope.ID()
+	if err != nil {
+		return err
+	}
+	first := 1
+	if sure {
+		first = probesFailed
+	}
+	return s.db.Write(ctx, func(tx db.Querier) error {
+		if err := affected(tx.ExecContext(ctx, `UPDATE agent_health SET probed_at = $1, probe_us = $2, probe_code = $3, probe_detail = $4,
+			probe_failures = CASE WHEN $3 = 0 THEN 0 ELSE probe_failures + $5 END WHERE tenant_id = $6 AND agent_id = $7`,
+			db.Millis(p.At), p.Took.Microseconds(), int64(p.Code), clip(p.Detail, maxReason), first, tenantID, id)); err != nil {
+			return err
+		}
+		return review(ctx, tx, tenantID, id, p.At)
+	})
+}
+
+// Unprobed forgets the probes of a directory's agents, when nobody probes them any more.
+func (s *Store) Unprobed(ctx context.Context, scope tenant.Scope, directory string, now time.Time) error {
+	tenantID, err := scope.ID()
+	if err != nil {
+		return err
+	}
+	agents, err := s.List(ctx, scope, "", maxPage)
+	if err != nil {
+		return err
+	}
+	return s.db.Write(ctx, func(tx db.Querier) error {
+		for _, a := range agents {
+			if a.DirectoryID != directory {
+				continue
+			}
+			if _, err := tx.ExecContext(ctx, `UPDATE agent_health SET probed_at = 0, probe_us = 0, probe_code = 0, probe_detail = '', probe_failures = 0
+				WHERE tenant_id = $1 AND agent_id = $2`, tenantID, a.ID); err != nil {
+				return fmt.Errorf("fleet: forgetting an agent's probes: %w", err)
+			}
+			if err := review(ctx, tx, tenantID, a.ID, now); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Due is an agent whose probe is due.
+type Due struct {
+	Scope            tenant.Scope
+	Agent, Directory string
+
+	due int64
+}
+
+// DueProbes returns agents that are served, have a stream and a directory with a canary, and whose probe is due: of all tenants, each with
+// its scope, those that wait longest first.
+func (s *Store) DueProbes(ctx context.Context, now time.Time, limit int) ([]Due, error) {
+	rows, err := s.db.Reader().QueryContext(ctx, `SELECT h.tenant_id, h.agent_id, a.directory_id, h.probe_due FROM agent_health h
+		JOIN agent a ON a.id = h.agent_id JOIN directory_canary c ON c.directory_id = a.directory_id
+		WHERE a.state = $1 AND h.gone_at = 0 AND h.reported_at > $2 AND h.probe_due <= $3 ORDER BY h.probe_due LIMIT $4`,
+		string(Active), db.Millis(now.Add(-silentAfter)), db.Millis(now), limit)
+	if err != nil {
+		return nil, fmt.Errorf("fleet: looking for due probes: %w", err)
+	}
+	defer rows.Close()
+	var out []Due
+	for rows.Next() {
+		var d Due
+		var tenantID string
+		if err := rows.Scan(&tenantID, &d.Agent, &d.Directory, &d.due); err != nil {
+			return nil, fmt.Errorf("fleet: looking for due probes: %w", err)
+		}
+		d.Scope = tenant.ScopeOf(tenantID)
+		out = append(out, d)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("fleet: looking for due probes: %w", err)
+	}
+	return out, nil
+}
+
+// Claim moves a due probe on to next. It is true for one of all processes that try: that one probes.
+func (s *Store) Claim(ctx context.Context, d Due, next time.Time) (mine bool, err error) {
+	tenantID, err := d.Scope.ID()
+	if err != nil {
+		return false, err
+	}
+	err = s.db.Write(ctx, func(tx db.Querier) error {
+		r, err := tx.ExecContext(ctx, `UPDATE agent_health SET probe_due = $1 WHERE tenant_id = $2 AND agent_id = $3 AND probe_due = $4`,
+			db.Millis(next), tenantID, d.Agent, d.due)
+		if err != nil {
+			return fmt.Errorf("fleet: claiming a probe: %w", err)
+		}
+		n, err := r.RowsAffected()
+		mine = n == 1
+		return err
+	})
+	return mine && err == nil, err
+}

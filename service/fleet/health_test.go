@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport-auth/sallyport/service/db"
 	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -137,6 +138,87 @@ func TestHealthIsATenants(t *testing.T) {
 	_, heard := f.ListHeard(t.Context(), tenant.Scope{}, f.now, "", 0)
 	_, healths := f.Healths(t.Context(), tenant.Scope{})
 	for what, err := range map[string]error{"ListHeard": heard, "Healths": healths, "Left": f.Left(t.Context(), tenant.Scope{}, a.ID, "x", f.now)} {
+		if err != tenant.ErrNoScope {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// TestOneProcessProbes: a due probe is done by one of all processes, and only of agents that are served, there, and of a directory with a
+// canary; failures are kept in a row, and told to gateways.
+func TestOneProcessProbes(t *testing.T) {
+	f := setUp(t)
+	ctx := t.Context()
+	a, _ := f.enrol(t, f.a, f.dirA, "one")
+	drained, _ := f.enrol(t, f.a, f.dirA, "two")
+	gone, _ := f.enrol(t, f.a, f.dirA, "three")
+	for _, x := range []Agent{a, drained, gone} {
+		f.says(t, x, nil, f.now)
+	}
+	if _, err := f.Drain(ctx, f.a, drained.ID, f.now); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Left(ctx, f.a, gone.ID, "", f.now); err != nil {
+		t.Fatal(err)
+	}
+	due := func(at time.Time) []Due {
+		t.Helper()
+		all, err := f.DueProbes(ctx, at, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	if got := due(f.now); len(got) != 0 {
+		t.Errorf("without a canary: %+v", got)
+	}
+	if err := f.db.Write(ctx, func(tx db.Querier) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO directory_canary (directory_id, tenant_id, name, changed_at) VALUES ($1, $2, '[]', 0)`, f.dirA, f.a.String())
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	got := due(f.now)
+	if len(got) != 1 || got[0].Agent != a.ID || got[0].Scope != f.a || got[0].Directory != f.dirA {
+		t.Fatalf("%+v", got)
+	}
+	for i, mine := range []bool{true, false} {
+		if ok, err := f.Claim(ctx, got[0], f.now.Add(time.Minute)); err != nil || ok != mine {
+			t.Errorf("claim %d: %v, %v", i, ok, err)
+		}
+	}
+	if got := due(f.now.Add(59 * time.Second)); len(got) != 0 {
+		t.Errorf("claimed and due: %+v", got)
+	}
+	if got := due(f.now.Add(time.Minute)); len(got) != 1 {
+		t.Errorf("a minute later: %+v", got)
+	}
+	failing := func() bool {
+		ref := AgentRef{f.a, a.ID, a.CertificateSerial}
+		all, err := f.Standing(ctx, []AgentRef{ref}, f.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all[ref].Failing
+	}
+	for i, c := range []struct {
+		code wire.Code
+		sure bool
+		want Condition
+	}{{0, false, Well}, {wire.DirectoryTimeout, false, Well}, {wire.DirectoryTimeout, false, Degraded}, {0, false, Well}, {wire.AnswerForged, true, Degraded}} {
+		if err := f.Probed(ctx, f.a, a.ID, Probe{At: f.now, Took: time.Millisecond, Code: c.code, Detail: "x"}, c.sure); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.condition(t, a, f.now); got != c.want || failing() != (c.want == Degraded) {
+			t.Errorf("probe %d: %s, failing %v", i, got, failing())
+		}
+	}
+	want(t, "a probe of another tenant's", f.Probed(ctx, f.b, a.ID, Probe{At: f.now}, false), wire.NotFound)
+	if err := f.Unprobed(ctx, f.a, f.dirA, f.now); err != nil || f.condition(t, a, f.now) != Well || failing() {
+		t.Errorf("forgotten: %s, %v", f.condition(t, a, f.now), err)
+	}
+	_, claim := f.Claim(ctx, Due{}, f.now)
+	for what, err := range map[string]error{"Claim": claim, "Probed": f.Probed(ctx, tenant.Scope{}, a.ID, Probe{}, false), "Unprobed": f.Unprobed(ctx, tenant.Scope{}, "", f.now)} {
 		if err != tenant.ErrNoScope {
 			t.Errorf("%s: %v", what, err)
 		}

@@ -114,7 +114,7 @@ type standingRow struct {
 
 // standingQuery asks for standingChunk agents at once.
 var standingQuery = `SELECT id, tenant_id, state, certificate_serial, certificate_not_after, next_serial, next_not_after, former_serial, former_until,
-	holder, suspect_at, renew_after FROM agent WHERE id IN (` + placeholders(standingChunk) + `)`
+	holder, suspect_at, renew_after, COALESCE((SELECT probe_failures FROM agent_health h WHERE h.agent_id = agent.id), 0) FROM agent WHERE id IN (` + placeholders(standingChunk) + `)`
 
 func placeholders(n int) string {
 	parts := make([]string, n)
@@ -142,14 +142,15 @@ func standingRows(ctx context.Context, q db.Querier, refs []AgentRef) (map[strin
 	for rows.Next() {
 		var id, tenantID, state string
 		var r standingRow
-		var notAfter, nextNotAfter, formerUntil, suspected, renewAfter int64
+		var notAfter, nextNotAfter, formerUntil, suspected, renewAfter, failures int64
 		if err := rows.Scan(&id, &tenantID, &state, &r.current.serial, &notAfter, &r.next.serial, &nextNotAfter, &r.former, &formerUntil,
-			&r.Holder, &suspected, &renewAfter); err != nil {
+			&r.Holder, &suspected, &renewAfter, &failures); err != nil {
 			return nil, fmt.Errorf("fleet: reading the agents' standing: %w", err)
 		}
 		r.tenant, r.state, r.current.notAfter = tenant.ScopeOf(tenantID), State(state), db.Time(notAfter)
 		r.next.notAfter, r.formerUntil = db.Time(nextNotAfter), db.Time(formerUntil)
 		r.Drained, r.Serial, r.Suspected, r.RenewAfter = r.state == Drained, r.current.serial, db.Time(suspected), db.Time(renewAfter)
+		r.Failing = failures >= probesFailed
 		out[id] = r
 	}
 	if err := rows.Err(); err != nil {

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/rand"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -34,7 +35,11 @@ const (
 
 // answerAsk offers an agent of the room, or says that there is none.
 func (g *Gateway) answerAsk(ctx context.Context, r *room, ask queue.Ask) (queue.Offer, error) {
-	got, err := r.reserve(ctx, ask.Exclude, ask.Asked, ask.Waiting)
+	exclude := ask.Exclude
+	if ask.Only != "" {
+		exclude = append(slices.Clone(exclude), r.others(ask.Only)...)
+	}
+	got, err := r.reserve(ctx, exclude, ask.Asked, ask.Waiting)
 	if err != nil {
 		g.metrics.asks.WithLabelValues(askOutcome(err)).Inc()
 		return queue.Offer{}, err

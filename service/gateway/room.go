@@ -48,10 +48,10 @@ func choose(agents []*attached, exclude []string, clock time.Duration, now time.
 			continue
 		}
 		able = append(able, a)
-		well = well || !a.ailing && !a.held
+		well = well || !a.ailing() && !a.held
 	}
 	if well {
-		able = slices.DeleteFunc(able, func(a *attached) bool { return a.ailing })
+		able = slices.DeleteFunc(able, func(a *attached) bool { return a.ailing() })
 	}
 	loads := make([]load, len(able))
 	for i, a := range able {
@@ -177,6 +177,28 @@ func (r *room) refund(g grant) {
 	g.agent.clock -= g.cost
 }
 
+// others returns the ids of all agents but one. Who comes later may be offered in its place; the asker notices.
+func (r *room) others(only string) (ids []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range r.agents {
+		if a.id != only {
+			ids = append(ids, a.id)
+		}
+	}
+	return ids
+}
+
+// fail notes whether an agent's probes fail.
+func (r *room) fail(a *attached, failing bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a.failing != failing {
+		a.failing = failing
+		r.serve()
+	}
+}
+
 // took notes how long an agent's answer took.
 func (r *room) took(a *attached, d time.Duration) {
 	r.mu.Lock()
@@ -184,11 +206,11 @@ func (r *room) took(a *attached, d time.Duration) {
 	a.measured = smoothed(a.measured, d)
 }
 
-// hear notes what an agent says of itself: how fast its domain controller is, and whether one answers at all.
-func (r *room) hear(a *attached, told time.Duration, ailing bool) {
+// hear notes what an agent says of itself: how fast its domain controller is, and whether none answers at all.
+func (r *room) hear(a *attached, told time.Duration, deaf bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	a.told, a.ailing = told, ailing
+	a.told, a.deaf = told, deaf
 	r.serve()
 }
 

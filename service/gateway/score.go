@@ -19,9 +19,12 @@ type load struct {
 	stalled time.Time
 	// clock is the agent's own.
 	clock time.Duration
-	// ailing says that it would fail: no domain controller answers it, or probes fail. It is asked when nobody else could be.
-	ailing bool
+	// deaf says that no domain controller answers it, failing that probes of it fail.
+	deaf, failing bool
 }
+
+// ailing reports whether a check is likely to fail: such an agent is asked when nobody else could be.
+func (l load) ailing() bool { return l.deaf || l.failing }
 
 // raw is the time that an answer of the agent takes, as far as that is known: of one that does not answer, at least the time for which
 // it has not. 0 means unknown.

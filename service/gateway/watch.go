@@ -87,6 +87,7 @@ func (g *Gateway) obey(a *attached, st fleet.Standing, now time.Time) {
 		g.displaced(a, st.Serial)
 		return
 	}
+	a.room.fail(a, st.Failing)
 	if a.room.drain(a, st.Drained) {
 		g.log.Info("agent drained or resumed", "tenant", a.scope.String(), "agent", a.id, "drained", st.Drained)
 		g.subscribe(a.room)

@@ -23,6 +23,8 @@ type Ask struct {
 	Request, Trace string
 	// Exclude are agents that must not be offered: those already tried.
 	Exclude []string
+	// Only, if not empty, is the one agent that may be offered: none else is good enough.
+	Only string
 	// Deadline ends the wait for a free slot; zero and anything later than AskWithin mean AskWithin.
 	Deadline time.Time
 
@@ -62,7 +64,7 @@ func (q *Queue) Ask(ctx context.Context, scope tenant.Scope, directory string, a
 	if err != nil {
 		return Offer{}, err
 	}
-	if len(a.Exclude) > maxExclude || len(a.Request) > maxText || len(a.Trace) > maxText {
+	if a.Only != "" && !validToken(a.Only) || len(a.Exclude) > maxExclude || len(a.Request) > maxText || len(a.Trace) > maxText {
 		return Offer{}, fault.New(wire.BadRequest, "ask out of bounds")
 	}
 	started := time.Now()
@@ -73,7 +75,14 @@ func (q *Queue) Ask(ctx context.Context, scope tenant.Scope, directory string, a
 	reply, events := q.inbox.open(gatherBuffer)
 	defer q.inbox.close(reply)
 
-	g := gathering{exclude: a.Exclude}
+	g := gathering{exclude: a.Exclude, only: a.Only}
+	if a.Only != "" { // whichever gateway has it
+		left := time.Until(deadline)
+		if err := q.sendAsk(all, reply, a, left, 0); err != nil {
+			return Offer{}, err
+		}
+		return g.best(ctx, events, left)
+	}
 	patience := min(askPatience, time.Until(deadline))
 	place := one
 	if len(a.Exclude) == 0 { // weights are those of all agents
@@ -109,7 +118,7 @@ func (q *Queue) Ask(ctx context.Context, scope tenant.Scope, directory string, a
 }
 
 func (q *Queue) sendAsk(subject, reply string, a Ask, wait, age time.Duration) error {
-	b, err := json.Marshal(askMessage{Request: a.Request, Trace: a.Trace, Exclude: a.Exclude,
+	b, err := json.Marshal(askMessage{Request: a.Request, Trace: a.Trace, Exclude: a.Exclude, Only: a.Only,
 		WaitMS: max(wait.Milliseconds(), 0), AgeMS: age.Milliseconds()})
 	if err != nil {
 		return fmt.Errorf("queue: encoding an ask: %w", err)
@@ -120,6 +129,7 @@ func (q *Queue) sendAsk(subject, reply string, a Ask, wait, age time.Duration) e
 // gathering is what has been heard about one ask.
 type gathering struct {
 	exclude []string
+	only    string
 	waiting bool
 	worst   *fault.Error
 }
@@ -144,7 +154,7 @@ func (g *gathering) hear(m *nats.Msg) (offer Offer, done bool, err error) {
 		if g.worst == nil || r.Code == wire.AgentsBusy && g.worst.Code == wire.NoAgent || r.Code == wire.Overloaded {
 			g.worst = fault.New(r.Code, r.Detail)
 		}
-	case slices.Contains(g.exclude, r.Agent):
+	case slices.Contains(g.exclude, r.Agent), g.only != "" && r.Agent != g.only:
 		// A gateway that offers what was ruled out breaks the rules; its lease runs out by itself.
 	default:
 		return Offer{Gateway: r.Gateway, Agent: r.Agent, Slot: r.Slot, Weight: r.Weight}, true, nil
@@ -270,7 +280,7 @@ func (q *Queue) answerAsk(base context.Context, reply string, m askMessage, f fu
 	deadline := now.Add(time.Duration(m.WaitMS) * time.Millisecond)
 	ctx, cancel := context.WithDeadline(base, deadline)
 	defer cancel()
-	offer, err := f(ctx, Ask{Request: m.Request, Trace: m.Trace, Exclude: m.Exclude, Deadline: deadline,
+	offer, err := f(ctx, Ask{Request: m.Request, Trace: m.Trace, Exclude: m.Exclude, Only: m.Only, Deadline: deadline,
 		Asked:   now.Add(-time.Duration(m.AgeMS) * time.Millisecond),
 		Waiting: func() { q.replyAsk(reply, askReply{Waiting: true}) }})
 	if err != nil {

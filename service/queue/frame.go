@@ -28,6 +28,7 @@ type askMessage struct {
 	Request string   `json:"request"`
 	Trace   string   `json:"trace,omitempty"`
 	Exclude []string `json:"exclude,omitempty"`
+	Only    string   `json:"only,omitempty"`
 	WaitMS  int64    `json:"wait_ms"`
 	AgeMS   int64    `json:"age_ms,omitempty"`
 }
@@ -59,7 +60,7 @@ func decodeAsk(b []byte) (askMessage, error) {
 	if err := json.Unmarshal(b, &m); err != nil {
 		return askMessage{}, fmt.Errorf("%w: ask: %w", errFrame, err)
 	}
-	if len(m.Exclude) > maxExclude || len(m.Request) > maxText || len(m.Trace) > maxText || m.WaitMS < 0 || m.AgeMS < 0 {
+	if m.Only != "" && !validToken(m.Only) || len(m.Exclude) > maxExclude || len(m.Request) > maxText || len(m.Trace) > maxText || m.WaitMS < 0 || m.AgeMS < 0 {
 		return askMessage{}, fmt.Errorf("%w: ask out of bounds", errFrame)
 	}
 	m.WaitMS = min(m.WaitMS, AskWithin.Milliseconds())
