@@ -36,6 +36,7 @@ bench: ## the whole path against the directory itself; writes the figures into d
 	$(GO) test -timeout 30m -run '^$$' -bench 'SignIns' -benchtime 4000x ./lab/bench | tee -a bin/bench.txt
 	$(GO) test -timeout 30m -run '^$$' -bench 'Idle' -benchtime 150x ./lab/bench | tee -a bin/bench.txt
 	$(GO) test -timeout 30m -run '^$$' -bench 'Fleet' -benchtime 3x ./lab/bench | tee -a bin/bench.txt
+	$(GO) test -timeout 30m -run '^$$' -bench 'Spread' -benchtime 1000x ./lab/bench | tee -a bin/bench.txt
 	$(GO) run ./lab/bench/report docs/benchmarks.md < bin/bench.txt
 
 bench-uniformity: ## what a stranger can tell from times, for docs/benchmarks.md: a quarter of an hour

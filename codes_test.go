@@ -87,6 +87,9 @@ var reachedBy = map[wire.Code]string{
 	wire.LogExportFailed:       "service/reglog.TestExportResumes",
 	wire.DirectoryForeign:      "service/fleet.TestProve",
 	wire.HostTaken:             "service/fleet.TestOneAgentAHost",
+	wire.CanaryAccepted:        "service/canary.TestJudge",
+	wire.CanaryRefused:         "service/canary.TestJudge",
+	wire.Overloaded:            "service/gateway.TestOverloadAndDeadlines",
 }
 
 func TestEveryCodeIsReached(t *testing.T) {

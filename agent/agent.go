@@ -120,7 +120,7 @@ func New(c Config) (*Agent, error) {
 	}
 	a.link, err = link.New(link.Config{
 		Identity: passports{a}, Handler: a.answerer, Prover: prover, Version: c.Version, Host: host,
-		OS: runtime.GOOS + "/" + runtime.GOARCH, Slots: c.Slots, Proxy: c.Proxy, Logger: a.log,
+		OS: runtime.GOOS + "/" + runtime.GOARCH, Slots: c.Slots, Health: a.health, Proxy: c.Proxy, Logger: a.log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)

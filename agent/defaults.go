@@ -50,6 +50,9 @@ const (
 	// maxBindTimes is how many of its newest answers say how fast a domain controller is.
 	maxBindTimes = 200
 
+	// maxServersTold is how many domain controllers a heartbeat names: the first ones are those that are used.
+	maxServersTold = 16
+
 	// monitorTimeout bounds one request of a scraper, which is on this host.
 	monitorTimeout = 10 * time.Second
 

@@ -39,6 +39,9 @@ func (c Config) Check() []Finding {
 	if c.Agents.Limit < 1 || c.Agents.Limit > maxAgentLimit {
 		f.add("agents.limit", "Give something between 1 and 10000; 40 is the default.", "%d is out of range", c.Agents.Limit)
 	}
+	if c.Agents.ProbeEvery < minProbeEvery || c.Agents.ProbeEvery > maxProbeEvery {
+		f.add("agents.probe_every", "Give something between 5s and 1h; 1m is the default.", "%s is out of range", c.Agents.ProbeEvery)
+	}
 	if c.Agents.CertificateLife < minCertificateLife || c.Agents.CertificateLife > maxCertificateLife {
 		f.add("agents.certificate_life", "Give something between 30s (for tests; days for real use) and 8760h; 720h is the default.", "%s is out of range", c.Agents.CertificateLife)
 	}

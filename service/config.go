@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sallyport-auth/sallyport/service/canary"
 	"github.com/sallyport-auth/sallyport/service/fleet"
 )
 
@@ -79,6 +80,7 @@ type AgentsConfig struct {
 	TrustDomain     string        `yaml:"trust_domain" doc:"SPIFFE trust domain of agents' identities; empty: the host of public_url"`
 	CertificateLife time.Duration `yaml:"certificate_life" doc:"life of an agent's certificate"`
 	Limit           int           `yaml:"limit" doc:"how many agents a tenant may have"`
+	ProbeEvery      time.Duration `yaml:"probe_every" doc:"about how often each agent of a directory with a canary is probed"`
 }
 
 // LockoutConfig is smart lockout: how many wrong passwords of one account reach its directory. The numbers must lie on the careful side
@@ -121,7 +123,7 @@ func Defaults() Config {
 		Gateway:   GatewayConfig{Listen: "127.0.0.1:8444"},
 		Admin:     AdminConfig{Listen: "127.0.0.1:8445"},
 		Monitor:   MonitorConfig{Listen: "127.0.0.1:8446"},
-		Agents:    AgentsConfig{CertificateLife: 30 * 24 * time.Hour, Limit: fleet.DefaultLimit},
+		Agents:    AgentsConfig{CertificateLife: 30 * 24 * time.Hour, Limit: fleet.DefaultLimit, ProbeEvery: canary.DefaultEvery},
 		Lockout:   LockoutConfig{Threshold: 4, Duration: 30 * time.Minute, Window: 30 * time.Minute},
 		Log:       LogConfig{Level: "info", Format: "text"},
 		Drain:     20 * time.Second,

@@ -29,6 +29,10 @@ const (
 const (
 	// maxAgentLimit is far above what anybody needs, and finds a mistyped number.
 	maxAgentLimit = 10_000
+	// minProbeEvery is for tests; with maxProbeEvery a lie is still found within the hour.
+	minProbeEvery = 5 * time.Second
+	maxProbeEvery = time.Hour
+
 	// minCertificateLife leaves a renewal ten seconds, and is for tests of it; below a day every outage of the service would be one
 	// of all agents.
 	minCertificateLife = 30 * time.Second

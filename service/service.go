@@ -28,6 +28,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sallyport-auth/sallyport/service/admin"
+	"github.com/sallyport-auth/sallyport/service/canary"
 	"github.com/sallyport-auth/sallyport/service/gateway"
 	"github.com/sallyport-auth/sallyport/service/localca"
 	"github.com/sallyport-auth/sallyport/service/oidc"
@@ -86,7 +87,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (_ *Service, err err
 	if s.store, err = openStore(ctx, cfg, log); err != nil {
 		return nil, err
 	}
-	s.loops = append(s.loops, s.store.keys.Run, s.store.audit.Run, s.store.lockout.Run, s.store.log.Run)
+	s.loops = append(s.loops, s.store.keys.Run, s.store.audit.Run, s.store.lockout.Run, s.store.log.Run, s.store.fleet.Run)
 	if err := s.openReceivers(); err != nil {
 		return nil, err
 	}
@@ -270,7 +271,14 @@ func (s *Service) openSignin(certificate getCertificate) error {
 		}})
 	s.oidc = oidc.New(oidc.Config{DB: st.db, PublicURL: s.cfg.PublicURL, Signin: s.signin, Tenants: st.tenants, Users: st.users,
 		Apps: st.apps, Keys: st.keys, Logger: s.log.With("part", "oidc"), Metrics: s.metrics})
-	s.loops = append(s.loops, s.signin.Run, s.oidc.Run)
+	prober, err := canary.New(canary.Config{Store: st.canaries, Fleet: st.fleet, Checker: checker, Every: s.cfg.Agents.ProbeEvery,
+		Announce: func(scope tenant.Scope, agent string) error {
+			return s.queue.Announce(queue.Change{Tenant: scope.String(), Agent: agent})
+		}, Logger: s.log.With("part", "canary"), Metrics: s.metrics})
+	if err != nil {
+		return err
+	}
+	s.loops = append(s.loops, s.signin.Run, s.oidc.Run, prober.Run)
 	routes, err := s.publicRoutes()
 	if err != nil {
 		return fmt.Errorf("signin.trusted_proxies: %w", err)
@@ -284,7 +292,7 @@ func (s *Service) openAdmin(certificate getCertificate) error {
 		return nil
 	}
 	st := s.store
-	cfg := admin.Config{DB: st.db, Box: st.box, Tenants: st.tenants, Users: st.users, Apps: st.apps, Fleet: st.fleet, Keys: st.keys,
+	cfg := admin.Config{DB: st.db, Box: st.box, Tenants: st.tenants, Users: st.users, Apps: st.apps, Fleet: st.fleet, Keys: st.keys, Canaries: st.canaries,
 		Lockout: st.lockout, Audit: st.audit, Log: st.log, Queue: s.queue, PublicURL: s.cfg.PublicURL, Logger: s.log.With("part", "admin"),
 		// With a queue of its own this process has the only gateway; else others hold agents, too.
 		Elsewhere: s.cfg.Queue.URL != ""}

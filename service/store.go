@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport-auth/sallyport/service/atrest"
 	"github.com/sallyport-auth/sallyport/service/audit"
 	"github.com/sallyport-auth/sallyport/service/ca"
+	"github.com/sallyport-auth/sallyport/service/canary"
 	"github.com/sallyport-auth/sallyport/service/db"
 	"github.com/sallyport-auth/sallyport/service/fleet"
 	"github.com/sallyport-auth/sallyport/service/keyring"
@@ -27,17 +28,18 @@ import (
 
 // store is what every role shares: the database and the nouns over it.
 type store struct {
-	db      *db.DB
-	box     *atrest.Box
-	tenants *tenant.Store
-	users   *user.Store
-	apps    *app.Store
-	fleet   *fleet.Store
-	ca      *ca.Authority
-	keys    *keyring.Ring
-	lockout *lockout.Guard
-	audit   *audit.Log
-	log     *reglog.Log
+	db       *db.DB
+	box      *atrest.Box
+	tenants  *tenant.Store
+	users    *user.Store
+	apps     *app.Store
+	fleet    *fleet.Store
+	ca       *ca.Authority
+	keys     *keyring.Ring
+	lockout  *lockout.Guard
+	audit    *audit.Log
+	log      *reglog.Log
+	canaries *canary.Store
 }
 
 // openStore makes the data folder and opens everything in it.
@@ -68,10 +70,11 @@ func openStore(ctx context.Context, cfg Config, log *slog.Logger) (store, error)
 	st := store{db: rows, box: box, ca: authority, tenants: tenant.NewStore(rows), users: user.NewStore(rows), apps: app.NewStore(rows),
 		fleet: fleet.NewStore(rows, authority), keys: keyring.New(rows, box, log.With("part", "keyring")),
 		lockout: lockout.New(rows, lockout.Policy{Threshold: cfg.Lockout.Threshold, Duration: cfg.Lockout.Duration, Window: cfg.Lockout.Window}), audit: audit.NewLog(rows, log.With("part", "audit"))}
-	st.fleet.Limit = cfg.Agents.Limit
+	st.canaries = canary.NewStore(rows, box, st.tenants, st.fleet)
+	st.fleet.Limit, st.fleet.Logger = cfg.Agents.Limit, log.With("part", "fleet")
 	st.log = reglog.New(rows, box, authority.TrustDomain())
 	st.log.Logger = log.With("part", "reglog")
-	st.tenants.Log, st.fleet.Log = st.log, st.log
+	st.tenants.Log, st.fleet.Log, st.canaries.Log = st.log, st.log, st.log
 	st.lockout.Logger = log.With("part", "lockout")
 	return st, nil
 }

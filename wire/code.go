@@ -70,6 +70,9 @@ const (
 	LogExportFailed       Code = 90071
 	HostTaken             Code = 90072 // a second agent on one host
 	DirectoryForeign      Code = 90073 // an agent shows another domain than its directory's
+	CanaryAccepted        Code = 90090 // an agent says yes to a password that nobody has
+	CanaryRefused         Code = 90091 // an agent says no to the right password of the canary
+	Overloaded            Code = 90092 // turned away at once: the line is too long
 	KeyStoreRefused       Code = 90100
 )
 

@@ -241,6 +241,7 @@ func (s *session) run(ctx context.Context) (ending, *session) {
 	proofs, stopProofs := context.WithCancel(ctx)
 	defer stopProofs()
 	s.l.tasks.Go(func() { s.prove(proofs) })
+	s.sayHow() // whoever chooses among agents should not have to wait for the first beat
 	heartbeat := time.NewTicker(s.beat)
 	defer heartbeat.Stop()
 	var drained <-chan time.Time
@@ -258,9 +259,7 @@ func (s *session) run(ctx context.Context) (ending, *session) {
 			}
 			return e, nil
 		case <-heartbeat.C:
-			st := s.l.Status()
-			_ = s.send(&linkpb.FromAgent{Message: &linkpb.FromAgent_Heartbeat{Heartbeat: &linkpb.Heartbeat{
-				InFlight: uint32(st.InFlight), Checks: st.Checks, UnixMs: time.Now().UnixMilli()}}})
+			s.sayHow()
 		case <-draining:
 			s.l.enter(Draining)
 			timer := time.NewTimer(drainWithin)
@@ -296,6 +295,16 @@ func (s *session) run(ctx context.Context) (ending, *session) {
 			return s.leave(s.ended, s.kill), nil
 		}
 	}
+}
+
+// sayHow sends a heartbeat.
+func (s *session) sayHow() {
+	st := s.l.Status()
+	h := &linkpb.Heartbeat{InFlight: uint32(st.InFlight), Checks: st.Checks, UnixMs: time.Now().UnixMilli()}
+	if s.l.c.Health != nil {
+		h.Health = s.l.c.Health()
+	}
+	_ = s.send(&linkpb.FromAgent{Message: &linkpb.FromAgent_Heartbeat{Heartbeat: h}})
 }
 
 // attempt is the end of joining.

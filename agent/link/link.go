@@ -77,6 +77,8 @@ type Config struct {
 	Version, Host, OS string
 	// Slots is how many checks run at once; 0 means DefaultSlots.
 	Slots int
+	// Health, if set, says how the agent does; it is asked for each heartbeat.
+	Health func() *linkpb.Health
 	// Proxy is an HTTP proxy ("http://user:password@host:3128"); nil means that of the environment.
 	Proxy *url.URL
 	// Logger gets the link's life; nil means discard.

@@ -28,7 +28,10 @@ type agentCommand struct {
 	Token   tokenCommand `cmd:"" help:"Tokens that let new agents in."`
 }
 
-type agentList struct{ tenantFlags }
+type agentList struct {
+	tenantFlags
+	All bool `help:"Also those of which nothing was heard for ten days."`
+}
 
 func (c agentList) Run(ctx context.Context, t *terminal) error {
 	api, err := c.client()
@@ -43,12 +46,16 @@ func (c agentList) Run(ctx context.Context, t *terminal) error {
 	for _, d := range directories {
 		names[d.ID] = d.Name
 	}
-	agents, err := admin.All[admin.Agent](ctx, api, c.path("agents"))
+	path := c.path("agents")
+	if c.All {
+		path += "?all=true"
+	}
+	agents, err := admin.All[admin.Agent](ctx, api, path)
 	if err != nil {
 		return err
 	}
 	if err := printList(t.out, c.Output, agents, []column[admin.Agent]{
-		{"name", func(x admin.Agent) string { return x.Name }}, {"directory", func(x admin.Agent) string { return names[x.Directory] }}, {"state", func(x admin.Agent) string { return x.State }},
+		{"name", func(x admin.Agent) string { return x.Name }}, {"directory", func(x admin.Agent) string { return names[x.Directory] }}, {"state", func(x admin.Agent) string { return x.Condition }},
 		{"connected", func(x admin.Agent) string { return yes(x.Connected) }}, {"host", func(x admin.Agent) string { return x.Host }},
 		{"version", func(x admin.Agent) string { return x.Version }}, {"last seen", func(x admin.Agent) string { return day(x.LastSeen) }},
 		{"certificate until", func(x admin.Agent) string { return day(x.CertificateNotAfter) }}, {"keys", keysOf},
@@ -57,6 +64,11 @@ func (c agentList) Run(ctx context.Context, t *terminal) error {
 	}
 	if len(agents) == 0 || c.Output == "json" {
 		return nil // that has been said, or a program reads it and counts for itself
+	}
+	for _, x := range agents {
+		if x.Condition == string(fleet.Degraded) {
+			fmt.Fprintf(t.err, "warning: agent %s is degraded: %s\n", x.Name, x.ConditionReason)
+		}
 	}
 	for _, w := range fewAgents(directories, agents) {
 		fmt.Fprintln(t.err, "warning:", w)

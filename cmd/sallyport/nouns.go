@@ -88,6 +88,7 @@ type directoryCommand struct {
 	Unpin  directoryUnpin  `cmd:"" help:"Forget which domain a directory is, after the domain was built anew. The next agent's proof decides it."`
 	Change directoryChange `cmd:"" help:"Rename a directory."`
 	Remove directoryRemove `cmd:"" help:"Remove a directory that no domain, user or agent uses."`
+	Canary canaryCommand   `cmd:"" help:"Accounts with which the directory's agents are probed."`
 }
 
 type directoryCreate struct {

@@ -42,6 +42,10 @@ var commandLines = map[string][]string{
 	"directory change": {"{directory} --name renamed -t {any}"},
 	"directory remove": {"{directory} -t {any}"},
 
+	"directory canary set":    {"{directory} --name decoy@corp.example -t {any}", "{directory} --name decoy@corp.example --password-file {file} -t {any}"},
+	"directory canary show":   {"{directory} -t {any}"},
+	"directory canary remove": {"{directory} -t {any}"},
+
 	"user create":       {"new@cloudofa.example --directory {directory} -t {any}"},
 	"user list":         {"-t {tenant}"},
 	"user show":         {"{user} -t {any}"},

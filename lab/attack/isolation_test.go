@@ -188,6 +188,9 @@ var adminBodies = map[string]func(own, x ids) []any{
 		return []any{object{"name": x.DirectoryName}}
 	},
 	"PATCH /admin/v1/tenants/{tenant}/directories/{directory}": func(_, x ids) []any { return []any{object{"name": "renamed"}} },
+	"PUT /admin/v1/tenants/{tenant}/directories/{directory}/canary": func(own, x ids) []any {
+		return []any{object{"names": []string{"decoy@" + own.Domain}}, object{"names": []string{"decoy@" + x.Domain}, "password": "x"}}
+	},
 	"POST /admin/v1/tenants/{tenant}/domains": func(_, x ids) []any {
 		return []any{object{"name": "new.example", "kind": "pass-through", "directory": x.Directory},
 			object{"name": "new.example", "kind": "pass-through", "directory": x.AgentName}, object{"name": x.Domain, "kind": "cloud"}}

@@ -48,7 +48,7 @@ const rogueName = "rogue-gateway"
 func newMITM(t *testing.T, url string, service, gateway *queue.Queue, w *world) *mitm {
 	t.Helper()
 	m := &mitm{t: t, url: url, service: service, gateway: gateway, w: w}
-	stopAsks := fatal(service.AnswerAsks(w.a, w.dir, func(ctx context.Context, a queue.Ask) (queue.Offer, error) {
+	stopAsks := fatal(service.AnswerAsks(w.a, w.dir, "mitm", func(ctx context.Context, a queue.Ask) (queue.Offer, error) {
 		m.mu.Lock()
 		f := m.onAsk
 		m.mu.Unlock()

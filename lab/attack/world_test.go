@@ -39,6 +39,7 @@ import (
 	"github.com/sallyport-auth/sallyport/lab/people"
 	"github.com/sallyport-auth/sallyport/service/atrest"
 	"github.com/sallyport-auth/sallyport/service/ca"
+	"github.com/sallyport-auth/sallyport/service/db"
 	"github.com/sallyport-auth/sallyport/service/db/dbtest"
 	"github.com/sallyport-auth/sallyport/service/fleet"
 	"github.com/sallyport-auth/sallyport/service/gateway"
@@ -60,6 +61,7 @@ const (
 // world is one installation with the attacker between its brokers.
 type world struct {
 	t       *testing.T
+	db      *db.DB
 	tenants *tenant.Store
 	users   *user.Store
 	fleet   *fleet.Store
@@ -166,7 +168,7 @@ func newWorld(t *testing.T) *world {
 	ctx, now := t.Context(), time.Now()
 	store := dbtest.New(t)
 	box := fatal(atrest.OpenOrCreate(filepath.Join(t.TempDir(), "key")))(t)
-	w := &world{t: t, ca: fatal(ca.Open(ctx, store, box, ca.Config{}))(t), local: fatal(localca.OpenOrCreate(filepath.Join(t.TempDir(), "ca")))(t),
+	w := &world{t: t, db: store, ca: fatal(ca.Open(ctx, store, box, ca.Config{}))(t), local: fatal(localca.OpenOrCreate(filepath.Join(t.TempDir(), "ca")))(t),
 		tenants: tenant.NewStore(store), users: user.NewStore(store), guard: lockout.New(store, lockout.Policy{}), log: &journal{}}
 	w.fleet = fleet.NewStore(store, w.ca)
 	for _, x := range []struct {

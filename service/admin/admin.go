@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport-auth/sallyport/service/app"
 	"github.com/sallyport-auth/sallyport/service/atrest"
 	"github.com/sallyport-auth/sallyport/service/audit"
+	"github.com/sallyport-auth/sallyport/service/canary"
 	"github.com/sallyport-auth/sallyport/service/db"
 	"github.com/sallyport-auth/sallyport/service/fault"
 	"github.com/sallyport-auth/sallyport/service/fleet"
@@ -37,8 +38,10 @@ type Config struct {
 	Apps    *app.Store
 	Fleet   *fleet.Store
 	Keys    *keyring.Ring
-	Lockout *lockout.Guard
-	Audit   *audit.Log
+	// Canaries are what agents are probed with.
+	Canaries *canary.Store
+	Lockout  *lockout.Guard
+	Audit    *audit.Log
 	// Log is the registration log, of which the API shows entries and checkpoints.
 	Log *reglog.Log
 	// Queue announces fleet changes to every gateway; nil: gateways find out by themselves within a second.
@@ -119,6 +122,8 @@ func (a *API) routes() map[string]handler {
 		"GET " + one + "/directories/{directory}": a.showDirectory, "PATCH " + one + "/directories/{directory}": a.renameDirectory,
 		"DELETE " + one + "/directories/{directory}":    a.removeDirectory,
 		"GET " + one + "/directories/{directory}/proof": a.showProof, "DELETE " + one + "/directories/{directory}/proof": a.unpinDirectory,
+		"GET " + one + "/directories/{directory}/canary": a.showCanary, "PUT " + one + "/directories/{directory}/canary": a.setCanary,
+		"DELETE " + one + "/directories/{directory}/canary": a.removeCanary,
 
 		"GET " + one + "/domains": a.listDomains, "POST " + one + "/domains": a.createDomain,
 		"GET " + one + "/domains/{domain}": a.showDomain, "PATCH " + one + "/domains/{domain}": a.changeDomain,

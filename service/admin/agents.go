@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/sallyport-auth/sallyport/service/audit"
@@ -14,31 +15,59 @@ import (
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
-// shownAgent answers with an agent, unless there was an error.
-func (a *API) shownAgent(ctx context.Context, r *request, x fleet.Agent, err error) (int, any, error) {
+// agentView returns how an agent of the caller's tenant is shown, knowing which are connected now what is demanded of
+// their keys, and how they do.
+func (a *API) agentView(ctx context.Context, r *request) (func(fleet.Agent) Agent, error) {
+	healths, err := a.cfg.Fleet.Healths(ctx, r.scope)
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	demand, err := a.cfg.Tenants.AgentKeys(ctx, r.scope)
-	return shown(http.StatusOK, x, err, a.agentJSON(r.scope, demand, r.now))
-}
-
-// agentJSON returns how an agent of this tenant is shown, knowing which are connected now and what is demanded of their keys.
-func (a *API) agentJSON(s tenant.Scope, demand tenant.AgentKeys, now time.Time) func(fleet.Agent) Agent {
+	if err != nil {
+		return nil, err
+	}
 	var attached []string
 	if a.cfg.Attached != nil {
-		attached = a.cfg.Attached(s)
+		attached = a.cfg.Attached(r.scope)
 	}
 	return func(x fleet.Agent) Agent {
 		connected := slices.Contains(attached, x.ID) ||
-			a.cfg.Elsewhere && (x.State == fleet.Active || x.State == fleet.Drained) && now.Sub(x.LastSeen) < seenAgo
-		return Agent{ID: x.ID, Name: x.Name, Directory: x.DirectoryID, Host: x.Host, OS: x.OS, Version: x.Version,
+			a.cfg.Elsewhere && (x.State == fleet.Active || x.State == fleet.Drained) && r.now.Sub(x.LastSeen) < seenAgo
+		out := Agent{ID: x.ID, Name: x.Name, Directory: x.DirectoryID, Host: x.Host, OS: x.OS, Version: x.Version,
 			State: string(x.State), Connected: connected, KeyID: x.Key.ID(),
 			StateReason: x.StateReason, KeyStore: x.KeyStore, KeyStoreRefused: !demand.Allows(x.KeyStore), Renewed: x.Renewed, Renewing: x.Renewing, RenewAfter: x.RenewAfter,
 			ClockSkewMS:       x.Skew.Milliseconds(),
 			CertificateSerial: x.CertificateSerial, CertificateNotAfter: x.CertificateNotAfter.UTC(), Address: x.Address,
 			LastSeen: x.LastSeen, RevokedAt: x.RevokedAt, RevokedReason: x.RevokedReason, Created: x.Created.UTC()}
+		h := healths[x.ID]
+		condition, reason := fleet.Judge(h.Of(x), r.now)
+		out.Condition, out.ConditionReason, out.ConditionSince = string(condition), reason, h.Since
+		if !h.Reported.IsZero() {
+			out.Health = healthJSON(h)
+		}
+		if p := h.Probe; !p.At.IsZero() {
+			out.Probe = &AgentProbe{At: p.At.UTC(), Micros: p.Took.Microseconds(), Code: p.Code, Detail: p.Detail}
+		}
+		return out
+	}, nil
+}
+
+func healthJSON(h fleet.Health) *AgentHealth {
+	out := &AgentHealth{At: h.Reported.UTC(), UptimeSeconds: h.Report.UptimeMS / 1000, Slots: h.Report.Slots, InFlight: h.Report.InFlight,
+		LastError: h.Report.LastError, LastErrorAt: h.Report.LastErrorAt}
+	for _, d := range h.Report.Servers {
+		out.Servers = append(out.Servers, DomainController{Address: d.Address, State: d.State, MedianMicrosec: d.MedianUS})
 	}
+	return out
+}
+
+// shownAgent answers with one agent.
+func (a *API) shownAgent(ctx context.Context, r *request, x fleet.Agent, err error) (int, any, error) {
+	if err != nil {
+		return 0, nil, err
+	}
+	view, err := a.agentView(ctx, r)
+	return shown(http.StatusOK, x, err, view)
 }
 
 // findAgent finds an agent by id, else by its name, which is unique within the tenant.
@@ -70,15 +99,26 @@ func (a *API) listAgents(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	rows, err := a.cfg.Fleet.List(ctx, r.scope, after, limit)
+	// Those that nobody has heard of for long stay in the record and out of the way.
+	since := r.now.Add(-fleet.ForgetAfter)
+	if s := r.URL.Query().Get("all"); s != "" {
+		all, err := strconv.ParseBool(s)
+		if err != nil {
+			return 0, nil, fault.New(wire.BadRequest, "all must be true or false")
+		}
+		if all {
+			since = time.Time{}
+		}
+	}
+	rows, err := a.cfg.Fleet.ListHeard(ctx, r.scope, since, after, limit)
 	if err != nil {
 		return 0, nil, err
 	}
-	demand, err := a.cfg.Tenants.AgentKeys(ctx, r.scope)
+	view, err := a.agentView(ctx, r)
 	if err != nil {
 		return 0, nil, err
 	}
-	return page(rows, limit, a.agentJSON(r.scope, demand, r.now), func(x fleet.Agent) string { return x.ID })
+	return page(rows, limit, view, func(x fleet.Agent) string { return x.ID })
 }
 
 func (a *API) showAgent(ctx context.Context, r *request) (int, any, error) {

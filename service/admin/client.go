@@ -131,10 +131,13 @@ func Path(elements ...string) string {
 // All reads every page of a list.
 func All[T any](ctx context.Context, c *Client, path string) ([]T, error) {
 	var all []T
-	after := ""
+	after, more := "", "?"
+	if strings.Contains(path, "?") {
+		more = "&"
+	}
 	for {
 		var page Page[T]
-		if err := c.Do(ctx, http.MethodGet, path+"?after="+url.QueryEscape(after), nil, &page); err != nil {
+		if err := c.Do(ctx, http.MethodGet, path+more+"after="+url.QueryEscape(after), nil, &page); err != nil {
 			return nil, err
 		}
 		all = append(all, page.Items...)

@@ -406,6 +406,19 @@ func TestAgents(t *testing.T) {
 	if all := read[Page[Agent]](t, w.want(200, w.contoso, "GET", below, "")); len(all.Items) != 2 {
 		t.Errorf("%+v", all)
 	}
+	w.sick(t, two.ID)
+	if got := read[Agent](t, w.want(200, w.contoso, "GET", below+"/agent-2", "")); got.Condition != "degraded" || !strings.Contains(got.ConditionReason, "dc1:636") ||
+		got.Health == nil || got.Health.Servers[0].State != "down" || got.State != "active" {
+		t.Errorf("%+v", got)
+	}
+	w.longAgo(t, two.ID)
+	if all := read[Page[Agent]](t, w.want(200, w.contoso, "GET", below, "")); len(all.Items) != 1 {
+		t.Errorf("one is forgotten: %+v", all)
+	}
+	if all := read[Page[Agent]](t, w.want(200, w.contoso, "GET", below+"?all=true", "")); len(all.Items) != 2 {
+		t.Errorf("and in the record: %+v", all)
+	}
+	w.want(400, w.contoso, "GET", below+"?all=perhaps", "")
 	for _, c := range []struct {
 		status       int
 		method, path string
@@ -629,5 +642,45 @@ func TestClient(t *testing.T) {
 	}
 	if err := c.Do(t.Context(), http.MethodGet, "/x?teapot=1", nil, &made); err == nil || !strings.Contains(err.Error(), "418") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestCanary: what agents are probed with is set, shown without its password, and removed.
+func TestCanary(t *testing.T) {
+	w := newWorld(t)
+	w.want(201, w.contoso, "POST", "/tenants/contoso/directories", `{"name":"probed"}`)
+	w.want(201, w.contoso, "POST", "/tenants/contoso/domains", `{"name":"probed.example","kind":"pass-through","directory":"probed"}`)
+	const at = "/tenants/contoso/directories/probed/canary"
+	w.want(404, w.contoso, "GET", at, "")
+	set := w.want(200, w.contoso, "PUT", at, `{"names":["decoy@probed.example"],"password":"Tr0ub4dor-canary"}`)
+	shown := w.want(200, w.contoso, "GET", at, "")
+	if got := read[Canary](t, shown); !got.HasPassword || !slices.Equal(got.Names, []string{"decoy@probed.example"}) || strings.Contains(set.body+shown.body, "Tr0ub4dor") {
+		t.Errorf("%s %s", set.body, shown.body)
+	}
+	w.want(400, w.contoso, "PUT", at, `{"names":["decoy@elsewhere.example"]}`)
+	w.want(400, w.contoso, "PUT", at, `{"names":["decoy@probed.example"],"password":1}`)
+	w.want(404, w.contoso, "PUT", "/tenants/contoso/directories/none/canary", `{"names":["decoy@probed.example"]}`)
+	w.want(204, w.contoso, "DELETE", at, "")
+	w.want(404, w.contoso, "DELETE", at, "")
+}
+
+// sick has an agent report that it reaches no domain controller.
+func (w *world) sick(t *testing.T, agent string) {
+	t.Helper()
+	if err := w.cfg.Fleet.Seen(t.Context(), w.scope, agent, fleet.Sighting{Attached: true, Report: &fleet.Report{
+		Servers: []fleet.ServerReport{{Address: "dc1:636", State: "down"}}}}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// longAgo makes an agent one of which nothing was heard for more than ten days.
+func (w *world) longAgo(t *testing.T, agent string) {
+	t.Helper()
+	if err := w.cfg.DB.Write(t.Context(), func(tx db.Querier) error {
+		at := db.Millis(time.Now().Add(-fleet.ForgetAfter - time.Hour))
+		_, err := tx.ExecContext(t.Context(), `UPDATE agent SET created_at = $1, changed_at = $1, last_seen = $1 WHERE id = $2`, at, agent)
+		return err
+	}); err != nil {
+		t.Fatal(err)
 	}
 }

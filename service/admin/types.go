@@ -67,6 +67,13 @@ type DirectoryInput struct {
 	Evaluation bool   `json:"evaluation,omitempty"`
 }
 
+// Canary is what the agents of a directory are probed with: accounts as people type them, the first one's password perhaps kept.
+type Canary struct {
+	Names       []string  `json:"names"`
+	HasPassword bool      `json:"has_password"`
+	Changed     time.Time `json:"changed"`
+}
+
 // Domain is a DNS suffix and how its users' passwords are checked: kind "pass-through" (by Directory) or "cloud".
 type Domain struct {
 	Name       string    `json:"name"`
@@ -171,6 +178,40 @@ type Agent struct {
 	RevokedAt           time.Time `json:"revoked_at,omitzero"`
 	RevokedReason       string    `json:"revoked_reason,omitempty"`
 	Created             time.Time `json:"created"`
+	// Condition is how the agent does, with the reason and since when: its state where that is not "active" or "drained", else
+	// "active", "degraded", "draining", "drained" or "inactive".
+	Condition       string       `json:"condition"`
+	ConditionReason string       `json:"condition_reason,omitempty"`
+	ConditionSince  time.Time    `json:"condition_since,omitzero"`
+	Health          *AgentHealth `json:"health,omitempty"`
+	Probe           *AgentProbe  `json:"probe,omitempty"`
+}
+
+// AgentProbe is how the newest probe of an agent with its directory's canary went: Code is 0 when nothing was wrong.
+type AgentProbe struct {
+	At     time.Time `json:"at"`
+	Micros int64     `json:"us"`
+	Code   wire.Code `json:"code"`
+	Detail string    `json:"detail,omitempty"`
+}
+
+// AgentHealth is what an agent said of itself with its newest heartbeat that was written down, at most a minute old while it has a
+// stream; zero for what it does not tell.
+type AgentHealth struct {
+	At            time.Time          `json:"at"`
+	UptimeSeconds int64              `json:"uptime_seconds,omitempty"`
+	Slots         int                `json:"slots,omitempty"`
+	InFlight      int                `json:"in_flight"`
+	Servers       []DomainController `json:"domain_controllers,omitempty"`
+	LastError     string             `json:"last_error,omitempty"`
+	LastErrorAt   time.Time          `json:"last_error_at,omitzero"`
+}
+
+// DomainController is how one stands, seen by an agent: "serving", "down" or "untried", with the median of its newest answers.
+type DomainController struct {
+	Address        string `json:"address"`
+	State          string `json:"state"`
+	MedianMicrosec int64  `json:"median_us,omitempty"`
 }
 
 // AgentInput renames an agent.

@@ -24,6 +24,7 @@ import (
 	"github.com/sallyport-auth/sallyport/service/atrest"
 	"github.com/sallyport-auth/sallyport/service/audit"
 	"github.com/sallyport-auth/sallyport/service/ca"
+	"github.com/sallyport-auth/sallyport/service/canary"
 	"github.com/sallyport-auth/sallyport/service/db"
 	"github.com/sallyport-auth/sallyport/service/db/dbtest"
 	"github.com/sallyport-auth/sallyport/service/fleet"
@@ -80,7 +81,7 @@ func newWorldOn(t testing.TB, store *db.DB) *world {
 	t.Cleanup(q.Close)
 	stop := must(q.OnChange(func(c queue.Change) { w.changes <- c }))(t)
 	t.Cleanup(stop)
-	w.cfg = Config{DB: store, Box: box, Tenants: tenant.NewStore(store), Users: user.NewStore(store), Apps: app.NewStore(store), Fleet: fleet.NewStore(store, authority),
+	w.cfg = Config{DB: store, Box: box, Tenants: tenant.NewStore(store), Users: user.NewStore(store), Apps: app.NewStore(store), Fleet: fleet.NewStore(store, authority), Canaries: canary.NewStore(store, box, tenant.NewStore(store), fleet.NewStore(store, authority)),
 		Keys: keyring.New(store, box, nil), Lockout: lockout.New(store, lockout.Policy{}), Audit: audit.NewLog(store, nil), Queue: q,
 		Attached: func(s tenant.Scope) []string {
 			if s != w.scope {

@@ -10,7 +10,7 @@
 // It refuses to know what it seals, to keep anything, and to work with a key file that others can read. It cannot rotate
 // the key: losing the file means making new signing keys and a new CA, which the callers say in their own words.
 //
-// Callers: service/keyring and service/ca; the wiring opens the box.
+// Callers: service/keyring, service/ca and service/canary; the wiring opens the box.
 package atrest
 
 import (

@@ -72,7 +72,7 @@ func (s *Store) Revoke(ctx context.Context, scope tenant.Scope, id, reason strin
 	return err
 }
 
-// Quarantine freezes an agent because of [Clone] or [Contradict]. True says that it was not frozen before.
+// Quarantine freezes an agent because of [Clone], [Contradict] or [Lie]. True says that it was not frozen before.
 func (s *Store) Quarantine(ctx context.Context, scope tenant.Scope, id string, e Event, reason string, now time.Time) (fresh bool, err error) {
 	_, err = s.happen(ctx, scope, id, e, reason, now, func(tx db.Querier, tenantID string, a Agent) error {
 		fresh = true

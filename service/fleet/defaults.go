@@ -70,4 +70,25 @@ const (
 
 	// maxRevocations bounds a revocation list: 50 bytes each.
 	maxRevocations = 100_000
+
+	// ForgetAfter is how long nothing must have been heard of an agent for lists to leave it out, as Entra does.
+	ForgetAfter = 10 * 24 * time.Hour
+
+	// serverDown is how agents call a domain controller that is not asked.
+	serverDown = "down"
+
+	// goneAfter is how long an agent may be without a stream before that is told: it comes back from a restart, and from a gateway's end,
+	// within seconds. silentAfter is for an agent whose gateway died: two and a half of the minute in which gateways write.
+	goneAfter   = 30 * time.Second
+	silentAfter = 150 * time.Second
+	reviewEvery = 15 * time.Second
+	// reviewMost bounds the agents of one look; the next has the rest.
+	reviewMost = 500
+
+	// slowServer is when people notice that a domain controller is slow; skewed, a clock that nobody sets: an envelope is refused from
+	// 45 s on.
+	slowServer = time.Second
+	skewed     = 10 * time.Second
+	// probesFailed is how many probes in a row must fail: one may meet a domain controller that restarts.
+	probesFailed = 2
 )

@@ -18,9 +18,13 @@
 // believe an agent about anything that decides: tenant and directory come from the token, the certificate takes only the
 // key from what the agent sent. A name is a name, for people.
 //
+// How an agent does is another question than whether it is served: [Judge] makes a condition of its state, of what it says of itself
+// ([Report]) and of when it was last heard of. There is one row an agent, written by the gateway about once a minute ([Store.Seen],
+// [Store.Left]); [Store.Run] notices silence.
+//
 // A token's secret is 256 random bits; only its SHA-256 is stored. Using it is one conditional UPDATE in the transaction that makes
 // the agent, so of two that race for the last use exactly one joins.
 //
-// Callers: gateway (Enrol, Admit, Connect, Renew, Standing, Quarantine, Suspect, Seen, Revocations), password (ByID), admin (all the
+// Callers: gateway (Enrol, Admit, Connect, Renew, Standing, Quarantine, Suspect, Seen, Left, Revocations), password (ByID), canary (DueProbes, Claim, Probed, Quarantine), admin (all the
 // rest).
 package fleet

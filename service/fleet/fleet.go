@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/sallyport-auth/sallyport/envelope"
@@ -81,9 +82,18 @@ type Store struct {
 	Limit int
 	// Log records each change in its transaction. The wiring sets it; nil, in tests alone, records nothing.
 	Log tenant.Recorder
+	// Logger gets what [Store.Run] cannot return; nil discards.
+	Logger *slog.Logger
 
 	db *db.DB
 	ca *ca.Authority
+}
+
+func (s *Store) logger() *slog.Logger {
+	if s.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.Logger
 }
 
 // NewStore returns the fleet of all tenants over a store; authority signs the certificates of those who join.
@@ -154,6 +164,8 @@ type Standing struct {
 	Code wire.Code
 	// Drained says that the agent gets no new checks.
 	Drained bool
+	// Failing says that the newest probes of the agent failed: it is asked when no other can be.
+	Failing bool
 	// Holder is the stream that the agent connected with last, and Serial the certificate that is current: a stream that is not the
 	// holder was replaced, by a renewal if the serials differ.
 	Holder, Serial string
@@ -253,6 +265,9 @@ type Sighting struct {
 	Host, OS, Version, Address string
 	// Skew is how far the service's clock is ahead of the agent's.
 	Skew time.Duration
+	// Attached says that the agent has a stream; Report, if not nil, is what it said of how it does.
+	Attached bool
+	Report   *Report
 }
 
 // Seen notes a sign of life. What is too long or not printable is cut out: it is for people. Fault [wire.NotFound].
@@ -262,9 +277,13 @@ func (s *Store) Seen(ctx context.Context, scope tenant.Scope, id string, g Sight
 		return err
 	}
 	return s.db.Write(ctx, func(tx db.Querier) error {
-		return affected(tx.ExecContext(ctx, `UPDATE agent SET host = $1, os = $2, version = $3, address = $4, last_seen = $5, skew_ms = $6
+		err := affected(tx.ExecContext(ctx, `UPDATE agent SET host = $1, os = $2, version = $3, address = $4, last_seen = $5, skew_ms = $6
 			WHERE tenant_id = $7 AND id = $8`, clip(g.Host, maxHost), clip(g.OS, maxText), clip(g.Version, maxText), clip(g.Address, maxText),
 			db.Millis(now), g.Skew.Milliseconds(), tenantID, id))
+		if err != nil || !g.Attached {
+			return err
+		}
+		return s.heard(ctx, tx, tenantID, id, g.Report, now)
 	})
 }
 

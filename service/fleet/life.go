@@ -33,6 +33,7 @@ const (
 	Revoke     Event = "revoke"
 	Clone      Event = "clone"      // two live holders of one identity
 	Contradict Event = "contradict" // another agent said otherwise about one password
+	Lie        Event = "lie"        // it said yes to a password that nobody has
 	Reregister Event = "reregister" // fresh keys, by proof of the former ones or a token for this agent
 )
 
@@ -42,9 +43,9 @@ func Next(s State, e Event) (State, error) {
 	switch {
 	case e == Revoke:
 		return Revoked, nil
-	case (e == Clone || e == Contradict) && s == Revoked:
+	case (e == Clone || e == Contradict || e == Lie) && s == Revoked:
 		return Revoked, nil
-	case e == Clone, e == Contradict:
+	case e == Clone, e == Contradict, e == Lie:
 		return Quarantined, nil
 	case e == Reregister && s == Drained:
 		return Drained, nil

@@ -25,7 +25,7 @@ func TestNext(t *testing.T) {
 		{Quarantined, no, no, Revoked, Quarantined, Active},
 		{Revoked, no, no, Revoked, Revoked, Active},
 	} {
-		for e, want := range map[Event]State{Drain: row.drain, Resume: row.resume, Revoke: row.revoke, Clone: row.clone, Contradict: row.clone, Reregister: row.reregister} {
+		for e, want := range map[Event]State{Drain: row.drain, Resume: row.resume, Revoke: row.revoke, Clone: row.clone, Contradict: row.clone, Lie: row.clone, Reregister: row.reregister} {
 			got, err := Next(row.state, e)
 			if want == no {
 				if fault.CodeOf(err) != wire.Conflict || got != row.state {

@@ -50,7 +50,11 @@ func oneAgent(ctx context.Context, q db.Querier, tenantID, id string) (Agent, er
 }
 
 func listAgents(ctx context.Context, q db.Querier, tenantID, after string, limit int) ([]Agent, error) {
-	rows, err := q.QueryContext(ctx, `SELECT `+agentColumns+` FROM agent WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3`, tenantID, after, limit)
+	return queryAgents(ctx, q, `SELECT `+agentColumns+` FROM agent WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3`, tenantID, after, limit)
+}
+
+func queryAgents(ctx context.Context, q db.Querier, query string, args ...any) ([]Agent, error) {
+	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("fleet: listing agents: %w", err)
 	}
@@ -110,7 +114,7 @@ type standingRow struct {
 
 // standingQuery asks for standingChunk agents at once.
 var standingQuery = `SELECT id, tenant_id, state, certificate_serial, certificate_not_after, next_serial, next_not_after, former_serial, former_until,
-	holder, suspect_at, renew_after FROM agent WHERE id IN (` + placeholders(standingChunk) + `)`
+	holder, suspect_at, renew_after, COALESCE((SELECT probe_failures FROM agent_health h WHERE h.agent_id = agent.id), 0) FROM agent WHERE id IN (` + placeholders(standingChunk) + `)`
 
 func placeholders(n int) string {
 	parts := make([]string, n)
@@ -138,14 +142,15 @@ func standingRows(ctx context.Context, q db.Querier, refs []AgentRef) (map[strin
 	for rows.Next() {
 		var id, tenantID, state string
 		var r standingRow
-		var notAfter, nextNotAfter, formerUntil, suspected, renewAfter int64
+		var notAfter, nextNotAfter, formerUntil, suspected, renewAfter, failures int64
 		if err := rows.Scan(&id, &tenantID, &state, &r.current.serial, &notAfter, &r.next.serial, &nextNotAfter, &r.former, &formerUntil,
-			&r.Holder, &suspected, &renewAfter); err != nil {
+			&r.Holder, &suspected, &renewAfter, &failures); err != nil {
 			return nil, fmt.Errorf("fleet: reading the agents' standing: %w", err)
 		}
 		r.tenant, r.state, r.current.notAfter = tenant.ScopeOf(tenantID), State(state), db.Time(notAfter)
 		r.next.notAfter, r.formerUntil = db.Time(nextNotAfter), db.Time(formerUntil)
 		r.Drained, r.Serial, r.Suspected, r.RenewAfter = r.state == Drained, r.current.serial, db.Time(suspected), db.Time(renewAfter)
+		r.Failing = failures >= probesFailed
 		out[id] = r
 	}
 	if err := rows.Err(); err != nil {

@@ -102,7 +102,7 @@ func (g *Gateway) attach(stream grpc.ServerStream) error {
 	}
 	skew := skewOf(hello.GetUnixMs(), time.Now())
 	if !tolerable(skew) {
-		g.sight(sighting{scope, agent.ID, sightingOf(hello, address, skew)})
+		g.sight(sighting{scope: scope, agent: agent.ID, Sighting: sightingOf(hello, address, skew)})
 		return refuse(fault.Newf(wire.ClockSkew, "agent %s (%s): its clock is %v behind the service's", agent.ID, agent.Name, skew.Round(time.Millisecond)))
 	}
 	conn := fleet.Connection{Stream: rand.Text(), Serial: serial, Counter: hello.GetCounter()}

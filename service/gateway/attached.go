@@ -37,6 +37,8 @@ type attached struct {
 
 	heard atomic.Int64 // unix milliseconds of the last message
 	skew  atomic.Int64 // milliseconds that our clock is ahead of the agent's
+	// report is the newest one; nil before the first, and from agents that tell nothing.
+	report atomic.Pointer[fleet.Report]
 
 	probed   chan []byte  // nonces that the agent has sent back
 	probing  atomic.Bool  // a probe is under way
@@ -48,8 +50,8 @@ type attached struct {
 	mu         sync.Mutex // guards deliveries
 	deliveries map[string]*delivery
 
-	// Guarded by room.mu.
-	used    int
+	// Guarded by room.mu. load.used counts reservations and checks.
+	load
 	away    bool
 	drained bool // gets no new checks until an administrator says so
 	held    bool // has still to show which domain it serves; may be waited for

@@ -23,6 +23,16 @@ const (
 	maxDetail = 300
 )
 
+// The choice among agents.
+const (
+	// leastCost: differences below a millisecond are the network's, not the agents'.
+	leastCost = time.Millisecond
+	// slowest is how many times the middle a check with a slow agent counts at most.
+	slowest = 32
+	// smoothing is over how many answers their time is averaged.
+	smoothing = 32
+)
+
 // The stream.
 const (
 	// helloWithin bounds the first message; handshakeWithin everything before.
@@ -63,6 +73,12 @@ const (
 	seenEvery   = time.Minute
 	seenBuffer  = 1024
 	seenTimeout = 5 * time.Second
+	// newsEvery is the least time between two writes about an agent when something is wrong with it that was not, or no longer.
+	newsEvery = 5 * time.Second
+	// maxServers, maxReportWords and maxState bound what of an agent's report is kept.
+	maxServers     = 16
+	maxReportWords = 256
+	maxState       = 16
 )
 
 // Identities.

@@ -3,7 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/rand"
-	"errors"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -17,7 +17,7 @@ import (
 
 // reservation is a slot that was offered: first leased, then used by one delivery.
 type reservation struct {
-	agent *attached
+	grant
 
 	mu     sync.Mutex // guards the rest
 	expiry *time.Timer
@@ -35,22 +35,26 @@ const (
 
 // answerAsk offers an agent of the room, or says that there is none.
 func (g *Gateway) answerAsk(ctx context.Context, r *room, ask queue.Ask) (queue.Offer, error) {
-	a, err := r.reserve(ctx, ask.Exclude, ask.Asked, ask.Waiting)
+	exclude := ask.Exclude
+	if ask.Only != "" {
+		exclude = append(slices.Clone(exclude), r.others(ask.Only)...)
+	}
+	got, err := r.reserve(ctx, exclude, ask.Asked, ask.Waiting)
 	if err != nil {
 		g.metrics.asks.WithLabelValues(askOutcome(err)).Inc()
 		return queue.Offer{}, err
 	}
 	g.metrics.asks.WithLabelValues("offered").Inc()
 	slot := rand.Text()
-	res := &reservation{agent: a}
+	res := &reservation{grant: got}
 	res.expiry = time.AfterFunc(lease, func() { g.release(slot) })
 	g.slots.Store(slot, res)
-	return queue.Offer{Gateway: g.id, Agent: a.id, Slot: slot}, nil
+	return queue.Offer{Gateway: g.id, Agent: got.agent.id, Slot: slot, Weight: got.weight}, nil
 }
 
 func askOutcome(err error) string {
 	switch {
-	case errors.Is(err, errLine):
+	case fault.Has(err, wire.Overloaded):
 		return "line_full"
 	case fault.Has(err, wire.AgentsBusy):
 		return "waited_in_vain"
@@ -72,6 +76,7 @@ func (g *Gateway) release(slot string) {
 		res.expiry.Stop()
 		g.slots.Delete(slot)
 		res.mu.Unlock()
+		res.agent.room.refund(res.grant)
 		res.agent.release()
 		return
 	case used:
@@ -120,9 +125,13 @@ func (g *Gateway) deliver(ctx context.Context, scope tenant.Scope, d queue.Deliv
 		a.finish(d.Request, check)
 		return g.counted("lost", lost("the agent's stream had ended"))
 	}
+	sent := time.Now()
 	for {
 		select {
 		case m := <-check.events:
+			if m.GetAnswer() != nil {
+				a.room.took(a, time.Since(sent))
+			}
 			if o, outcome, done := g.react(ctx, a, d.Request, check, m, fence); done {
 				return g.counted(outcome, o)
 			}

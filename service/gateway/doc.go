@@ -18,7 +18,12 @@
 //	ask ──▶ slot free? ──yes──▶ reserved (2 s) ──delivery──▶ Check ──▶ Fence? ──▶ service ──▶ Go ──▶ Answer ──▶ slot free
 //	          │ no                  └─released, lease over──▶ slot free      └──Refusal──────────────────▶
 //	          ▼
-//	        line, first come first served ──▶ too long, too late: agents busy
+//	        hopeless? ──yes──▶ overloaded, at once
+//	          │ no
+//	          ▼
+//	        line, first come first served ──▶ out of time: agents busy
+//
+// Which agent is offered is a matter of what its answers cost in time (score.go).
 //
 // A stream that ends takes its checks with it: the service hears "lost" and knows from the fence whether the attempt may have
 // counted. Within a second of a revocation the fleet has been asked again and the stream ended, on every node, even if no

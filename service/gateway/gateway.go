@@ -68,7 +68,7 @@ type Gateway struct {
 	agents   map[string]*attached
 	streams  map[*attached]struct{} // all, also of agents whose newer stream is in agents
 	rooms    map[place]*room
-	sighted  map[string]time.Time
+	sighted  map[string]written
 	serving  bool
 	draining bool
 	empty    chan struct{} // closed when the last agent has gone while draining
@@ -92,7 +92,7 @@ func New(c Config) (*Gateway, error) {
 		id: idFor(c.Name), fleet: c.Fleet, ca: c.CA, queue: c.Queue, tenants: c.Tenants, public: c.PublicAddress,
 		serverCA: c.GatewayCA, alone: c.Alone, log: c.Logger, callers: newAddresses(), lists: lists{of: map[string]list{}}, tls: c.TLS.Clone(),
 		seen: make(chan sighting, seenBuffer), kick: make(chan struct{}, 1),
-		agents: map[string]*attached{}, streams: map[*attached]struct{}{}, rooms: map[place]*room{}, sighted: map[string]time.Time{}, empty: make(chan struct{}),
+		agents: map[string]*attached{}, streams: map[*attached]struct{}{}, rooms: map[place]*room{}, sighted: map[string]written{}, empty: make(chan struct{}),
 	}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
@@ -244,14 +244,19 @@ func (g *Gateway) enter(a *attached, directory string) error {
 // gone forgets an agent whose stream has ended.
 func (g *Gateway) gone(a *attached) {
 	g.mu.Lock()
-	if g.agents[a.id] == a {
+	last := g.agents[a.id] == a
+	if last {
 		delete(g.agents, a.id)
+		delete(g.sighted, a.id) // when it comes again, that is news
 	}
 	delete(g.streams, a)
 	if g.draining && len(g.streams) == 0 {
 		g.closeEmpty()
 	}
 	g.mu.Unlock()
+	if last {
+		g.sight(sighting{scope: a.scope, agent: a.id, left: a.stream.Stream})
+	}
 	g.subscribe(a.room)
 }
 
@@ -270,7 +275,7 @@ func (g *Gateway) subscribe(r *room) {
 	defer r.subscribing.Unlock()
 	switch open := r.open(); {
 	case open && r.stop == nil:
-		stop, err := g.queue.AnswerAsks(r.scope, r.directory, func(ctx context.Context, ask queue.Ask) (queue.Offer, error) {
+		stop, err := g.queue.AnswerAsks(r.scope, r.directory, g.id, func(ctx context.Context, ask queue.Ask) (queue.Offer, error) {
 			return g.answerAsk(ctx, r, ask)
 		})
 		if err != nil {

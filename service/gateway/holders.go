@@ -171,10 +171,14 @@ func (g *Gateway) beat(a *attached, h *linkpb.Heartbeat) {
 		a.skew.Store(skew.Milliseconds())
 		if !tolerable(skew) {
 			g.log.Warn("agent's clock is off", "tenant", a.scope.String(), "agent", a.id, "clock_skew", skew.Round(time.Millisecond))
-			g.sight(sighting{a.scope, a.id, sightingOf(a.hello, a.address, skew)})
+			g.sight(sighting{scope: a.scope, agent: a.id, Sighting: sightingOf(a.hello, a.address, skew)})
 			a.end(farewell(wire.ClockSkew))
 			return
 		}
+	}
+	if r := reportOf(h); r != nil {
+		a.report.Store(r)
+		a.room.hear(a, r.Latency(), !r.Serves())
 	}
 	g.note(a)
 }

@@ -24,7 +24,7 @@ func newMetrics(r prometheus.Registerer, g *Gateway) (*metrics, error) {
 			func() float64 { return float64(f()) })
 	}
 	m := &metrics{
-		asks:          counter("asks_total", "Asks answered, by outcome: offered, no_agent, line_full, waited_in_vain.", "outcome"),
+		asks:          counter("asks_total", "Asks answered, by outcome: offered, no_agent, line_full (turned away at once), waited_in_vain.", "outcome"),
 		deliveries:    counter("deliveries_total", "Checks handled, by outcome: answered, refused, lost, fence_denied, given_up, no_slot, repeated.", "outcome"),
 		refused:       counter("refused_agents_total", "Streams refused at attach, by the number in the catalogue.", "code"),
 		registrations: counter("registrations_total", "Registrations, by the number in the catalogue; 0 is success.", "code"),

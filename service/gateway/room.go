@@ -17,10 +17,11 @@ type room struct {
 	scope     tenant.Scope
 	directory string
 
-	mu      sync.Mutex // guards the rest and, of its agents, used, away, seenOff and picked
+	mu      sync.Mutex // guards the rest and, of its agents, load, away, seenOff and picked
 	agents  []*attached
 	line    []*waiter // by the time of the ask
 	picks   uint64
+	clock   time.Duration // the furthest start of a check so far
 	closing bool
 
 	// subscribing serialises the start and end of the subscription to asks; it is taken before mu, never while holding it.
@@ -32,51 +33,89 @@ type room struct {
 type waiter struct {
 	exclude []string
 	asked   time.Time
-	got     chan *attached // one value: an agent with a slot reserved, or nil when none is left that could be offered
+	got     chan grant // one value: an agent with a slot reserved, or none when none is left that could be offered
 }
 
-// choose is the rule of assignment: among the agents that are not excluded and not away, the one with a free slot and the
-// fewest checks, the least recently picked of equals. Drained ones count as away; held ones can be waited for. candidates counts those that could be waited for.
-func choose(agents []*attached, exclude []string) (best *attached, candidates int) {
+// choose is the rule of assignment: among the agents that are not excluded and not away, the one with a free slot and the least
+// [score], the least recently picked of equals; ailing ones only when there are no others. Drained ones count as away; held ones can be waited
+// for. candidates counts those that could be waited for. cost is what a check with the best one costs, and slots and usual are the places of all candidates and
+// what a check with them takes.
+func choose(agents []*attached, exclude []string, clock time.Duration, now time.Time) (c choice) {
+	var able []*attached
+	well := false
 	for _, a := range agents {
 		if a.away || a.drained || slices.Contains(exclude, a.id) {
 			continue
 		}
-		candidates++
+		able = append(able, a)
+		well = well || !a.ailing() && !a.held
+	}
+	if well {
+		able = slices.DeleteFunc(able, func(a *attached) bool { return a.ailing() })
+	}
+	loads := make([]load, len(able))
+	for i, a := range able {
+		loads[i] = a.load
+	}
+	var least time.Duration
+	for i, cost := range costs(loads, now) {
+		a, s := able[i], score(loads[i], cost, clock)
+		c.candidates++
+		c.slots += a.slots
+		c.usual += loads[i].raw(now)
 		if a.held || a.used >= a.slots {
 			continue
 		}
-		if best == nil || a.used < best.used || (a.used == best.used && a.picked < best.picked) {
-			best = a
+		c.weight += 1 / cost.Seconds()
+		if c.best == nil || s < least || s == least && a.picked < c.best.picked {
+			c.best, c.cost, least = a, cost, s
 		}
 	}
-	return best, candidates
+	if c.candidates > 0 {
+		c.usual /= time.Duration(c.candidates)
+	}
+	return c
+}
+
+// choice is the outcome of [choose]. weight says how many checks a second those with a free slot could do with one slot each: what this
+// gateway's offers weigh beside others'.
+type choice struct {
+	best              *attached
+	cost              time.Duration
+	candidates, slots int
+	usual             time.Duration
+	weight            float64
 }
 
 var (
 	errNobody = fault.New(wire.NoAgent, "no agent here that could be offered")
-	errLine   = fault.New(wire.AgentsBusy, "every slot is taken and the line is full")
 	errWaited = fault.New(wire.AgentsBusy, "every slot stayed taken")
 )
 
-// reserve takes a slot, waiting in the line if need be until ctx ends. waiting is called once if it has to wait.
-func (r *room) reserve(ctx context.Context, exclude []string, asked time.Time, waiting func()) (*attached, error) {
+// reserve takes a slot, waiting in the line if need be until ctx ends. waiting is called once if it has to wait. Who could not have a turn in
+// time is told so at once.
+func (r *room) reserve(ctx context.Context, exclude []string, asked time.Time, waiting func()) (grant, error) {
+	now := time.Now()
 	r.mu.Lock()
 	// A slot is free only if nobody in the line could use it: free hands each one on. So this jumps no queue.
-	best, candidates := choose(r.agents, exclude)
+	c := choose(r.agents, exclude, r.clock, now)
+	deadline, limited := ctx.Deadline()
 	switch {
-	case r.closing || candidates == 0:
+	case r.closing || c.candidates == 0:
 		r.mu.Unlock()
-		return nil, errNobody
-	case best != nil:
-		r.take(best)
+		return grant{}, errNobody
+	case c.best != nil:
+		g := r.take(c, now)
 		r.mu.Unlock()
-		return best, nil
+		return g, nil
 	case len(r.line) >= maxLine:
 		r.mu.Unlock()
-		return nil, errLine
+		return grant{}, fault.New(wire.Overloaded, "every slot is taken and the line is full")
+	case limited && hopeless(len(r.line), c.slots, c.usual, deadline.Sub(now)):
+		r.mu.Unlock()
+		return grant{}, fault.New(wire.Overloaded, "every slot is taken, and the line is too long for the time that is left")
 	}
-	w := &waiter{exclude: exclude, asked: asked, got: make(chan *attached, 1)}
+	w := &waiter{exclude: exclude, asked: asked, got: make(chan grant, 1)}
 	at := len(r.line)
 	for at > 0 && r.line[at-1].asked.After(asked) {
 		at--
@@ -87,33 +126,92 @@ func (r *room) reserve(ctx context.Context, exclude []string, asked time.Time, w
 		waiting()
 	}
 	select {
-	case a := <-w.got:
-		return granted(a)
+	case g := <-w.got:
+		return granted(g)
 	case <-ctx.Done():
 	}
 	r.mu.Lock()
 	if i := slices.Index(r.line, w); i >= 0 {
 		r.line = slices.Delete(r.line, i, i+1)
 		r.mu.Unlock()
-		return nil, errWaited
+		return grant{}, errWaited
 	}
 	r.mu.Unlock()
 	// Between the end of ctx and the lock somebody has answered; what was given must not be lost.
 	return granted(<-w.got)
 }
 
-func granted(a *attached) (*attached, error) {
-	if a == nil {
-		return nil, errNobody
+func granted(g grant) (grant, error) {
+	if g.agent == nil {
+		return grant{}, errNobody
 	}
-	return a, nil
+	return g, nil
 }
 
-// take reserves a slot of a; r.mu is held.
-func (r *room) take(a *attached) {
+// grant is a reserved slot: what it cost on its agent's clock, and the weight of this room when it was given.
+type grant struct {
+	agent  *attached
+	cost   time.Duration
+	weight float64
+}
+
+// take reserves a slot of the best; r.mu is held.
+func (r *room) take(c choice, now time.Time) grant {
+	a := c.best
+	begin := start(a.load, c.cost, r.clock)
+	r.clock = max(r.clock, begin)
+	a.clock = begin + c.cost
 	r.picks++
+	if a.used == 0 {
+		a.stalled = now
+	}
 	a.used++
 	a.picked = r.picks
+	return grant{a, c.cost, c.weight}
+}
+
+// refund takes back what an offer that nobody took up has cost its agent.
+func (r *room) refund(g grant) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	g.agent.clock -= g.cost
+}
+
+// others returns the ids of all agents but one. Who comes later may be offered in its place; the asker notices.
+func (r *room) others(only string) (ids []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range r.agents {
+		if a.id != only {
+			ids = append(ids, a.id)
+		}
+	}
+	return ids
+}
+
+// fail notes whether an agent's probes fail.
+func (r *room) fail(a *attached, failing bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if a.failing != failing {
+		a.failing = failing
+		r.serve()
+	}
+}
+
+// took notes how long an agent's answer took.
+func (r *room) took(a *attached, d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a.measured = smoothed(a.measured, d)
+}
+
+// hear notes what an agent says of itself: how fast its domain controller is, and whether none answers at all.
+func (r *room) hear(a *attached, told time.Duration, deaf bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a.told, a.deaf = told, deaf
+	r.serve()
 }
 
 // free gives a slot of a back, to the first in the line who can use it. idle says that a has no check and no reservation left.
@@ -121,6 +219,7 @@ func (r *room) free(a *attached) (idle bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a.used--
+	a.stalled = time.Now()
 	r.serve()
 	return a.used == 0
 }
@@ -128,15 +227,18 @@ func (r *room) free(a *attached) (idle bool) {
 // serve hands free slots to the line, first come first served; whoever is left with no agent to wait for is told so. r.mu is
 // held.
 func (r *room) serve() {
+	if len(r.line) == 0 {
+		return
+	}
+	now := time.Now()
 	r.line = slices.DeleteFunc(r.line, func(w *waiter) bool {
-		best, candidates := choose(r.agents, w.exclude)
+		c := choose(r.agents, w.exclude, r.clock, now)
 		switch {
-		case r.closing || candidates == 0:
-			w.got <- nil
+		case r.closing || c.candidates == 0:
+			w.got <- grant{}
 			return true
-		case best != nil:
-			r.take(best)
-			w.got <- best
+		case c.best != nil:
+			w.got <- r.take(c, now)
 			return true
 		}
 		return false
@@ -231,8 +333,7 @@ func (r *room) dismiss(a *attached) bool {
 func (r *room) open() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, candidates := choose(r.agents, nil)
-	return !r.closing && candidates > 0
+	return !r.closing && choose(r.agents, nil, r.clock, time.Now()).candidates > 0
 }
 
 // idle reports whether a has neither checks nor reservations.

@@ -14,7 +14,7 @@ import (
 
 func TestChoose(t *testing.T) {
 	agent := func(id string, used, slots int, picked uint64, away bool) *attached {
-		return &attached{id: id, used: used, slots: slots, picked: picked, away: away}
+		return &attached{id: id, load: load{used: used}, slots: slots, picked: picked, away: away}
 	}
 	for name, c := range map[string]struct {
 		agents     []*attached
@@ -36,13 +36,13 @@ func TestChoose(t *testing.T) {
 		"the one that is not ruled":    {[]*attached{agent("a", 0, 9, 0, false), agent("b", 5, 9, 3, false)}, []string{"a"}, "b", 1},
 		"away ones are not waited on":  {[]*attached{agent("a", 1, 1, 0, true), agent("b", 1, 1, 0, true)}, nil, "", 0},
 	} {
-		best, candidates := choose(c.agents, c.exclude)
+		got := choose(c.agents, c.exclude, 0, time.Now())
 		id := ""
-		if best != nil {
-			id = best.id
+		if got.best != nil {
+			id = got.best.id
 		}
-		if id != c.best || candidates != c.candidates {
-			t.Errorf("%s: %q of %d, want %q of %d", name, id, candidates, c.best, c.candidates)
+		if id != c.best || got.candidates != c.candidates {
+			t.Errorf("%s: %q of %d, want %q of %d", name, id, got.candidates, c.best, c.candidates)
 		}
 	}
 }
@@ -53,7 +53,7 @@ func TestTheLineIsServedInOrderOfAsking(t *testing.T) {
 		a := &attached{id: "a", slots: 1, room: r}
 		r.enter(a)
 		now := time.Now()
-		if got, err := r.reserve(t.Context(), nil, now, nil); err != nil || got != a {
+		if got, err := r.reserve(t.Context(), nil, now, nil); err != nil || got.agent != a {
 			t.Fatal(got, err)
 		}
 		served := make(chan int, 3)
@@ -98,7 +98,7 @@ func TestOverloadAndDeadlines(t *testing.T) {
 		}
 		synctest.Wait()
 		start := time.Now()
-		if _, err := r.reserve(t.Context(), nil, start, nil); !fault.Has(err, wire.AgentsBusy) || time.Since(start) != 0 {
+		if _, err := r.reserve(t.Context(), nil, start, nil); !fault.Has(err, wire.Overloaded) || time.Since(start) != 0 {
 			t.Errorf("a full line: %v after %s", err, time.Since(start))
 		}
 		for range maxLine {
@@ -108,6 +108,23 @@ func TestOverloadAndDeadlines(t *testing.T) {
 		}
 		if used, line := r.load(); used != 1 || line != 0 {
 			t.Errorf("%d used, %d in line", used, line)
+		}
+		// The agent has answered nothing for a second: whoever would have to wait for more than one such second is told now, and not then.
+		brief, stop := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+		defer stop()
+		for range 2 {
+			go func() {
+				_, err := r.reserve(brief, nil, time.Now(), nil)
+				refused <- err
+			}()
+			synctest.Wait()
+		}
+		start = time.Now()
+		if _, err := r.reserve(brief, nil, start, nil); !fault.Has(err, wire.Overloaded) || time.Since(start) != 0 {
+			t.Errorf("a hopeless ask: %v after %s", err, time.Since(start))
+		}
+		for range 2 {
+			<-refused
 		}
 	})
 }
@@ -174,10 +191,10 @@ func TestSlotsAreNeverOversoldNorWasted(t *testing.T) {
 				}
 				ctx, cancel := context.WithCancel(context.Background())
 				cancel() // a wait ends at once, so that this stays sequential
-				if a, err := r.reserve(ctx, exclude, time.Now(), nil); err == nil {
-					held = append(held, a)
+				if g, err := r.reserve(ctx, exclude, time.Now(), nil); err == nil {
+					held = append(held, g.agent)
 				} else if rapid.Bool().Draw(rt, "waits") {
-					w := &waiter{exclude: exclude, got: make(chan *attached, 1)}
+					w := &waiter{exclude: exclude, got: make(chan grant, 1)}
 					r.line = append(r.line, w)
 					line = append(line, w)
 				}
@@ -190,8 +207,8 @@ func TestSlotsAreNeverOversoldNorWasted(t *testing.T) {
 			}
 			for _, w := range line {
 				select {
-				case a := <-w.got:
-					held = append(held, a)
+				case g := <-w.got:
+					held = append(held, g.agent)
 				default:
 				}
 			}
@@ -205,8 +222,8 @@ func TestSlotsAreNeverOversoldNorWasted(t *testing.T) {
 				}
 			}
 			for _, w := range r.line {
-				if best, _ := choose(r.agents, w.exclude); best != nil {
-					rt.Fatalf("somebody waits while %s is free", best.id)
+				if c := choose(r.agents, w.exclude, r.clock, time.Now()); c.best != nil {
+					rt.Fatalf("somebody waits while %s is free", c.best.id)
 				}
 			}
 		}

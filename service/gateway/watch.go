@@ -87,6 +87,7 @@ func (g *Gateway) obey(a *attached, st fleet.Standing, now time.Time) {
 		g.displaced(a, st.Serial)
 		return
 	}
+	a.room.fail(a, st.Failing)
 	if a.room.drain(a, st.Drained) {
 		g.log.Info("agent drained or resumed", "tenant", a.scope.String(), "agent", a.id, "drained", st.Drained)
 		g.subscribe(a.room)
@@ -104,32 +105,12 @@ type sighting struct {
 	scope tenant.Scope
 	agent string
 	fleet.Sighting
+	left string // the stream that has ended; then the rest is empty
 }
 
 func sightingOf(hello *linkpb.Hello, address string, skew time.Duration) fleet.Sighting {
 	return fleet.Sighting{Host: clip(hello.GetHost(), maxWords), OS: clip(hello.GetOs(), maxWords),
 		Version: clip(hello.GetAgentVersion(), maxWords), Address: address, Skew: skew}
-}
-
-// note writes down that an agent lives, seldom enough not to be a load.
-func (g *Gateway) note(a *attached) {
-	now := time.Now()
-	g.mu.Lock()
-	due := now.Sub(g.sighted[a.id]) >= seenEvery
-	if due {
-		g.sighted[a.id] = now
-		if len(g.sighted) > 2*len(g.agents)+seenBuffer {
-			for id := range g.sighted {
-				if _, here := g.agents[id]; !here {
-					delete(g.sighted, id)
-				}
-			}
-		}
-	}
-	g.mu.Unlock()
-	if due {
-		g.sight(sighting{a.scope, a.id, sightingOf(a.hello, a.address, time.Duration(a.skew.Load())*time.Millisecond)})
-	}
 }
 
 // sight hands a sighting to its writer, who may be too busy for it.
@@ -148,7 +129,7 @@ func (g *Gateway) recordSightings(ctx context.Context) {
 			return
 		case s := <-g.seen:
 			ctx, cancel := context.WithTimeout(ctx, seenTimeout)
-			err := g.fleet.Seen(ctx, s.scope, s.agent, s.Sighting, time.Now())
+			err := g.writeDown(ctx, s)
 			cancel()
 			if err != nil && !fault.Has(err, wire.NotFound) && ctx.Err() == nil {
 				g.log.Warn("an agent's last sign of life was not written down", "agent", s.agent, "err", err)

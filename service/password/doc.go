@@ -3,7 +3,7 @@
 // them.
 //
 // It refuses to show a page, to begin a session, to write the sign-in log (it returns what belongs in it), and to guess: an
-// outage is a fault with a number, never a wrong password.
+// outage is a fault with a number, never a wrong password. [Checker.Probe] goes the same way to see how an agent does, and lets nobody in.
 //
 //	Check ── unusable password? ── who, which domain? ── locked? ──┬─ pass-through: assign, seal, deliver (passthrough.go)
 //	                                                               └─ cloud: Argon2id (cloud.go)
@@ -33,5 +33,5 @@
 // When a browser goes away, an ask is given up; a delivery is not. Else somebody who guesses could hang up before each answer,
 // and no wrong password would ever be counted.
 //
-// Callers: signin (Check), admin and the wiring (ValidateNew, Hash).
+// Callers: signin (Check), canary (Probe), admin and the wiring (ValidateNew, Hash).
 package password

@@ -391,7 +391,7 @@ func TestRealQueue(t *testing.T) {
 		members = append(members, member{a.ID, key})
 	}
 	var loseFirst, binds atomic.Int64
-	stopAsks, err := q.AnswerAsks(w.a, w.dirA, func(_ context.Context, a queue.Ask) (queue.Offer, error) {
+	stopAsks, err := q.AnswerAsks(w.a, w.dirA, "gateway-1", func(_ context.Context, a queue.Ask) (queue.Offer, error) {
 		for _, m := range members {
 			if !slices.Contains(a.Exclude, m.id) {
 				return queue.Offer{Gateway: "gateway-1", Agent: m.id, Slot: "slot-1"}, nil

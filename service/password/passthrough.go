@@ -50,9 +50,7 @@ func (k *check) passThrough(ctx context.Context) error {
 		known.Event, known.Code = t.event, t.code
 		known.Tries++
 		known.Left, known.Spare = time.Until(deadline), false
-		if t.event == LostAfterFence || t.event == TroubleFenced {
-			known.Binds++
-		}
+		known.Binds += bindsOf(t.event)
 		if known.Binds > 0 {
 			known.Spare = k.spare(delivering, known.Binds)
 		}

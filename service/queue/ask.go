@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,6 +23,8 @@ type Ask struct {
 	Request, Trace string
 	// Exclude are agents that must not be offered: those already tried.
 	Exclude []string
+	// Only, if not empty, is the one agent that may be offered: none else is good enough.
+	Only string
 	// Deadline ends the wait for a free slot; zero and anything later than AskWithin mean AskWithin.
 	Deadline time.Time
 
@@ -32,7 +35,12 @@ type Ask struct {
 }
 
 // Offer is an agent with a reserved slot at a gateway. It must be used by [Queue.Deliver] or given back by [Queue.Release].
-type Offer struct{ Gateway, Agent, Slot string }
+type Offer struct {
+	Gateway, Agent, Slot string
+	// Weight is how many checks a second the gateway's agents that have a free slot could do with one slot each; 0 from gateways that do
+	// not tell. It is for the queue alone, which sends more asks where there is more.
+	Weight float64
+}
 
 // askGroup is the queue group of all gateways: each ask on the first subject reaches one of them.
 const askGroup = "gateways"
@@ -56,7 +64,7 @@ func (q *Queue) Ask(ctx context.Context, scope tenant.Scope, directory string, a
 	if err != nil {
 		return Offer{}, err
 	}
-	if len(a.Exclude) > maxExclude || len(a.Request) > maxText || len(a.Trace) > maxText {
+	if a.Only != "" && !validToken(a.Only) || len(a.Exclude) > maxExclude || len(a.Request) > maxText || len(a.Trace) > maxText {
 		return Offer{}, fault.New(wire.BadRequest, "ask out of bounds")
 	}
 	started := time.Now()
@@ -67,12 +75,35 @@ func (q *Queue) Ask(ctx context.Context, scope tenant.Scope, directory string, a
 	reply, events := q.inbox.open(gatherBuffer)
 	defer q.inbox.close(reply)
 
-	g := gathering{exclude: a.Exclude}
+	g := gathering{exclude: a.Exclude, only: a.Only}
+	if a.Only != "" { // whichever gateway has it
+		left := time.Until(deadline)
+		if err := q.sendAsk(all, reply, a, left, 0); err != nil {
+			return Offer{}, err
+		}
+		return g.best(ctx, events, left)
+	}
 	patience := min(askPatience, time.Until(deadline))
+	place := one
+	if len(a.Exclude) == 0 { // weights are those of all agents
+		if gateway := q.weights.next(place, started); gateway != "" {
+			one = atGateway(place, gateway)
+		}
+	}
 	if err := q.sendAsk(one, reply, a, patience, 0); err != nil {
 		return Offer{}, err
 	}
 	offer, done, err := g.first(ctx, events, patience+askGrace)
+	if one != place && fault.Has(err, wire.NoAgent) {
+		q.weights.learn(place, one[strings.LastIndexByte(one, '.')+1:], 0, false, started) // it is gone; there may be others
+		if err := q.sendAsk(place, reply, a, patience, time.Since(started)); err != nil {
+			return Offer{}, err
+		}
+		offer, done, err = g.first(ctx, events, patience+askGrace)
+	}
+	if err == nil && done && len(a.Exclude) == 0 {
+		q.weights.learn(place, offer.Gateway, offer.Weight, one == place, time.Now())
+	}
 	if done || err != nil {
 		return offer, err
 	}
@@ -87,7 +118,7 @@ func (q *Queue) Ask(ctx context.Context, scope tenant.Scope, directory string, a
 }
 
 func (q *Queue) sendAsk(subject, reply string, a Ask, wait, age time.Duration) error {
-	b, err := json.Marshal(askMessage{Request: a.Request, Trace: a.Trace, Exclude: a.Exclude,
+	b, err := json.Marshal(askMessage{Request: a.Request, Trace: a.Trace, Exclude: a.Exclude, Only: a.Only,
 		WaitMS: max(wait.Milliseconds(), 0), AgeMS: age.Milliseconds()})
 	if err != nil {
 		return fmt.Errorf("queue: encoding an ask: %w", err)
@@ -98,6 +129,7 @@ func (q *Queue) sendAsk(subject, reply string, a Ask, wait, age time.Duration) e
 // gathering is what has been heard about one ask.
 type gathering struct {
 	exclude []string
+	only    string
 	waiting bool
 	worst   *fault.Error
 }
@@ -118,14 +150,14 @@ func (g *gathering) hear(m *nats.Msg) (offer Offer, done bool, err error) {
 	case r.Waiting:
 		g.waiting = true
 	case r.Code != 0:
-		// Busy is the more hopeful word: it means that somebody is there.
-		if g.worst == nil || r.Code == wire.AgentsBusy {
+		// Busy is the more hopeful word: it means that somebody is there. That it is hopeless now says more still.
+		if g.worst == nil || r.Code == wire.AgentsBusy && g.worst.Code == wire.NoAgent || r.Code == wire.Overloaded {
 			g.worst = fault.New(r.Code, r.Detail)
 		}
-	case slices.Contains(g.exclude, r.Agent):
+	case slices.Contains(g.exclude, r.Agent), g.only != "" && r.Agent != g.only:
 		// A gateway that offers what was ruled out breaks the rules; its lease runs out by itself.
 	default:
-		return Offer{Gateway: r.Gateway, Agent: r.Agent, Slot: r.Slot}, true, nil
+		return Offer{Gateway: r.Gateway, Agent: r.Agent, Slot: r.Slot, Weight: r.Weight}, true, nil
 	}
 	return Offer{}, false, nil
 }
@@ -195,13 +227,21 @@ func (g *gathering) ended(ctx context.Context) error {
 	return fmt.Errorf("queue: ask: %w", ctx.Err())
 }
 
+// atGateway is the subject of asks that go to one gateway.
+func atGateway(one, gateway string) string {
+	return "sallyport.askat." + strings.TrimPrefix(one, "sallyport.ask.") + "." + gateway
+}
+
 // AnswerAsks calls f, each time on a goroutine of its own, for the asks about a directory that reach this gateway. f returns an
 // offer, or a fault ([wire.AgentsBusy], [wire.NoAgent]); it may wait until its context ends. After stop no new ask arrives and
 // the contexts of those under way have ended. A process answers asks for exactly as long as it can serve some.
-func (q *Queue) AnswerAsks(scope tenant.Scope, directory string, f func(context.Context, Ask) (Offer, error)) (stop func(), err error) {
+func (q *Queue) AnswerAsks(scope tenant.Scope, directory, gateway string, f func(context.Context, Ask) (Offer, error)) (stop func(), err error) {
 	one, all, err := askSubjects(scope, directory)
 	if err != nil {
 		return nil, err
+	}
+	if !validToken(gateway) {
+		return nil, fault.Newf(wire.BadRequest, "gateway %q is not an id", gateway)
 	}
 	base, cancel := context.WithCancel(context.Background())
 	answer := func(m *nats.Msg) {
@@ -212,23 +252,27 @@ func (q *Queue) AnswerAsks(scope tenant.Scope, directory string, f func(context.
 		}
 		go q.answerAsk(base, m.Reply, a, f)
 	}
-	first, err := q.conn.QueueSubscribe(one, askGroup, answer)
-	if err != nil {
+	var subscriptions []*nats.Subscription
+	stop = sync.OnceFunc(func() {
+		for _, s := range subscriptions {
+			q.unsubscribe(s)
+		}
 		cancel()
-		return nil, fault.Wrap(wire.TransientNetwork, "subscribing to asks", err)
-	}
-	second, err := q.conn.Subscribe(all, answer)
-	if err != nil {
-		cancel()
-		q.unsubscribe(first)
-		return nil, fault.Wrap(wire.TransientNetwork, "subscribing to asks", err)
+	})
+	for _, subscribe := range []func() (*nats.Subscription, error){
+		func() (*nats.Subscription, error) { return q.conn.QueueSubscribe(one, askGroup, answer) },
+		func() (*nats.Subscription, error) { return q.conn.Subscribe(all, answer) },
+		func() (*nats.Subscription, error) { return q.conn.Subscribe(atGateway(one, gateway), answer) },
+	} {
+		s, err := subscribe()
+		if err != nil {
+			stop()
+			return nil, fault.Wrap(wire.TransientNetwork, "subscribing to asks", err)
+		}
+		subscriptions = append(subscriptions, s)
 	}
 	q.settle()
-	return sync.OnceFunc(func() {
-		q.unsubscribe(first)
-		q.unsubscribe(second)
-		cancel()
-	}), nil
+	return stop, nil
 }
 
 func (q *Queue) answerAsk(base context.Context, reply string, m askMessage, f func(context.Context, Ask) (Offer, error)) {
@@ -236,7 +280,7 @@ func (q *Queue) answerAsk(base context.Context, reply string, m askMessage, f fu
 	deadline := now.Add(time.Duration(m.WaitMS) * time.Millisecond)
 	ctx, cancel := context.WithDeadline(base, deadline)
 	defer cancel()
-	offer, err := f(ctx, Ask{Request: m.Request, Trace: m.Trace, Exclude: m.Exclude, Deadline: deadline,
+	offer, err := f(ctx, Ask{Request: m.Request, Trace: m.Trace, Exclude: m.Exclude, Only: m.Only, Deadline: deadline,
 		Asked:   now.Add(-time.Duration(m.AgeMS) * time.Millisecond),
 		Waiting: func() { q.replyAsk(reply, askReply{Waiting: true}) }})
 	if err != nil {
@@ -248,7 +292,7 @@ func (q *Queue) answerAsk(base context.Context, reply string, m askMessage, f fu
 		q.replyAsk(reply, r)
 		return
 	}
-	if !q.replyAsk(reply, askReply{Gateway: offer.Gateway, Agent: offer.Agent, Slot: offer.Slot}) {
+	if !q.replyAsk(reply, askReply{Gateway: offer.Gateway, Agent: offer.Agent, Slot: offer.Slot, Weight: offer.Weight}) {
 		q.Release(offer.Gateway, offer.Slot)
 	}
 }

@@ -38,6 +38,21 @@ const (
 	flushWithin = time.Second
 )
 
+// The spread over gateways.
+const (
+	// rememberFor is how long a gateway's weight counts: gateways that go away say so by silence, and weights follow each offer.
+	rememberFor = time.Minute
+	// lookAround: one ask in so many goes to any gateway, so that new ones are found.
+	lookAround = 16
+	// mostOwed bounds what is made up for: a gateway that was slow to answer is not flooded afterwards.
+	mostOwed = 8
+	// maxGateways and maxPlaces bound the memory: 40 bytes for each of both.
+	maxGateways = 32
+	// maxWeight is far above a thousand agents that take a millisecond each.
+	maxWeight = 1e9
+	maxPlaces = 10_000
+)
+
 // Sizes.
 const (
 	// MaxEnvelope bounds a sealed check and a sealed answer: whatever an agent can seal is carried, or an answer would be thrown away

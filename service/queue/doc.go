@@ -15,6 +15,9 @@
 //	      ─────────── Go token, or empty: no ────────────────────▶
 //	      ◀────────── answer, refusal or loss; a beat each second while it lasts
 //
+// Where several gateways hold agents of a directory, most asks go straight to one of them (sallyport.askat…), each as often as its last
+// offer weighed, so that equal agents get equal shares wherever they are attached.
+//
 // An ask that the chosen gateway cannot serve soon goes to every gateway of the directory (sallyport.askall…): the first offer
 // wins, the others are released.
 //

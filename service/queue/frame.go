@@ -28,6 +28,7 @@ type askMessage struct {
 	Request string   `json:"request"`
 	Trace   string   `json:"trace,omitempty"`
 	Exclude []string `json:"exclude,omitempty"`
+	Only    string   `json:"only,omitempty"`
 	WaitMS  int64    `json:"wait_ms"`
 	AgeMS   int64    `json:"age_ms,omitempty"`
 }
@@ -37,6 +38,7 @@ type askReply struct {
 	Gateway string    `json:"gateway,omitempty"`
 	Agent   string    `json:"agent,omitempty"`
 	Slot    string    `json:"slot,omitempty"`
+	Weight  float64   `json:"weight,omitempty"`
 	Code    wire.Code `json:"code,omitempty"`
 	Detail  string    `json:"detail,omitempty"`
 	Waiting bool      `json:"waiting,omitempty"`
@@ -58,7 +60,7 @@ func decodeAsk(b []byte) (askMessage, error) {
 	if err := json.Unmarshal(b, &m); err != nil {
 		return askMessage{}, fmt.Errorf("%w: ask: %w", errFrame, err)
 	}
-	if len(m.Exclude) > maxExclude || len(m.Request) > maxText || len(m.Trace) > maxText || m.WaitMS < 0 || m.AgeMS < 0 {
+	if m.Only != "" && !validToken(m.Only) || len(m.Exclude) > maxExclude || len(m.Request) > maxText || len(m.Trace) > maxText || m.WaitMS < 0 || m.AgeMS < 0 {
 		return askMessage{}, fmt.Errorf("%w: ask out of bounds", errFrame)
 	}
 	m.WaitMS = min(m.WaitMS, AskWithin.Milliseconds())
@@ -77,6 +79,9 @@ func decodeAskReply(b []byte) (askReply, error) {
 	}
 	if r.Waiting || r.Code != 0 {
 		return askReply{Waiting: r.Waiting, Code: r.Code, Detail: clip(r.Detail)}, nil
+	}
+	if r.Weight < 0 || r.Weight > maxWeight {
+		return askReply{}, fmt.Errorf("%w: an offer's weight", errFrame)
 	}
 	if !validToken(r.Gateway) || !validToken(r.Agent) || !validToken(r.Slot) {
 		return askReply{}, fmt.Errorf("%w: an offer's ids", errFrame)

@@ -35,6 +35,7 @@ type Queue struct {
 	embedded *server.Server // nil with an external broker
 	conn     *nats.Conn
 	inbox    *inbox
+	weights  weights
 	log      *slog.Logger
 }
 

@@ -111,14 +111,14 @@ func TestAskAndOffer(t *testing.T) {
 	if _, err := q.Ask(t.Context(), scope, "d1", Ask{Request: "r1"}); !fault.Has(err, wire.NoAgent) {
 		t.Fatalf("without a gateway: %v", err)
 	}
-	stop := must(t)(q.AnswerAsks(scope, "d1", func(_ context.Context, a Ask) (Offer, error) {
+	stop := must(t)(q.AnswerAsks(scope, "d1", "g", func(_ context.Context, a Ask) (Offer, error) {
 		if a.Request != "r1" || a.Trace != "tr" || len(a.Exclude) != 1 || a.Exclude[0] != "a0" || a.Waiting == nil {
 			t.Errorf("got %+v", a)
 		}
 		return Offer{Gateway: "g1", Agent: "a1", Slot: "s1"}, nil
 	}))
 	o, err := q.Ask(t.Context(), scope, "d1", Ask{Request: "r1", Trace: "tr", Exclude: []string{"a0"}})
-	if err != nil || o != (Offer{"g1", "a1", "s1"}) {
+	if err != nil || o != (Offer{Gateway: "g1", Agent: "a1", Slot: "s1"}) {
 		t.Fatalf("got %+v, %v", o, err)
 	}
 	if _, err := q.Ask(t.Context(), tenant.ScopeOf("t2"), "d1", Ask{}); !fault.Has(err, wire.NoAgent) {
@@ -136,7 +136,7 @@ func TestScopeAndIDsFailClosed(t *testing.T) {
 	if _, err := q.Ask(t.Context(), tenant.Scope{}, "d1", Ask{}); !errors.Is(err, tenant.ErrNoScope) {
 		t.Errorf("ask: %v", err)
 	}
-	if _, err := q.AnswerAsks(tenant.Scope{}, "d1", nothing); !errors.Is(err, tenant.ErrNoScope) {
+	if _, err := q.AnswerAsks(tenant.Scope{}, "d1", "g", nothing); !errors.Is(err, tenant.ErrNoScope) {
 		t.Errorf("answer: %v", err)
 	}
 	if _, _, err := q.Deliver(t.Context(), tenant.Scope{}, "g1", delivery(), nil); !errors.Is(err, tenant.ErrNoScope) {
@@ -146,7 +146,7 @@ func TestScopeAndIDsFailClosed(t *testing.T) {
 		if _, err := q.Ask(t.Context(), scope, id, Ask{}); !fault.Has(err, wire.BadRequest) {
 			t.Errorf("ask about directory %q: %v", id, err)
 		}
-		if _, err := q.AnswerAsks(tenant.ScopeOf("x"+id+"."), "d1", nothing); !fault.Has(err, wire.BadRequest) {
+		if _, err := q.AnswerAsks(tenant.ScopeOf("x"+id+"."), "d1", "g", nothing); !fault.Has(err, wire.BadRequest) {
 			t.Errorf("answer for tenant of %q: %v", id, err)
 		}
 		if _, _, err := q.Deliver(t.Context(), scope, id, delivery(), nil); !fault.Has(err, wire.BadRequest) {
@@ -169,10 +169,10 @@ func TestScopeAndIDsFailClosed(t *testing.T) {
 func TestAnotherGatewayIsAskedWhenTheFirstCannot(t *testing.T) {
 	url := listening(t)
 	g1, g2, service := open(t, url), open(t, url), open(t, url)
-	must(t)(g1.AnswerAsks(scope, "d1", func(context.Context, Ask) (Offer, error) {
+	must(t)(g1.AnswerAsks(scope, "d1", "g1", func(context.Context, Ask) (Offer, error) {
 		return Offer{}, fault.New(wire.NoAgent, "only the excluded one")
 	}))
-	must(t)(g2.AnswerAsks(scope, "d1", func(context.Context, Ask) (Offer, error) {
+	must(t)(g2.AnswerAsks(scope, "d1", "g2", func(context.Context, Ask) (Offer, error) {
 		return Offer{Gateway: "g2", Agent: "a2", Slot: "s2"}, nil
 	}))
 	for range 20 {
@@ -189,7 +189,7 @@ func TestBusyEverywhereWaitsAndThenSaysSo(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer q.Close()
-		stop, err := q.AnswerAsks(scope, "d1", func(ctx context.Context, a Ask) (Offer, error) {
+		stop, err := q.AnswerAsks(scope, "d1", "g", func(ctx context.Context, a Ask) (Offer, error) {
 			a.Waiting()
 			<-ctx.Done()
 			return Offer{}, fault.New(wire.AgentsBusy, "")
@@ -227,7 +227,7 @@ func TestRefusedEverywhereIsToldSoon(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer q.Close()
-		stop, err := q.AnswerAsks(scope, "d1", func(context.Context, Ask) (Offer, error) {
+		stop, err := q.AnswerAsks(scope, "d1", "g", func(context.Context, Ask) (Offer, error) {
 			return Offer{}, fault.New(wire.AgentsBusy, "the line is full")
 		})
 		if err != nil {
@@ -247,7 +247,7 @@ func TestLateOfferIsReleased(t *testing.T) {
 	released := make(chan string, 10)
 	must(t)(q.OnRelease("g1", func(slot string) { released <- slot }))
 	answer, asked := make(chan struct{}), make(chan struct{}, 10)
-	must(t)(q.AnswerAsks(scope, "d1", func(context.Context, Ask) (Offer, error) {
+	must(t)(q.AnswerAsks(scope, "d1", "g", func(context.Context, Ask) (Offer, error) {
 		asked <- struct{}{}
 		<-answer
 		return Offer{Gateway: "g1", Agent: "a1", Slot: "s1"}, nil
@@ -594,7 +594,7 @@ func TestManyDeliveriesOverTwoGatewaysAndOneBroker(t *testing.T) {
 	services := []*Queue{open(t, url), open(t, url)}
 	for i, name := range []string{"g1", "g2"} {
 		q := open(t, url)
-		must(t)(q.AnswerAsks(scope, "d1", func(context.Context, Ask) (Offer, error) {
+		must(t)(q.AnswerAsks(scope, "d1", "g", func(context.Context, Ask) (Offer, error) {
 			return Offer{Gateway: name, Agent: fmt.Sprint("a", i), Slot: "s"}, nil
 		}))
 		must(t)(q.AnswerDeliveries(name, func(ctx context.Context, _ tenant.Scope, d Delivery, fence func(context.Context, []byte) ([]byte, error)) Outcome {

@@ -979,10 +979,12 @@ func (x *Refusal) GetDetail() string {
 }
 
 type Heartbeat struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	InFlight      uint32                 `protobuf:"varint,1,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
-	Checks        uint64                 `protobuf:"varint,2,opt,name=checks,proto3" json:"checks,omitempty"`
-	UnixMs        int64                  `protobuf:"varint,3,opt,name=unix_ms,json=unixMs,proto3" json:"unix_ms,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	InFlight uint32                 `protobuf:"varint,1,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	Checks   uint64                 `protobuf:"varint,2,opt,name=checks,proto3" json:"checks,omitempty"`
+	UnixMs   int64                  `protobuf:"varint,3,opt,name=unix_ms,json=unixMs,proto3" json:"unix_ms,omitempty"`
+	// health is missing from agents that do not tell.
+	Health        *Health `protobuf:"bytes,40,opt,name=health,proto3" json:"health,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1038,6 +1040,162 @@ func (x *Heartbeat) GetUnixMs() int64 {
 	return 0
 }
 
+func (x *Heartbeat) GetHealth() *Health {
+	if x != nil {
+		return x.Health
+	}
+	return nil
+}
+
+// Health is how an agent says it is. It decides who is asked first, and nothing else.
+type Health struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	AgentVersion string                 `protobuf:"bytes,1,opt,name=agent_version,json=agentVersion,proto3" json:"agent_version,omitempty"`
+	UptimeMs     int64                  `protobuf:"varint,2,opt,name=uptime_ms,json=uptimeMs,proto3" json:"uptime_ms,omitempty"`
+	Slots        uint32                 `protobuf:"varint,3,opt,name=slots,proto3" json:"slots,omitempty"`
+	// servers are the domain controllers in the order in which they are used.
+	Servers []*DomainController `protobuf:"bytes,4,rep,name=servers,proto3" json:"servers,omitempty"`
+	// last_error is the newest failure of the directory or of the link, without names of persons; it stays after things are well again.
+	LastError       string `protobuf:"bytes,5,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	LastErrorUnixMs int64  `protobuf:"varint,6,opt,name=last_error_unix_ms,json=lastErrorUnixMs,proto3" json:"last_error_unix_ms,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Health) Reset() {
+	*x = Health{}
+	mi := &file_wire_linkpb_link_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Health) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Health) ProtoMessage() {}
+
+func (x *Health) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_linkpb_link_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Health.ProtoReflect.Descriptor instead.
+func (*Health) Descriptor() ([]byte, []int) {
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Health) GetAgentVersion() string {
+	if x != nil {
+		return x.AgentVersion
+	}
+	return ""
+}
+
+func (x *Health) GetUptimeMs() int64 {
+	if x != nil {
+		return x.UptimeMs
+	}
+	return 0
+}
+
+func (x *Health) GetSlots() uint32 {
+	if x != nil {
+		return x.Slots
+	}
+	return 0
+}
+
+func (x *Health) GetServers() []*DomainController {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
+func (x *Health) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
+func (x *Health) GetLastErrorUnixMs() int64 {
+	if x != nil {
+		return x.LastErrorUnixMs
+	}
+	return 0
+}
+
+type DomainController struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Address string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// state is "serving", "down" or "untried".
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// median_us is how long it took to answer a bind, over its newest answers; 0 before the first.
+	MedianUs      uint64 `protobuf:"varint,3,opt,name=median_us,json=medianUs,proto3" json:"median_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DomainController) Reset() {
+	*x = DomainController{}
+	mi := &file_wire_linkpb_link_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DomainController) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DomainController) ProtoMessage() {}
+
+func (x *DomainController) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_linkpb_link_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DomainController.ProtoReflect.Descriptor instead.
+func (*DomainController) Descriptor() ([]byte, []int) {
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *DomainController) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *DomainController) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *DomainController) GetMedianUs() uint64 {
+	if x != nil {
+		return x.MedianUs
+	}
+	return 0
+}
+
 // Leaving: no new checks, please; those in flight are still answered.
 type Leaving struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1048,7 +1206,7 @@ type Leaving struct {
 
 func (x *Leaving) Reset() {
 	*x = Leaving{}
-	mi := &file_wire_linkpb_link_proto_msgTypes[11]
+	mi := &file_wire_linkpb_link_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1060,7 +1218,7 @@ func (x *Leaving) String() string {
 func (*Leaving) ProtoMessage() {}
 
 func (x *Leaving) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_linkpb_link_proto_msgTypes[11]
+	mi := &file_wire_linkpb_link_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1073,7 +1231,7 @@ func (x *Leaving) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leaving.ProtoReflect.Descriptor instead.
 func (*Leaving) Descriptor() ([]byte, []int) {
-	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{11}
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Leaving) GetReason() string {
@@ -1093,7 +1251,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_wire_linkpb_link_proto_msgTypes[12]
+	mi := &file_wire_linkpb_link_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1105,7 +1263,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_linkpb_link_proto_msgTypes[12]
+	mi := &file_wire_linkpb_link_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1118,7 +1276,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{12}
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Drain) GetComeBackMs() uint32 {
@@ -1147,7 +1305,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_wire_linkpb_link_proto_msgTypes[13]
+	mi := &file_wire_linkpb_link_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1159,7 +1317,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_linkpb_link_proto_msgTypes[13]
+	mi := &file_wire_linkpb_link_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1172,7 +1330,7 @@ func (x *Goodbye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goodbye.ProtoReflect.Descriptor instead.
 func (*Goodbye) Descriptor() ([]byte, []int) {
-	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{13}
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Goodbye) GetCode() uint32 {
@@ -1206,7 +1364,7 @@ type Probe struct {
 
 func (x *Probe) Reset() {
 	*x = Probe{}
-	mi := &file_wire_linkpb_link_proto_msgTypes[14]
+	mi := &file_wire_linkpb_link_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1376,7 @@ func (x *Probe) String() string {
 func (*Probe) ProtoMessage() {}
 
 func (x *Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_linkpb_link_proto_msgTypes[14]
+	mi := &file_wire_linkpb_link_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1389,7 @@ func (x *Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probe.ProtoReflect.Descriptor instead.
 func (*Probe) Descriptor() ([]byte, []int) {
-	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{14}
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Probe) GetNonce() []byte {
@@ -1250,7 +1408,7 @@ type Probed struct {
 
 func (x *Probed) Reset() {
 	*x = Probed{}
-	mi := &file_wire_linkpb_link_proto_msgTypes[15]
+	mi := &file_wire_linkpb_link_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1262,7 +1420,7 @@ func (x *Probed) String() string {
 func (*Probed) ProtoMessage() {}
 
 func (x *Probed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_linkpb_link_proto_msgTypes[15]
+	mi := &file_wire_linkpb_link_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1275,7 +1433,7 @@ func (x *Probed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probed.ProtoReflect.Descriptor instead.
 func (*Probed) Descriptor() ([]byte, []int) {
-	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{15}
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Probed) GetNonce() []byte {
@@ -1302,7 +1460,7 @@ type Renew struct {
 
 func (x *Renew) Reset() {
 	*x = Renew{}
-	mi := &file_wire_linkpb_link_proto_msgTypes[16]
+	mi := &file_wire_linkpb_link_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1472,7 @@ func (x *Renew) String() string {
 func (*Renew) ProtoMessage() {}
 
 func (x *Renew) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_linkpb_link_proto_msgTypes[16]
+	mi := &file_wire_linkpb_link_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1485,7 @@ func (x *Renew) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Renew.ProtoReflect.Descriptor instead.
 func (*Renew) Descriptor() ([]byte, []int) {
-	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{16}
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Renew) GetId() string {
@@ -1378,7 +1536,7 @@ type Renewed struct {
 
 func (x *Renewed) Reset() {
 	*x = Renewed{}
-	mi := &file_wire_linkpb_link_proto_msgTypes[17]
+	mi := &file_wire_linkpb_link_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1390,7 +1548,7 @@ func (x *Renewed) String() string {
 func (*Renewed) ProtoMessage() {}
 
 func (x *Renewed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_linkpb_link_proto_msgTypes[17]
+	mi := &file_wire_linkpb_link_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1403,7 +1561,7 @@ func (x *Renewed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Renewed.ProtoReflect.Descriptor instead.
 func (*Renewed) Descriptor() ([]byte, []int) {
-	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{17}
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Renewed) GetId() string {
@@ -1443,7 +1601,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_wire_linkpb_link_proto_msgTypes[18]
+	mi := &file_wire_linkpb_link_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1613,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_linkpb_link_proto_msgTypes[18]
+	mi := &file_wire_linkpb_link_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +1626,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{18}
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{20}
 }
 
 // Proof says which domain the agent's domain controllers serve, by their own word (MS-ADTS 3.1.1.3.2), or why nobody could be asked.
@@ -1491,7 +1649,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_wire_linkpb_link_proto_msgTypes[19]
+	mi := &file_wire_linkpb_link_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1503,7 +1661,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_linkpb_link_proto_msgTypes[19]
+	mi := &file_wire_linkpb_link_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1516,7 +1674,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{19}
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Proof) GetNamingContext() string {
@@ -1583,7 +1741,7 @@ type Proven struct {
 
 func (x *Proven) Reset() {
 	*x = Proven{}
-	mi := &file_wire_linkpb_link_proto_msgTypes[20]
+	mi := &file_wire_linkpb_link_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1753,7 @@ func (x *Proven) String() string {
 func (*Proven) ProtoMessage() {}
 
 func (x *Proven) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_linkpb_link_proto_msgTypes[20]
+	mi := &file_wire_linkpb_link_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1766,7 @@ func (x *Proven) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proven.ProtoReflect.Descriptor instead.
 func (*Proven) Descriptor() ([]byte, []int) {
-	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{20}
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Proven) GetAccepted() bool {
@@ -1716,11 +1874,24 @@ const file_wire_linkpb_link_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x01 \x01(\tR\trequestId\x12\x12\n" +
 	"\x04code\x18\x02 \x01(\rR\x04code\x12\x16\n" +
-	"\x06detail\x18\x03 \x01(\tR\x06detail\"Y\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\"\x8c\x01\n" +
 	"\tHeartbeat\x12\x1b\n" +
 	"\tin_flight\x18\x01 \x01(\rR\binFlight\x12\x16\n" +
 	"\x06checks\x18\x02 \x01(\x04R\x06checks\x12\x17\n" +
-	"\aunix_ms\x18\x03 \x01(\x03R\x06unixMs\"!\n" +
+	"\aunix_ms\x18\x03 \x01(\x03R\x06unixMs\x121\n" +
+	"\x06health\x18( \x01(\v2\x19.sallyport.link.v1.HealthR\x06health\"\xeb\x01\n" +
+	"\x06Health\x12#\n" +
+	"\ragent_version\x18\x01 \x01(\tR\fagentVersion\x12\x1b\n" +
+	"\tuptime_ms\x18\x02 \x01(\x03R\buptimeMs\x12\x14\n" +
+	"\x05slots\x18\x03 \x01(\rR\x05slots\x12=\n" +
+	"\aservers\x18\x04 \x03(\v2#.sallyport.link.v1.DomainControllerR\aservers\x12\x1d\n" +
+	"\n" +
+	"last_error\x18\x05 \x01(\tR\tlastError\x12+\n" +
+	"\x12last_error_unix_ms\x18\x06 \x01(\x03R\x0flastErrorUnixMs\"_\n" +
+	"\x10DomainController\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1b\n" +
+	"\tmedian_us\x18\x03 \x01(\x04R\bmedianUs\"!\n" +
 	"\aLeaving\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"A\n" +
 	"\x05Drain\x12 \n" +
@@ -1778,29 +1949,31 @@ func file_wire_linkpb_link_proto_rawDescGZIP() []byte {
 	return file_wire_linkpb_link_proto_rawDescData
 }
 
-var file_wire_linkpb_link_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_wire_linkpb_link_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_wire_linkpb_link_proto_goTypes = []any{
-	(*FromAgent)(nil), // 0: sallyport.link.v1.FromAgent
-	(*ToAgent)(nil),   // 1: sallyport.link.v1.ToAgent
-	(*Hello)(nil),     // 2: sallyport.link.v1.Hello
-	(*Welcome)(nil),   // 3: sallyport.link.v1.Welcome
-	(*Check)(nil),     // 4: sallyport.link.v1.Check
-	(*Fence)(nil),     // 5: sallyport.link.v1.Fence
-	(*Go)(nil),        // 6: sallyport.link.v1.Go
-	(*Cancel)(nil),    // 7: sallyport.link.v1.Cancel
-	(*Answer)(nil),    // 8: sallyport.link.v1.Answer
-	(*Refusal)(nil),   // 9: sallyport.link.v1.Refusal
-	(*Heartbeat)(nil), // 10: sallyport.link.v1.Heartbeat
-	(*Leaving)(nil),   // 11: sallyport.link.v1.Leaving
-	(*Drain)(nil),     // 12: sallyport.link.v1.Drain
-	(*Goodbye)(nil),   // 13: sallyport.link.v1.Goodbye
-	(*Probe)(nil),     // 14: sallyport.link.v1.Probe
-	(*Probed)(nil),    // 15: sallyport.link.v1.Probed
-	(*Renew)(nil),     // 16: sallyport.link.v1.Renew
-	(*Renewed)(nil),   // 17: sallyport.link.v1.Renewed
-	(*Order)(nil),     // 18: sallyport.link.v1.Order
-	(*Proof)(nil),     // 19: sallyport.link.v1.Proof
-	(*Proven)(nil),    // 20: sallyport.link.v1.Proven
+	(*FromAgent)(nil),        // 0: sallyport.link.v1.FromAgent
+	(*ToAgent)(nil),          // 1: sallyport.link.v1.ToAgent
+	(*Hello)(nil),            // 2: sallyport.link.v1.Hello
+	(*Welcome)(nil),          // 3: sallyport.link.v1.Welcome
+	(*Check)(nil),            // 4: sallyport.link.v1.Check
+	(*Fence)(nil),            // 5: sallyport.link.v1.Fence
+	(*Go)(nil),               // 6: sallyport.link.v1.Go
+	(*Cancel)(nil),           // 7: sallyport.link.v1.Cancel
+	(*Answer)(nil),           // 8: sallyport.link.v1.Answer
+	(*Refusal)(nil),          // 9: sallyport.link.v1.Refusal
+	(*Heartbeat)(nil),        // 10: sallyport.link.v1.Heartbeat
+	(*Health)(nil),           // 11: sallyport.link.v1.Health
+	(*DomainController)(nil), // 12: sallyport.link.v1.DomainController
+	(*Leaving)(nil),          // 13: sallyport.link.v1.Leaving
+	(*Drain)(nil),            // 14: sallyport.link.v1.Drain
+	(*Goodbye)(nil),          // 15: sallyport.link.v1.Goodbye
+	(*Probe)(nil),            // 16: sallyport.link.v1.Probe
+	(*Probed)(nil),           // 17: sallyport.link.v1.Probed
+	(*Renew)(nil),            // 18: sallyport.link.v1.Renew
+	(*Renewed)(nil),          // 19: sallyport.link.v1.Renewed
+	(*Order)(nil),            // 20: sallyport.link.v1.Order
+	(*Proof)(nil),            // 21: sallyport.link.v1.Proof
+	(*Proven)(nil),           // 22: sallyport.link.v1.Proven
 }
 var file_wire_linkpb_link_proto_depIdxs = []int32{
 	2,  // 0: sallyport.link.v1.FromAgent.hello:type_name -> sallyport.link.v1.Hello
@@ -1808,25 +1981,27 @@ var file_wire_linkpb_link_proto_depIdxs = []int32{
 	8,  // 2: sallyport.link.v1.FromAgent.answer:type_name -> sallyport.link.v1.Answer
 	9,  // 3: sallyport.link.v1.FromAgent.refusal:type_name -> sallyport.link.v1.Refusal
 	10, // 4: sallyport.link.v1.FromAgent.heartbeat:type_name -> sallyport.link.v1.Heartbeat
-	11, // 5: sallyport.link.v1.FromAgent.leaving:type_name -> sallyport.link.v1.Leaving
-	15, // 6: sallyport.link.v1.FromAgent.probed:type_name -> sallyport.link.v1.Probed
-	16, // 7: sallyport.link.v1.FromAgent.renew:type_name -> sallyport.link.v1.Renew
-	19, // 8: sallyport.link.v1.FromAgent.proof:type_name -> sallyport.link.v1.Proof
+	13, // 5: sallyport.link.v1.FromAgent.leaving:type_name -> sallyport.link.v1.Leaving
+	17, // 6: sallyport.link.v1.FromAgent.probed:type_name -> sallyport.link.v1.Probed
+	18, // 7: sallyport.link.v1.FromAgent.renew:type_name -> sallyport.link.v1.Renew
+	21, // 8: sallyport.link.v1.FromAgent.proof:type_name -> sallyport.link.v1.Proof
 	3,  // 9: sallyport.link.v1.ToAgent.welcome:type_name -> sallyport.link.v1.Welcome
 	4,  // 10: sallyport.link.v1.ToAgent.check:type_name -> sallyport.link.v1.Check
 	6,  // 11: sallyport.link.v1.ToAgent.go:type_name -> sallyport.link.v1.Go
 	7,  // 12: sallyport.link.v1.ToAgent.cancel:type_name -> sallyport.link.v1.Cancel
-	12, // 13: sallyport.link.v1.ToAgent.drain:type_name -> sallyport.link.v1.Drain
-	13, // 14: sallyport.link.v1.ToAgent.goodbye:type_name -> sallyport.link.v1.Goodbye
-	14, // 15: sallyport.link.v1.ToAgent.probe:type_name -> sallyport.link.v1.Probe
-	18, // 16: sallyport.link.v1.ToAgent.order:type_name -> sallyport.link.v1.Order
-	17, // 17: sallyport.link.v1.ToAgent.renewed:type_name -> sallyport.link.v1.Renewed
-	20, // 18: sallyport.link.v1.ToAgent.proven:type_name -> sallyport.link.v1.Proven
-	19, // [19:19] is the sub-list for method output_type
-	19, // [19:19] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	14, // 13: sallyport.link.v1.ToAgent.drain:type_name -> sallyport.link.v1.Drain
+	15, // 14: sallyport.link.v1.ToAgent.goodbye:type_name -> sallyport.link.v1.Goodbye
+	16, // 15: sallyport.link.v1.ToAgent.probe:type_name -> sallyport.link.v1.Probe
+	20, // 16: sallyport.link.v1.ToAgent.order:type_name -> sallyport.link.v1.Order
+	19, // 17: sallyport.link.v1.ToAgent.renewed:type_name -> sallyport.link.v1.Renewed
+	22, // 18: sallyport.link.v1.ToAgent.proven:type_name -> sallyport.link.v1.Proven
+	11, // 19: sallyport.link.v1.Heartbeat.health:type_name -> sallyport.link.v1.Health
+	12, // 20: sallyport.link.v1.Health.servers:type_name -> sallyport.link.v1.DomainController
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_wire_linkpb_link_proto_init() }
@@ -1863,7 +2038,7 @@ func file_wire_linkpb_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_linkpb_link_proto_rawDesc), len(file_wire_linkpb_link_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -8,6 +8,7 @@
 //
 // and the next "<!-- end -->" is replaced by a table with a row for each sub-benchmark of BenchmarkChecks and a column for each unit, in
 // that order. "<!-- machine -->" is followed by where and when the run was made. A benchmark that did not run keeps its old table.
+// "<!-- plot Spread spread.svg: agent-1-% agent-2-% -->" has the same figures drawn as bars into that file beside the page.
 // It refuses to touch the page when the input has no figures.
 package main
 
@@ -43,6 +44,9 @@ func run(page string, in io.Reader) error {
 	}
 	old, err := os.ReadFile(page)
 	if err != nil {
+		return err
+	}
+	if err := r.draw(page, string(old)); err != nil {
 		return err
 	}
 	return os.WriteFile(page, []byte(r.fill(string(old), machine(r.cpu))), 0o644)

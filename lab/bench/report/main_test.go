@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/xml"
 	"os"
 	"path/filepath"
 	"strings"
@@ -75,5 +76,37 @@ func TestNoFigures(t *testing.T) {
 	}
 	if got, err := os.ReadFile(file); err != nil || string(got) != page {
 		t.Errorf("the page is now %q, %v", got, err)
+	}
+}
+
+func TestDraw(t *testing.T) {
+	r, err := read(strings.NewReader(output))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	page := filepath.Join(dir, "page.md")
+	if err := r.draw(page, "x\n<!-- plot Checks checks.svg: %of-direct direct/s -->\n<!-- plot Absent absent.svg: x -->\n"); err != nil {
+		t.Fatal(err)
+	}
+	svg, err := os.ReadFile(filepath.Join(dir, "checks.svg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parsed struct {
+		Texts []string `xml:"text"`
+		Bars  []struct {
+			Width string `xml:"width,attr"`
+		} `xml:"rect"`
+	}
+	if err := xml.Unmarshal(svg, &parsed); err != nil {
+		t.Fatal(err)
+	}
+	// The ground, two keys, two groups of two bars; the largest fills the width.
+	if got := strings.Join(parsed.Texts, "|"); len(parsed.Bars) != 7 || parsed.Bars[4].Width != "420.0" || !strings.Contains(got, "samba, 8") || !strings.Contains(got, "98.2") {
+		t.Errorf("%s", svg)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "absent.svg")); err == nil {
+		t.Error("a benchmark that did not run is drawn")
 	}
 }

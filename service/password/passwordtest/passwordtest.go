@@ -67,7 +67,7 @@ func (q *Queue) Ask(ctx context.Context, scope tenant.Scope, directory string, a
 	defer q.mu.Unlock()
 	q.asks = append(q.asks, a)
 	for _, w := range q.agents {
-		if w.scope == scope && w.directory == directory && !slices.Contains(a.Exclude, w.id) {
+		if w.scope == scope && w.directory == directory && !slices.Contains(a.Exclude, w.id) && (a.Only == "" || a.Only == w.id) {
 			return queue.Offer{Gateway: "gateway-1", Agent: w.id, Slot: "slot-" + w.id}, nil
 		}
 	}
@@ -148,6 +148,12 @@ func (c *Conversation) Open() (envelope.Check, error) {
 		Request: c.Delivery.Request}, c.Delivery.Envelope, time.Now())
 	c.check, c.receiver = check, receiver
 	return check, err
+}
+
+// Reopen opens the envelope once more, for a look at it.
+func (c *Conversation) Reopen() (envelope.Check, *envelope.Receiver, error) {
+	return envelope.Open(c.agent.key, envelope.Binding{Tenant: c.Scope.String(), Directory: c.agent.directory, Agent: c.agent.id,
+		Request: c.Delivery.Request}, c.Delivery.Envelope, time.Now())
 }
 
 // Fence asks for the Go token and reports whether it came and is the right one.

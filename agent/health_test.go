@@ -1,0 +1,37 @@
+package agent
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+func TestHealthOf(t *testing.T) {
+	now := time.Now()
+	s := Status{Version: "1.2", Written: now, Started: now.Add(-time.Minute), Link: Link{Slots: 32},
+		Servers: []Server{{Address: "dc1:636", State: "serving", Latency: &Latency{MedianMS: 2.5}}, {Address: "dc2:636", State: "down", LastError: "no route", LastErrorAt: now.Add(-time.Hour)}},
+		Recent:  []Finished{{At: now, Outcome: Wrong, Reason: "bad_password"}, {At: now.Add(-2 * time.Hour), Outcome: Trouble, Reason: "directory-timeout", Code: wire.DirectoryTimeout}}}
+	h := healthOf(s)
+	if h.GetAgentVersion() != "1.2" || h.GetUptimeMs() != 60_000 || h.GetSlots() != 32 || len(h.GetServers()) != 2 || h.GetServers()[0].GetMedianUs() != 2500 ||
+		h.GetServers()[1].GetState() != "down" || h.GetServers()[1].GetMedianUs() != 0 {
+		t.Errorf("%v", h)
+	}
+	if h.GetLastError() != "dc2:636: no route" || h.GetLastErrorUnixMs() != now.Add(-time.Hour).UnixMilli() {
+		t.Errorf("last error %q", h.GetLastError())
+	}
+	s.Recent[1].At = now
+	if h := healthOf(s); h.GetLastError() != "80002 directory-timeout" {
+		t.Errorf("last error %q", h.GetLastError())
+	}
+	for i := range 2 * maxServersTold {
+		s.Servers = append(s.Servers, Server{Address: fmt.Sprint(i)})
+	}
+	if h := healthOf(s); len(h.GetServers()) != maxServersTold {
+		t.Errorf("%d domain controllers", len(h.GetServers()))
+	}
+	if h := healthOf(Status{}); h.GetLastError() != "" || h.GetLastErrorUnixMs() != 0 {
+		t.Errorf("%v", h)
+	}
+}
