@@ -15,11 +15,13 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/sallyport-auth/sallyport/wire"
 	"github.com/sallyport-auth/sallyport/wire/linkpb"
@@ -506,5 +508,46 @@ func TestRejoin(t *testing.T) {
 	}
 	if len(hellos) > 0 {
 		t.Error("a second connection with one certificate")
+	}
+}
+
+// TestServicesOfOtherVersions: a service of the first protocol, which asks for no proofs and answers none, and one of today that says things of
+// which this agent has never heard, get their checks answered.
+func TestServicesOfOtherVersions(t *testing.T) {
+	for _, version := range []uint32{1, wire.Version} {
+		answered := make(chan string, 1)
+		id := scripted(t, "127.0.0.1", func(_ int, f far) {
+			w := ordinary()
+			w.ProtocolVersion = version
+			w.ProtoReflect().SetUnknown(protowire.AppendString(protowire.AppendTag(nil, 900, protowire.BytesType), "of tomorrow"))
+			f.welcome(w)
+			tomorrow := new(linkpb.ToAgent)
+			tomorrow.ProtoReflect().SetUnknown(protowire.AppendString(protowire.AppendTag(nil, 901, protowire.BytesType), "another kind of message"))
+			f.send(tomorrow)
+			f.check("r")
+			answered <- string(f.recv().GetAnswer().GetSealed())
+			f.recv()
+		})
+		asked := &proverOf{}
+		start(t, Config{Identity: id, Prover: asked, Handler: handlerFunc(func(context.Context, *linkpb.Check, func(context.Context, []byte) ([]byte, error)) Reply {
+			return Reply{Sealed: []byte("yes")}
+		})})
+		if got := <-answered; got != "yes" {
+			t.Errorf("version %d: %q", version, got)
+		}
+		until(t, "the prover is told that nobody asks", func() bool { return asked.told.Load() == 1 })
+		if asked.proofs.Load() != 0 {
+			t.Errorf("%d proofs went to a service that knows none", asked.proofs.Load())
+		}
+	}
+}
+
+// proverOf counts what it is asked and told.
+type proverOf struct{ proofs, told atomic.Int64 }
+
+func (p *proverOf) Prove(context.Context) *linkpb.Proof { p.proofs.Add(1); return &linkpb.Proof{} }
+func (p *proverOf) Proven(a *linkpb.Proven) {
+	if a == nil {
+		p.told.Add(1)
 	}
 }

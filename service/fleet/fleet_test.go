@@ -191,6 +191,10 @@ func TestTokensThatDoNotWork(t *testing.T) {
 	}
 	want(t, "removing it twice", f.RemoveToken(t.Context(), f.a, removed.ID, f.now), wire.NotFound)
 	want(t, "removing nonsense", f.RemoveToken(t.Context(), f.a, "a\x00b", f.now), wire.NotFound)
+	other := byte('x')
+	if short[len(short)-2] == other {
+		other = 'y'
+	}
 	for _, test := range []struct {
 		name, secret string
 		at           time.Time
@@ -201,7 +205,7 @@ func TestTokensThatDoNotWork(t *testing.T) {
 		{"far too long", TokenPrefix + strings.Repeat("A", 1<<20), f.now},
 		{"removed", secret, f.now},
 		{"expired to the millisecond", short, f.now.Add(time.Minute)},
-		{"one letter changed", short[:len(short)-2] + "x" + short[len(short)-1:], f.now},
+		{"one letter changed", short[:len(short)-2] + string(other) + short[len(short)-1:], f.now},
 	} {
 		_, _, _, err := f.Enrol(t.Context(), test.secret, enrolment(t, "h"), test.at)
 		want(t, test.name, err, wire.EnrolTokenInvalid)

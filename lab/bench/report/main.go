@@ -117,7 +117,7 @@ func (r results) fill(page, machine string) string {
 			skipping = false
 			out = append(out, l)
 		case skipping:
-		case l == machineMark:
+		case l == machineMark && r.cpu != "":
 			out = append(out, l, machine)
 			skipping = true
 		case m != nil && len(r.of[m[1]]) > 0:
