@@ -60,7 +60,10 @@ func (s *Store) SetAgentKeys(ctx context.Context, scope Scope, k AgentKeys, now 
 	err = s.db.Write(ctx, func(tx db.Querier) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO agent_keys (tenant_id, required, changed_at) VALUES ($1, $2, $3)
 			ON CONFLICT (tenant_id) DO UPDATE SET required = excluded.required, changed_at = excluded.changed_at`, id, string(k), db.Millis(now))
-		return err
+		if err != nil {
+			return err
+		}
+		return s.record(ctx, tx, id, Event{What: "agent-keys.set", Detail: "require: " + string(k)}, now)
 	})
 	if err := db.Translate(err); err != nil {
 		if errors.Is(err, db.ErrReference) {
