@@ -208,14 +208,17 @@ func (s *Store) Probed(ctx context.Context, scope tenant.Scope, id string, p Pro
 	if err != nil {
 		return err
 	}
-	first := 1
-	if sure {
-		first = probesFailed
+	kept, more := 1, 1
+	switch {
+	case p.Code == 0:
+		kept, more = 0, 0
+	case sure:
+		more = probesFailed
 	}
 	return s.db.Write(ctx, func(tx db.Querier) error {
 		if err := affected(tx.ExecContext(ctx, `UPDATE agent_health SET probed_at = $1, probe_us = $2, probe_code = $3, probe_detail = $4,
-			probe_failures = CASE WHEN $3 = 0 THEN 0 ELSE probe_failures + $5 END WHERE tenant_id = $6 AND agent_id = $7`,
-			db.Millis(p.At), p.Took.Microseconds(), int64(p.Code), clip(p.Detail, maxReason), first, tenantID, id)); err != nil {
+			probe_failures = probe_failures * $5 + $6 WHERE tenant_id = $7 AND agent_id = $8`,
+			db.Millis(p.At), p.Took.Microseconds(), int64(p.Code), clip(p.Detail, maxReason), kept, more, tenantID, id)); err != nil {
 			return err
 		}
 		return review(ctx, tx, tenantID, id, p.At)
