@@ -248,10 +248,14 @@ func TestOnceRace(t *testing.T) {
 // TestClientAsksAgain: the connection breaks when the thing is made and its answer not told; the client hears of it all the same.
 func TestClientAsksAgain(t *testing.T) {
 	w := newWorld(t)
+	var mu sync.Mutex
 	var keys []string
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		mu.Lock()
 		keys = append(keys, r.Header.Get(keyHeader))
-		if len(keys) == 1 {
+		first := len(keys) == 1
+		mu.Unlock()
+		if first {
 			w.all.ServeHTTP(httptest.NewRecorder(), r)
 			panic(http.ErrAbortHandler)
 		}
