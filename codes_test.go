@@ -90,6 +90,13 @@ var reachedBy = map[wire.Code]string{
 	wire.CanaryAccepted:        "service/canary.TestJudge",
 	wire.CanaryRefused:         "service/canary.TestJudge",
 	wire.Overloaded:            "service/gateway.TestOverloadAndDeadlines",
+	wire.AgentPending:          "service/fleet.TestApproval",
+	wire.EnrolHostRefused:      "service/fleet.TestTokenOfOnePlace",
+	wire.EnrolAddressRefused:   "service/fleet.TestTokenOfOnePlace",
+	wire.RegistrationDenied:    "service/gateway.TestCodes",
+	wire.RegistrationExpired:   "service/gateway.TestCodes",
+	wire.SecondNeeded:          "service/fleet.TestApproval",
+	wire.Undelivered:           "service/notify.TestFailuresAreTriedAgain",
 }
 
 func TestEveryCodeIsReached(t *testing.T) {

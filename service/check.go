@@ -57,6 +57,7 @@ func (c Config) Check() []Finding {
 		}
 	}
 	c.checkRegistrationLog(&f)
+	c.checkNotify(&f)
 	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
 		f.add("log.level", "Use debug, info, warn or error.", "%q is no level", c.Log.Level)
 	}

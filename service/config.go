@@ -25,6 +25,7 @@ type Config struct {
 	Queue     QueueConfig    `yaml:"queue"`
 	Agents    AgentsConfig   `yaml:"agents"`
 	Lockout   LockoutConfig  `yaml:"lockout"`
+	Notify    NotifyConfig   `yaml:"notify"`
 	Log       LogConfig      `yaml:"log"`
 	Drain     time.Duration  `yaml:"drain" doc:"how long SIGTERM waits for work in progress"`
 
@@ -98,6 +99,28 @@ type RegistrationLogConfig struct {
 	Webhook string `yaml:"webhook" doc:"https:// address that they are posted to as JSON; empty: none"`
 	Syslog  string `yaml:"syslog" doc:"udp://host:port, tcp://host:port, tls://host:port or unix:///dev/log that they are sent to (RFC 5424); empty: none"`
 	CAFile  string `yaml:"ca_file" doc:"PEM file of the CA of the webhook's and the tls:// server's certificate; empty: the system's"`
+}
+
+// NotifyConfig is how administrators are told of what happens to agents, beside the log; of processes with the sign-in role.
+type NotifyConfig struct {
+	CAFile  string        `yaml:"ca_file" doc:"PEM file of the CA of the webhook's and the mail server's certificates; empty: the system's"`
+	Webhook WebhookConfig `yaml:"webhook"`
+	SMTP    SMTPConfig    `yaml:"smtp"`
+}
+
+// WebhookConfig is an address that events are posted to.
+type WebhookConfig struct {
+	URL        string `yaml:"url" doc:"https address that events are posted to as JSON; empty: none"`
+	SecretFile string `yaml:"secret_file" doc:"file with the secret of the header Sallyport-Signature, 16 bytes at least"`
+}
+
+// SMTPConfig is a mail server.
+type SMTPConfig struct {
+	Address      string   `yaml:"address" doc:"host:port of the mail server, with STARTTLS unless it is on this machine; empty: no mail"`
+	From         string   `yaml:"from" doc:"sender's address"`
+	Username     string   `yaml:"username" doc:"name at the mail server; empty: none"`
+	PasswordFile string   `yaml:"password_file" doc:"file with the password at the mail server"`
+	To           []string `yaml:"to" doc:"addresses that get the mails of all tenants, beside each tenant's administrators"`
 }
 
 // LogConfig says how logs look.

@@ -43,4 +43,7 @@ const (
 	maxLockout   = 24 * time.Hour
 	// maxDrain: service supervisors lose their patience long before.
 	maxDrain = 10 * time.Minute
+	// minWebhookSecret and maxNotifySecret bound secrets in files: 16 random bytes cannot be guessed.
+	minWebhookSecret = 16
+	maxNotifySecret  = 4 << 10
 )

@@ -149,7 +149,11 @@ func RenewToken(ctx context.Context, cfg Config, log *slog.Logger) (name string,
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("data: %w", err)
 	}
-	token, err := admin.CreateToken(ctx, st.db, admin.NewToken{Note: "made by token renew"}, time.Now())
+	line, err := admin.LineOf(ctx, st.db, strings.TrimSpace(string(old)))
+	if err != nil {
+		return "", err
+	}
+	token, err := admin.CreateToken(ctx, st.db, admin.NewToken{Note: "made by token renew", Ancestors: line}, time.Now())
 	if err != nil {
 		return "", err
 	}

@@ -23,6 +23,10 @@ func (s *Service) publicRoutes() (http.Handler, error) {
 	mux.Handle("/t/{tenant}/.well-known/", protocol)
 	mux.Handle("/t/{tenant}/oauth2/", protocol)
 	mux.Handle(wire.RegisterPath, s.gateway.Register())
+	mux.Handle("POST "+wire.DevicePath, s.gateway.AskCode())
+	mux.Handle("POST "+wire.DevicePollPath, s.gateway.PollCode())
+	mux.Handle("/t/{tenant}/register", s.approve.Routes())
+	mux.Handle("/t/{tenant}/register/", s.approve.Routes())
 	mux.Handle("GET "+wire.RevocationsPath+"{list}", s.gateway.Revocations())
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		web.Error(w, r, fault.New(wire.NotFound, "no such page"))

@@ -28,6 +28,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sallyport-auth/sallyport/service/admin"
+	"github.com/sallyport-auth/sallyport/service/approve"
 	"github.com/sallyport-auth/sallyport/service/canary"
 	"github.com/sallyport-auth/sallyport/service/gateway"
 	"github.com/sallyport-auth/sallyport/service/localca"
@@ -51,6 +52,7 @@ type Service struct {
 	gateway *gateway.Gateway
 	signin  *signin.Service
 	oidc    *oidc.Provider
+	approve *approve.Door
 	local   *localca.CA
 
 	signinListener, gatewayListener, adminListener, monitorListener net.Listener
@@ -235,7 +237,7 @@ func (s *Service) openGateway(certificate getCertificate) error {
 		}
 	}
 	s.gateway, err = gateway.New(gateway.Config{Name: s.name(), Fleet: s.store.fleet, Tenants: s.store.tenants, CA: s.store.ca, Queue: s.queue,
-		TLS: tlsConfig(certificate), GatewayCA: gatewayCA, PublicAddress: s.gatewayAddress(),
+		TLS: tlsConfig(certificate), GatewayCA: gatewayCA, PublicAddress: s.gatewayAddress(), PublicURL: s.cfg.PublicURL,
 		Alone: s.cfg.Queue.URL == "", Logger: s.log.With("part", "gateway"), Metrics: s.metrics})
 	if err != nil {
 		return err
@@ -279,6 +281,14 @@ func (s *Service) openSignin(certificate getCertificate) error {
 		return err
 	}
 	s.loops = append(s.loops, s.signin.Run, s.oidc.Run, prober.Run)
+	door := approve.Config{Signin: s.signin, Tenants: st.tenants, Fleet: st.fleet, Logger: s.log.With("part", "approve")}
+	if s.queue != nil {
+		door.Announce = s.queue.Announce
+	}
+	s.approve = approve.New(door)
+	if err := s.openNotify(); err != nil {
+		return err
+	}
 	routes, err := s.publicRoutes()
 	if err != nil {
 		return fmt.Errorf("signin.trusted_proxies: %w", err)

@@ -70,6 +70,13 @@ const (
 	LogExportFailed       Code = 90071
 	HostTaken             Code = 90072 // a second agent on one host
 	DirectoryForeign      Code = 90073 // an agent shows another domain than its directory's
+	AgentPending          Code = 90080 // registered, and not approved yet
+	EnrolHostRefused      Code = 90081
+	EnrolAddressRefused   Code = 90082
+	RegistrationDenied    Code = 90083
+	RegistrationExpired   Code = 90084 // nobody approved the code in its time
+	SecondNeeded          Code = 90085
+	Undelivered           Code = 90086 // a notification
 	CanaryAccepted        Code = 90090 // an agent says yes to a password that nobody has
 	CanaryRefused         Code = 90091 // an agent says no to the right password of the canary
 	Overloaded            Code = 90092 // turned away at once: the line is too long

@@ -56,7 +56,7 @@ var ErrRegister = errors.New("malformed registration document")
 // of both keys stay with the agent.
 type RegisterRequest struct {
 	// Token is the enrolment token, shown once to the administrator. It never reaches a log: see [RegisterRequest.LogValue].
-	Token string `json:"token"`
+	Token string `json:"token,omitempty"`
 	// Name is what the agent wants to be called in the fleet; usually the host's name.
 	Name string `json:"name"`
 	// Host, OS and Version describe where the agent runs and what it is; for display.
@@ -123,13 +123,19 @@ func (r RegisterRequest) Format(f fmt.State, _ rune) {
 }
 
 // Validate reports the first member that is missing, too long or not printable text; the error wraps [ErrRegister].
-func (r RegisterRequest) Validate() error {
+func (r RegisterRequest) Validate() error { return r.validate(true) }
+
+// validate is Validate for a registration with a token, or without.
+func (r RegisterRequest) validate(token bool) error {
+	if !token && r.Token != "" {
+		return fmt.Errorf("%w: a token has no place here", ErrRegister)
+	}
 	for _, m := range []struct {
 		name, value string
 		required    bool
 		limit       int
 	}{
-		{"token", r.Token, true, MaxRegisterToken},
+		{"token", r.Token, token, MaxRegisterToken},
 		{"name", r.Name, true, MaxRegisterName},
 		{"host", r.Host, false, MaxRegisterHost},
 		{"os", r.OS, false, MaxRegisterOS},
@@ -181,6 +187,8 @@ type RegisterAnswer struct {
 	TrustDomain string `json:"trust_domain"`
 	// Expires is the certificate's NotAfter.
 	Expires time.Time `json:"expires"`
+	// Pending says that an administrator has to approve the agent before it is served.
+	Pending bool `json:"pending,omitempty"`
 }
 
 // Validate reports a missing member; the error wraps [ErrRegister].

@@ -25,6 +25,16 @@ const (
 	// registerTimeout bounds the whole registration. An administrator waits before the terminal, and a proxy may be slow.
 	registerTimeout = 30 * time.Second
 
+	// maxCodeLife bounds how long a code is waited for, whatever the service says: an administrator who has not come by then does not.
+	maxCodeLife = time.Hour
+
+	// pollDefault is how often a decision is asked for unless the service says otherwise, slowDownBy the step of its slow_down (RFC 8628
+	// §3.2, §3.5); pollMin and pollMax keep what it says within reason.
+	pollDefault = 5 * time.Second
+	slowDownBy  = 5 * time.Second
+	pollMin     = time.Second
+	pollMax     = time.Minute
+
 	// connectTimeout bounds name resolution and TCP, and again the TLS handshake, so that a silent firewall is told apart
 	// from a slow service.
 	connectTimeout = 10 * time.Second

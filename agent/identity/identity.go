@@ -86,6 +86,7 @@ type Identity struct {
 	envelope envelope.PrivateKey
 	kept     []byte // see Keys
 	roots    *x509.CertPool
+	pending  bool
 }
 
 // New puts an identity together and checks that its parts belong together: the first certificate of chain is for key, names
@@ -133,6 +134,19 @@ func assemble(facts Facts, store KeyStore, keys Keys, chain []*x509.Certificate)
 		}
 	}
 	return id, nil
+}
+
+// Pending reports whether the service said at the registration, which this identity comes from, that an administrator has to approve the
+// agent. It is not kept: an identity read from the disk never says so.
+func (i *Identity) Pending() bool { return i.pending }
+
+// Fingerprint returns what an administrator compares before approving this agent; "" for keys of no known kind.
+func (i *Identity) Fingerprint() string {
+	s, err := Keys{TLS: i.key, Envelope: i.envelope}.Fingerprint()
+	if err != nil {
+		return ""
+	}
+	return s
 }
 
 // check holds the facts to their forms.

@@ -32,6 +32,12 @@ type Options struct {
 	Service string
 	// Token is the enrolment token. It is sent once, in the body, over verified TLS, and kept nowhere.
 	Token string
+	// Tenant and Directory are for a registration without Token: the tenant's name where the service has more than one, and the directory
+	// to serve, which is left to the administrator when empty.
+	Tenant, Directory string
+	// Prompt shows the code and the keys' fingerprint to whoever sits at the terminal, in a registration without Token; without Prompt a
+	// token is needed.
+	Prompt func(Prompt)
 	// Dir is the state folder; made with mode 0700 when absent.
 	Dir string
 	// Name is what the agent is to be called in the fleet; empty means the host's name.
@@ -118,9 +124,15 @@ func Register(ctx context.Context, o Options) (*Identity, error) {
 	if err := addKeys(&request, store, keys, former); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
-	defer cancel()
-	answer, skew, err := post(ctx, client, service, request)
+	var answer wire.RegisterAnswer
+	var skew time.Duration
+	if request.Token == "" {
+		answer, skew, err = byCode(ctx, client, service, request, o, keys)
+	} else {
+		ctx, cancel := context.WithTimeout(ctx, registerTimeout)
+		defer cancel()
+		answer, skew, err = post(ctx, client, service, request)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +178,7 @@ func newRequest(o Options) (wire.RegisterRequest, error) {
 			r.Name += "-" + o.Instance
 		}
 	}
-	if r.Token == "" {
+	if r.Token == "" && (o.Prompt == nil || o.Again) {
 		return r, &Error{Kind: ErrOptions, What: "no enrolment token", Remedy: "make one in the service (agent token create) and give it with --token-file"}
 	}
 	return r, nil
@@ -217,6 +229,9 @@ func addKeys(r *wire.RegisterRequest, store KeyStore, keys Keys, former *Identit
 			return fmt.Errorf("proving the former registration: %w", err)
 		}
 		r.Former = &wire.RegisterFormer{Certificate: string(encodeChain(former.chain)), Signature: signature}
+	}
+	if r.Token == "" {
+		return nil // what asks for a code is another document
 	}
 	if err := r.Validate(); err != nil {
 		return &Error{Kind: ErrOptions, Cause: err, Remedy: "check --token and --name"}
@@ -277,34 +292,48 @@ func newClient(ca, proxy string) (*http.Client, error) {
 // post sends the request and returns the answer and how far this host's clock is ahead of the service's.
 func post(ctx context.Context, client *http.Client, service string, request wire.RegisterRequest) (wire.RegisterAnswer, time.Duration, error) {
 	var none wire.RegisterAnswer
-	body, err := json.Marshal(request)
+	response, skew, err := send(ctx, client, service+wire.RegisterPath, request.Version, request)
 	if err != nil {
 		return none, 0, err
 	}
-	defer clear(body)
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, service+wire.RegisterPath, bytes.NewReader(body))
-	if err != nil {
-		return none, 0, &Error{Kind: ErrOptions, Cause: err, Remedy: "check --service"}
-	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("Accept", "application/json, "+wire.ProblemType)
-	r.Header.Set("User-Agent", "sallyport-agent/"+request.Version)
-	sent := time.Now()
-	response, err := client.Do(r)
-	if err != nil {
-		return none, 0, diagnose(err, r.URL.Hostname(), r.URL.Host)
-	}
 	defer response.Body.Close()
-	skew := clockSkew(response.Header.Get("Date"), sent, time.Now())
 	if response.StatusCode != http.StatusOK && response.StatusCode != http.StatusCreated {
 		return none, skew, refusal(response)
 	}
 	answer, err := wire.DecodeRegisterAnswer(response.Body)
 	if err != nil {
-		return none, skew, &Error{Kind: ErrAnswer, Cause: err,
-			Remedy: "check that --service is the address of a Sallyport service and that nothing between rewrites its answers"}
+		return none, skew, notOurs(err)
 	}
 	return answer, skew, nil
+}
+
+// notOurs is the error of an answer that no Sallyport service gives.
+func notOurs(err error) error {
+	return &Error{Kind: ErrAnswer, Cause: err,
+		Remedy: "check that --service is the address of a Sallyport service and that nothing between rewrites its answers"}
+}
+
+// send posts a document and returns the answer, whatever its status, and how far this host's clock is ahead of the service's. The document
+// may hold a token: the copy made here is wiped.
+func send(ctx context.Context, client *http.Client, to, version string, document any) (*http.Response, time.Duration, error) {
+	body, err := json.Marshal(document)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer clear(body)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
+	if err != nil {
+		return nil, 0, &Error{Kind: ErrOptions, Cause: err, Remedy: "check --service"}
+	}
+	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Accept", "application/json, "+wire.ProblemType)
+	r.Header.Set("User-Agent", "sallyport-agent/"+version)
+	sent := time.Now()
+	response, err := client.Do(r)
+	if err != nil {
+		return nil, 0, diagnose(err, r.URL.Hostname(), r.URL.Host)
+	}
+	return response, clockSkew(response.Header.Get("Date"), sent, time.Now()), nil
 }
 
 // clockSkew returns how far this host is ahead of a Date header that was made between sent and received; 0 without one. The
@@ -390,6 +419,7 @@ func verify(a wire.RegisterAnswer, service, ca string, store KeyStore, keys Keys
 	if err != nil {
 		return nil, err
 	}
+	id.pending = a.Pending
 	if err := id.CheckTime(now); err != nil {
 		return nil, err
 	}

@@ -53,6 +53,7 @@ func (c *cli) AfterApply() error {
 const description = `Checks passwords beside Active Directory for a Sallyport service. Only dials out.
 
 Examples:
+  sallyport-agent register --service https://signin.example.com
   sallyport-agent register --service https://signin.example.com --token-file token.txt
   sallyport-agent run --dc ldaps://dc1.corp.example --dc ldaps://dc2.corp.example --dc-ca-file corp-ca.pem
   sallyport-agent service install

@@ -194,7 +194,7 @@ func TestExitCodes(t *testing.T) {
 		"bad enum":                      {nil, []string{"status", "--output", "xml"}, exitUsage, "output"},
 		"bad environment":               {[]string{"SALLYPORT_AGENT_LOG_LEVEL=loud"}, []string{"status"}, exitUsage, "log-level"},
 		"nothing known":                 {nil, []string{"explain", "fhqwhgads"}, exitFailure, "nothing is known"},
-		"no token":                      {nil, []string{"register", "--service", address, "--state", empty}, exitUsage, "token"},
+		"again without a token":         {nil, []string{"register", "--again", "--state", empty}, exitUsage, "token"},
 		"two tokens":                    {nil, []string{"register", "--service", address, "--token", "a", "--token-file", "b"}, exitUsage, "can't be used together"},
 		"token file absent":             {nil, []string{"register", "--service", address, "--token-file", empty}, exitUsage, "token file"},
 		"http":                          {nil, []string{"register", "--service", "http://x", "--token", token, "--state", empty}, exitUsage, "only https"},

@@ -21,6 +21,8 @@ type registerCommand struct {
 	TokenFile string `help:"File that holds the enrolment token; - is standard input. Under systemd the credential enrolment-token by default." placeholder:"FILE" xor:"token"`
 	CAFile    string `help:"PEM file of the CA that issued the service's certificate, if it is a private one." name:"ca-file" placeholder:"FILE" type:"path"`
 	Name      string `help:"What to call this agent in the fleet. The host's name by default." placeholder:"NAME"`
+	Tenant    string `help:"Without a token: the tenant's name, if the service has more than one." placeholder:"NAME"`
+	Directory string `help:"Without a token: the directory to serve. The administrator chooses by default." placeholder:"NAME"`
 	Proxy     string `help:"HTTP proxy. What HTTPS_PROXY says by default." placeholder:"URL"`
 	Replace   bool   `help:"Throw an existing identity in the state folder away and become a new agent." xor:"existing"`
 	KeyStore  string `help:"Where the private keys are to be: file (in the state folder) or tpm (made in this host's TPM 2.0, which they cannot leave). With --again, where they were by default; else file." enum:",file,tpm" default:"" placeholder:"STORE"`
@@ -31,9 +33,14 @@ type registerCommand struct {
 // Help is printed below the flags.
 func (registerCommand) Help() string {
 	return `Two key pairs are made on this host, and only their public halves are sent. The token is used up by a registration
-that succeeds.
+that succeeds. Programs give it with --token-file, or in the environment (SALLYPORT_AGENT_TOKEN_FILE, SALLYPORT_AGENT_TOKEN), never on
+the command line.
+
+Without a token a code and a link are shown; an administrator of the tenant opens the link, signs in, compares the fingerprint and
+approves. The command waits for that.
 
 Examples:
+  sallyport-agent register --service https://signin.example.com
   sallyport-agent register --service https://signin.example.com --token-file token.txt
   sallyport-agent register --instance second …               where the host has an agent already; then also: run --instance second
   sallyport-agent register --again --key-store tpm --token-file token.txt     move the keys into the TPM
@@ -47,6 +54,9 @@ func (r *registerCommand) Run(ctx context.Context, c *cli, term *terminal) error
 		return &usageError{errors.New("give the service's address with --service")}
 	}
 	token, err := r.token(term.in)
+	if err == nil && token == "" && r.Again {
+		err = errors.New("--again needs a token: give it with --token-file")
+	}
 	if err != nil {
 		return &usageError{err}
 	}
@@ -54,6 +64,7 @@ func (r *registerCommand) Run(ctx context.Context, c *cli, term *terminal) error
 	id, err := identity.Register(ctx, identity.Options{
 		Service: r.Service, Token: token, Dir: c.State, Name: r.Name, Instance: c.Instance, CAFile: r.CAFile, Proxy: r.Proxy, Version: v, Replace: r.Replace,
 		Again: r.Again, KeyStore: r.KeyStore, KeyDevice: r.TPMDevice, Logger: c.logger(term.err),
+		Tenant: r.Tenant, Directory: r.Directory, Prompt: func(p identity.Prompt) { prompt(term.out, p) },
 	})
 	if err != nil {
 		return err
@@ -61,13 +72,32 @@ func (r *registerCommand) Run(ctx context.Context, c *cli, term *terminal) error
 	f := id.Facts()
 	fmt.Fprintf(term.out, "registered agent %q (%s)\n  tenant:      %s\n  directory:   %s\n  gateway:     %s\n  certificate: until %s\n  keys:        %s\n  state:       %s\n",
 		f.AgentName, f.AgentID, f.TenantName, f.DirectoryName, f.Gateway, id.NotAfter().UTC().Format(time.RFC3339), id.KeyStore(), c.State)
+	if id.Pending() {
+		fmt.Fprintf(term.out, "  fingerprint: %s\n\nIt waits for an administrator's approval (sallyport agent approve %s). Start the agent: it gets work once it is approved.\n",
+			id.Fingerprint(), f.AgentName)
+	}
 	return nil
+}
+
+// prompt tells whoever sits at the terminal how the registration goes on.
+func prompt(w io.Writer, p identity.Prompt) {
+	fmt.Fprintf(w, `To let this agent in, an administrator opens
+
+  %s
+
+or types this code at %s
+
+  code:        %s
+  fingerprint: %s
+
+and approves if the page shows this fingerprint. Waiting until %s …
+`, p.Link, p.Page, p.Code, p.Fingerprint, p.Expires.Local().Format("15:04"))
 }
 
 // credential is the name under which systemd hands the token over (LoadCredential=, systemd.exec(5)).
 const credential = "enrolment-token"
 
-// token returns the token from the flag, the file, or what the service manager handed over.
+// token returns the token from the flag, the file, or what the service manager handed over; "" without any of them.
 func (r *registerCommand) token(stdin io.Reader) (string, error) {
 	file := r.TokenFile
 	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" && file == "" && r.Token == "" {
@@ -75,7 +105,7 @@ func (r *registerCommand) token(stdin io.Reader) (string, error) {
 	}
 	switch {
 	case file == "" && r.Token == "":
-		return "", errors.New("give the enrolment token with --token-file (or --token)")
+		return "", nil
 	case file == "":
 		return r.Token, nil
 	}

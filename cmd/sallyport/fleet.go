@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/sallyport-auth/sallyport/service"
@@ -19,6 +20,8 @@ type agentCommand struct {
 	History agentHistory `cmd:"" help:"Show what became of an agent."`
 	Change  agentChange  `cmd:"" help:"Rename an agent."`
 	Rename  agentRename  `cmd:"" help:"Rename an agent."`
+	Approve agentApprove `cmd:"" help:"Let an agent in whose registration waits for an approval."`
+	Deny    agentDeny    `cmd:"" help:"Shut an agent out whose registration waits for an approval."`
 	Drain   agentDrain   `cmd:"" help:"Give an agent no new checks; it stays connected, also over restarts."`
 	Resume  agentResume  `cmd:"" help:"End a drain."`
 	Renew   agentRenew   `cmd:"" help:"Tell an agent, or all, to take a new certificate and new keys."`
@@ -217,12 +220,14 @@ type tokenCreate struct {
 	Uses      int           `default:"1" help:"How many agents may register with it."`
 	Life      time.Duration `default:"24h" help:"How long it can be used."`
 	Note      string        `help:"What it is for."`
+	Host      string        `placeholder:"PATTERN" help:"Only for hosts whose name fits, such as dc*.corp.example. The name is the host's own word."`
+	Network   []string      `placeholder:"CIDR" help:"Only from this address or network, as the service sees it. May be repeated."`
 	File      string        `placeholder:"FILE" help:"Write the secret into this file (mode 0600) instead of showing it."`
 }
 
 func (c tokenCreate) Run(ctx context.Context, t *terminal) error {
 	return callSecret(ctx, t, c.apiFlags, c.File, http.MethodPost, c.path("agent-tokens"), admin.AgentTokenInput{Directory: c.Directory, Uses: c.Uses,
-		LifeSeconds: int(c.Life.Seconds()), Note: c.Note}, func(x *admin.AgentToken) *string { return &x.Secret })
+		LifeSeconds: int(c.Life.Seconds()), Note: c.Note, Host: c.Host, Networks: c.Network}, func(x *admin.AgentToken) *string { return &x.Secret })
 }
 
 type tokenList struct{ tenantFlags }
@@ -235,7 +240,9 @@ func (c tokenList) Run(ctx context.Context, t *terminal) error {
 	return list(ctx, t, c.apiFlags, c.path("agent-tokens"), []column[admin.AgentToken]{
 		{"id", func(x admin.AgentToken) string { return x.ID }}, {"directory", func(x admin.AgentToken) string { return directories[x.Directory] }},
 		{"uses left", func(x admin.AgentToken) string { return fmt.Sprint(x.UsesLeft) }},
-		{"expires", func(x admin.AgentToken) string { return day(x.Expires) }}, {"note", func(x admin.AgentToken) string { return x.Note }}})
+		{"expires", func(x admin.AgentToken) string { return day(x.Expires) }},
+		{"hosts", func(x admin.AgentToken) string { return cmp.Or(x.Host, "any") }}, {"networks", func(x admin.AgentToken) string { return cmp.Or(strings.Join(x.Networks, " "), "any") }},
+		{"note", func(x admin.AgentToken) string { return x.Note }}})
 }
 
 type tokenRemove struct {

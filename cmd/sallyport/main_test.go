@@ -526,7 +526,7 @@ func TestCompletion(t *testing.T) {
 		want string // everything offered, in order
 	}{
 		{"sallyport te", "tenant"},
-		{"sallyport agent ", "list show history change rename drain resume renew release revoke remove token"},
+		{"sallyport agent ", "list show history change rename approve deny drain resume renew release revoke remove token"},
 		{"sallyport agent token c", "create"},
 		{"sallyport --config some.yaml agent tok", "token"},
 		{"sallyport -t user domain l", "list"},

@@ -21,6 +21,7 @@ type tenantCommand struct {
 
 	Verification verificationCommand `cmd:"" help:"When a second agent has to confirm a right password."`
 	Keys         agentKeysCommand    `cmd:"" help:"Where agents have to keep their private keys."`
+	Registration registrationCommand `cmd:"" help:"Whether an administrator has to approve agents that register."`
 }
 
 type tenantLook struct {

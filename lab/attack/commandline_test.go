@@ -24,6 +24,8 @@ var commandLines = map[string][]string{
 
 	"tenant verification show": {"{tenant}"},
 	"tenant verification set":  {"{tenant} --administrators"},
+	"tenant registration show": {"{tenant}"},
+	"tenant registration set":  {"{tenant} --approval needed"},
 
 	"tenant keys show": {"{tenant}"},
 	"tenant keys set":  {"{tenant} --require hardware"},
@@ -69,6 +71,8 @@ var commandLines = map[string][]string{
 	"agent remove":       {"{agent} -t {any}"},
 	"agent rename":       {"{agent} renamed -t {any}"},
 	"agent history":      {"{agent} -t {any}"},
+	"agent approve":      {"{agent} -t {any}"},
+	"agent deny":         {"{agent} -t {any}"},
 	"agent drain":        {"{agent} -t {any}"},
 	"agent resume":       {"{agent} -t {any}"},
 	"agent renew":        {"{agent} -t {any}", "--all -t {tenant}"},

@@ -25,6 +25,7 @@ import (
 	"github.com/sallyport-auth/sallyport/envelope"
 	"github.com/sallyport-auth/sallyport/service"
 	"github.com/sallyport-auth/sallyport/service/admin"
+	"github.com/sallyport-auth/sallyport/service/user"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -46,6 +47,7 @@ type ids struct {
 	// Of sign-ins: a finished one with its tokens, a code not yet exchanged, and a journey that waits for its password.
 	Access, Refresh, IDToken, Code, Verifier, Session, Trace string
 	Journey, Browser, Request                                string
+	UserCode                                                 string // of a registration that waits
 	Key                                                      string // of idempotency, used once at the admin API
 }
 
@@ -53,13 +55,20 @@ type ids struct {
 func (x *ids) each(f func(*string)) {
 	for _, s := range []*string{&x.Tenant, &x.TenantName, &x.Directory, &x.DirectoryName, &x.Domain, &x.User, &x.UPN, &x.Password, &x.App, &x.AppName,
 		&x.AppSecret, &x.Redirect, &x.PostLogout, &x.Agent, &x.AgentName, &x.AgentToken, &x.AgentTokenSecret, &x.UsedTokenSecret, &x.AdminToken,
-		&x.AdminSecret, &x.Access, &x.Refresh, &x.IDToken, &x.Code, &x.Verifier, &x.Session, &x.Trace, &x.Journey, &x.Browser, &x.Request, &x.Key} {
+		&x.AdminSecret, &x.Access, &x.Refresh, &x.IDToken, &x.Code, &x.Verifier, &x.Session, &x.Trace, &x.Journey, &x.Browser, &x.Request, &x.UserCode, &x.Key} {
 		f(s)
 	}
 }
 
 // nowhere returns identifiers of the same forms and lengths that nobody has. Each keeps its beginning, so that ids sort alike.
 func (x ids) nowhere() ids {
+	const letters = "BCDFGHJKLMNPQRSTVWXZ" // of codes: RFC 8628 §6.1
+	code := strings.Map(func(c rune) rune {
+		if i := strings.IndexRune(letters, c); i >= 0 {
+			return rune(letters[(i+1)%len(letters)])
+		}
+		return c
+	}, x.UserCode)
 	x.each(func(s *string) {
 		b := []byte(*s)
 		from := max(0, len(b)-9)
@@ -90,6 +99,7 @@ func (x ids) nowhere() ids {
 		}
 		*s = string(b) + (*s)[len(b):]
 	})
+	x.UserCode = code
 	return x
 }
 
@@ -151,12 +161,12 @@ func (n *installation) furnish(letter string) ids {
 	x := ids{TenantName: "tenant-" + letter, DirectoryName: "directory-of-" + letter, Domain: "cloudof" + letter + ".example",
 		UPN: "pat-of-" + letter + "@cloudof" + letter + ".example", Password: "Tr0ub4dor&3-" + letter, AppName: "application of " + letter,
 		Redirect: "https://app.example/callback-of-" + letter, PostLogout: "https://app.example/goodbye-of-" + letter, AgentName: "agent-of-" + letter}
-	display, color, kind := "Tenant "+letter, "#204060", "cloud"
+	display, color, kind, role := "Tenant "+letter, "#204060", "cloud", string(user.Administrator)
 	x.Tenant = do[admin.Tenant](n, "POST", "/tenants", admin.TenantInput{Name: x.TenantName, DisplayName: &display, Color: &color}).ID
 	at := "/tenants/" + x.TenantName
 	x.Directory = do[admin.Directory](n, "POST", at+"/directories", admin.DirectoryInput{Name: x.DirectoryName}).ID
 	do[admin.Domain](n, "POST", at+"/domains", admin.DomainInput{Name: x.Domain, Kind: &kind})
-	x.User = do[admin.User](n, "POST", at+"/users", admin.UserInput{UPN: x.UPN, Source: "cloud-only", DisplayName: &display}).ID
+	x.User = do[admin.User](n, "POST", at+"/users", admin.UserInput{UPN: x.UPN, Source: "cloud-only", DisplayName: &display, Role: &role}).ID
 	do[any](n, "PUT", at+"/users/"+x.User+"/password", map[string]string{"password": x.Password})
 	app := do[admin.App](n, "POST", at+"/apps", admin.AppInput{Name: &x.AppName, RedirectURIs: &[]string{x.Redirect}, PostLogoutURIs: &[]string{x.PostLogout}})
 	x.App, x.AppSecret = app.ID, app.Secret
@@ -169,6 +179,9 @@ func (n *installation) furnish(letter string) ids {
 		t.Fatalf("registration: %+v", answer)
 	}
 	x.Agent = fatal(wire.DecodeRegisterAnswer(strings.NewReader(answer.body)))(t).AgentID
+	registration := n.registration("", "waiting").json.(wire.RegisterRequest)
+	code := n.send(ask{method: "POST", path: wire.DevicePath, json: wire.DeviceRequest{RegisterRequest: registration, Tenant: x.TenantName}})
+	x.UserCode = fatal(wire.DecodeDeviceAnswer(strings.NewReader(code.body)))(t).UserCode
 	kept := do[admin.AgentToken](n, "POST", at+"/agent-tokens", admin.AgentTokenInput{Directory: x.Directory})
 	x.AgentToken, x.AgentTokenSecret = kept.ID, kept.Secret
 

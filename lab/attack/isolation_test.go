@@ -25,6 +25,18 @@ var publicCovers = map[string]cover{
 
 	"GET " + wire.RevocationsPath + "{list}": nil, // public, and named in certificates; signed by the issuer that the path names
 
+	// The first takes no more than a tenant's public name; what the second takes is a secret that names its tenant, as a token does.
+	"POST " + wire.DevicePath: nil, "POST " + wire.DevicePollPath: nil,
+
+	"GET /t/{tenant}/register":               registerPages("GET", func(ids) string { return "" }),
+	"POST /t/{tenant}/register":              registerPages("POST", func(ids) string { return "" }),
+	"GET /t/{tenant}/register/code/{code}":   registerPages("GET", func(x ids) string { return "/code/" + x.UserCode }),
+	"POST /t/{tenant}/register/code/{code}":  registerPages("POST", func(x ids) string { return "/code/" + x.UserCode }),
+	"GET /t/{tenant}/register/agent/{agent}": registerPages("GET", func(x ids) string { return "/agent/" + x.Agent }),
+	"POST /t/{tenant}/register/agent/{agent}": registerPages("POST", func(x ids) string {
+		return "/agent/" + x.Agent
+	}),
+
 	"GET /t/{tenant}/oauth2/authorize": func(_ *installation, own, x ids) []ask {
 		var all []ask
 		for _, q := range authorizations(own, x) {
@@ -173,6 +185,19 @@ func journeys(method, page string, form func(ids) url.Values) cover {
 	}
 }
 
+// registerPages tries a page on which agents are let in: of x as an administrator of own, and without a session.
+func registerPages(method string, rest func(x ids) string) cover {
+	return func(_ *installation, own, x ids) []ask {
+		a := ask{method: method, path: at(own) + "/register" + rest(x), cookies: sessionOf(own, own), origin: method == "POST"}
+		if method == "POST" {
+			a.form = url.Values{"code": {x.UserCode}, "decision": {"approve"}, "compared": {"yes"}, "directory": {x.Directory}}
+		}
+		stranger := a
+		stranger.cookies = sessionOf(own, x)
+		return []ask{a, stranger}
+	}
+}
+
 // adminBodies are the bodies of the admin API's changes, with something of x wherever an identifier fits. nil: without a body.
 var adminBodies = map[string]func(own, x ids) []any{
 	"POST /admin/v1/tenants": func(_, x ids) []any { return []any{object{"name": x.TenantName, "display_name": "x"}} },
@@ -182,8 +207,9 @@ var adminBodies = map[string]func(own, x ids) []any{
 	"PUT /admin/v1/tenants/{tenant}/verification": func(_, x ids) []any {
 		return []any{object{"administrators": true, "groups": []string{"x"}, "percent": 1, "let_in_alone": false}}
 	},
-	"PUT /admin/v1/tenants/{tenant}/agent-keys": func(_, x ids) []any { return []any{object{"require": "hardware"}} },
-	"POST /admin/v1/admin-tokens":               func(_, x ids) []any { return []any{object{"tenant": x.TenantName}, object{"tenant": x.Tenant}} },
+	"PUT /admin/v1/tenants/{tenant}/agent-keys":   func(_, x ids) []any { return []any{object{"require": "hardware"}} },
+	"PUT /admin/v1/tenants/{tenant}/registration": func(_, x ids) []any { return []any{object{"approval": "needed"}} },
+	"POST /admin/v1/admin-tokens":                 func(_, x ids) []any { return []any{object{"tenant": x.TenantName}, object{"tenant": x.Tenant}} },
 	"POST /admin/v1/tenants/{tenant}/directories": func(_, x ids) []any {
 		return []any{object{"name": x.DirectoryName}}
 	},
@@ -206,8 +232,10 @@ var adminBodies = map[string]func(own, x ids) []any{
 	"PUT /admin/v1/tenants/{tenant}/users/{user}/password": func(_, x ids) []any {
 		return []any{object{"password": "a-new-Passw0rd-of-somebody"}}
 	},
-	"POST /admin/v1/tenants/{tenant}/users/{user}/unlock":   nil,
-	"POST /admin/v1/tenants/{tenant}/users/{user}/sign-out": nil,
+	"POST /admin/v1/tenants/{tenant}/agents/{agent}/approve": nil,
+	"POST /admin/v1/tenants/{tenant}/agents/{agent}/deny":    nil,
+	"POST /admin/v1/tenants/{tenant}/users/{user}/unlock":    nil,
+	"POST /admin/v1/tenants/{tenant}/users/{user}/sign-out":  nil,
 	"POST /admin/v1/tenants/{tenant}/apps": func(_, x ids) []any {
 		return []any{object{"name": x.AppName, "redirect_uris": []string{x.Redirect}}}
 	},

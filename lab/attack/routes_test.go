@@ -16,10 +16,11 @@ import (
 )
 
 // foreignConstants are those that patterns take from other packages.
-var foreignConstants = map[string]string{"wire.RegisterPath": wire.RegisterPath, "wire.RevocationsPath": wire.RevocationsPath}
+var foreignConstants = map[string]string{"wire.RegisterPath": wire.RegisterPath, "wire.RevocationsPath": wire.RevocationsPath,
+	"wire.DevicePath": wire.DevicePath, "wire.DevicePollPath": wire.DevicePollPath}
 
 // mounts are patterns that hand on to others which are listed themselves, and the page for everything else.
-var mounts = []string{"/t/{tenant}/signin/", "/t/{tenant}/signed-out", "/t/{tenant}/.well-known/", "/t/{tenant}/oauth2/", "/"}
+var mounts = []string{"/t/{tenant}/signin/", "/t/{tenant}/signed-out", "/t/{tenant}/.well-known/", "/t/{tenant}/oauth2/", "/t/{tenant}/register", "/t/{tenant}/register/", "/"}
 
 // routes reads every pattern that the service's packages register, from their sources: first arguments of Handle and HandleFunc, and
 // the keys of the admin API's table. A pattern that it cannot read fails the test, so that none is missed.

@@ -114,6 +114,7 @@ func (a *API) routes() map[string]handler {
 		"GET " + one: a.showTenant, "PATCH " + one: a.changeTenant, "DELETE " + one: a.removeTenant,
 		"GET " + one + "/verification": a.showVerification, "PUT " + one + "/verification": a.setVerification,
 		"GET " + one + "/agent-keys": a.showAgentKeys, "PUT " + one + "/agent-keys": a.setAgentKeys,
+		"GET " + one + "/registration": a.showRegistration, "PUT " + one + "/registration": a.setRegistration,
 		"POST " + one + "/keys/{algorithm}/rotate": a.rotateKey, "POST " + one + "/keys/{algorithm}/replace": a.replaceKey,
 
 		"GET " + tokens: a.listAdminTokens, "POST " + tokens: a.createAdminToken, "DELETE " + tokens + "/{token}": a.removeAdminToken,
@@ -142,6 +143,7 @@ func (a *API) routes() map[string]handler {
 		"PATCH " + one + "/agents/{agent}": a.renameAgent, "DELETE " + one + "/agents/{agent}": a.removeAgent,
 		"POST " + one + "/agents/{agent}/revoke": a.revokeAgent, "POST " + one + "/agents/{agent}/release": a.releaseAgent,
 		"POST " + one + "/agents/{agent}/drain": a.drainAgent, "POST " + one + "/agents/{agent}/resume": a.resumeAgent,
+		"POST " + one + "/agents/{agent}/approve": a.approveAgent, "POST " + one + "/agents/{agent}/deny": a.denyAgent,
 		"POST " + one + "/agents/{agent}/renew": a.renewAgent, "POST " + one + "/agents/renew": a.renewAgents,
 		"GET " + one + "/agents/{agent}/history": a.agentHistory,
 		"GET " + one + "/agent-tokens":           a.listTokens, "POST " + one + "/agent-tokens": a.createToken,

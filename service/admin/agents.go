@@ -67,7 +67,13 @@ func (a *API) shownAgent(ctx context.Context, r *request, x fleet.Agent, err err
 		return 0, nil, err
 	}
 	view, err := a.agentView(ctx, r)
-	return shown(http.StatusOK, x, err, view)
+	if err != nil {
+		return 0, nil, err
+	}
+	out := view(x)
+	vouched, err := a.cfg.Fleet.Voucher(ctx, r.scope, x.ID)
+	out.Fingerprint, out.VouchedBy = vouched.Fingerprint, vouched.By.Name
+	return http.StatusOK, out, err
 }
 
 // findAgent finds an agent by id, else by its name, which is unique within the tenant.
@@ -182,7 +188,7 @@ func (a *API) releaseAgent(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	t, secret, err := a.cfg.Fleet.Release(ctx, r.scope, x.ID, r.now)
+	t, secret, err := a.cfg.Fleet.Release(ctx, r.scope, x.ID, r.caller.actor(), r.now)
 	return shown(http.StatusCreated, t, err, func(t fleet.Token) AgentToken {
 		out := tokenJSON(t)
 		out.Secret = secret
@@ -240,7 +246,8 @@ func (a *API) removeAgent(ctx context.Context, r *request) (int, any, error) {
 }
 
 func tokenJSON(t fleet.Token) AgentToken {
-	return AgentToken{ID: t.ID, Directory: t.DirectoryID, Note: t.Note, UsesLeft: t.UsesLeft, Expires: t.Expires.UTC(), Created: t.Created.UTC()}
+	return AgentToken{ID: t.ID, Directory: t.DirectoryID, Note: t.Note, UsesLeft: t.UsesLeft, Expires: t.Expires.UTC(), Created: t.Created.UTC(),
+		Host: t.Hosts, Networks: t.Networks}
 }
 
 func (a *API) listTokens(ctx context.Context, r *request) (int, any, error) {
@@ -264,7 +271,8 @@ func (a *API) createToken(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	t, secret, err := a.cfg.Fleet.CreateToken(ctx, r.scope, fleet.NewToken{DirectoryID: d.ID, Note: in.Note, Uses: in.Uses, Life: life}, r.now)
+	t, secret, err := a.cfg.Fleet.CreateToken(ctx, r.scope, fleet.NewToken{DirectoryID: d.ID, Note: in.Note, Uses: in.Uses, Life: life,
+		Hosts: in.Host, Networks: in.Networks, By: r.caller.actor()}, r.now)
 	return shown(http.StatusCreated, t, err, func(t fleet.Token) AgentToken {
 		out := tokenJSON(t)
 		out.Secret = secret

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,6 +31,8 @@ type NewToken struct {
 	Life time.Duration
 	// Log records a token of one tenant in the transaction that stores it; nil records nothing.
 	Log tenant.Recorder
+	// Ancestors are the ids of the tokens that it descends from, the oldest first: see fleet.Actor.
+	Ancestors []string
 }
 
 // Token is an administrator's token.
@@ -68,8 +71,8 @@ func CreateToken(ctx context.Context, database *db.DB, n NewToken, now time.Time
 		if _, err := tx.ExecContext(ctx, `DELETE FROM admin_token WHERE expires_at <= $1`, db.Millis(now)); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO admin_token (id, tenant_id, secret_hash, note, created_at, expires_at)
-			VALUES ($1, $2, $3, $4, $5, $6)`, t.ID, t.TenantID, hash[:], t.Note, db.Millis(t.Created), db.Millis(t.Expires))
+		_, err := tx.ExecContext(ctx, `INSERT INTO admin_token (id, tenant_id, secret_hash, note, created_at, expires_at, ancestors)
+			VALUES ($1, $2, $3, $4, $5, $6, $7)`, t.ID, t.TenantID, hash[:], t.Note, db.Millis(t.Created), db.Millis(t.Expires), strings.Join(n.Ancestors, " "))
 		if err != nil || n.Log == nil || n.Tenant.Zero() {
 			return err
 		}
@@ -91,7 +94,10 @@ func EndToken(ctx context.Context, database *db.DB, secret string) error {
 }
 
 // caller is who holds a token: tenant is "" for the whole installation.
-type caller struct{ token, tenant, note string }
+type caller struct {
+	token, tenant, note string
+	ancestors           []string
+}
 
 // authenticate finds the caller of a request by its bearer token (RFC 6750 §2.1; the scheme's name is compared without regard to
 // case, RFC 9110 §11.1).
@@ -102,13 +108,29 @@ func (a *API) authenticate(r *http.Request, now time.Time) (caller, error) {
 	}
 	hash := sha256.Sum256([]byte(strings.TrimSpace(secret)))
 	var c caller
+	var ancestors string
 	err := a.cfg.DB.Reader().QueryRowContext(r.Context(),
-		`SELECT id, tenant_id, note FROM admin_token WHERE secret_hash = $1 AND expires_at > $2`, hash[:], db.Millis(now)).
-		Scan(&c.token, &c.tenant, &c.note)
+		`SELECT id, tenant_id, note, ancestors FROM admin_token WHERE secret_hash = $1 AND expires_at > $2`, hash[:], db.Millis(now)).
+		Scan(&c.token, &c.tenant, &c.note, &ancestors)
 	if errors.Is(err, sql.ErrNoRows) {
 		return caller{}, fault.New(wire.Unauthenticated, "the token is unknown or has expired")
 	}
+	c.ancestors = strings.Fields(ancestors)
 	return c, err
+}
+
+// LineOf returns the ancestors of a token that its holder makes: those of his own, and his own. One that is no token has none.
+func LineOf(ctx context.Context, database *db.DB, secret string) ([]string, error) {
+	hash := sha256.Sum256([]byte(secret))
+	var id, ancestors string
+	err := database.Reader().QueryRowContext(ctx, `SELECT id, ancestors FROM admin_token WHERE secret_hash = $1`, hash[:]).Scan(&id, &ancestors)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("admin: reading a token: %w", err)
+	}
+	return append(strings.Fields(ancestors), id), nil
 }
 
 func adminTokenJSON(t Token) AdminToken {
@@ -151,7 +173,7 @@ func (a *API) createAdminToken(ctx context.Context, r *request) (int, any, error
 	if err != nil {
 		return 0, nil, err
 	}
-	n := NewToken{Note: in.Note, Life: life, Log: a.cfg.Log}
+	n := NewToken{Note: in.Note, Life: life, Log: a.cfg.Log, Ancestors: append(slices.Clone(r.caller.ancestors), r.caller.token)}
 	if in.Tenant != "" {
 		t, err := a.findTenant(ctx, in.Tenant)
 		if err != nil {

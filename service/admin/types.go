@@ -177,6 +177,8 @@ type Agent struct {
 	LastSeen            time.Time `json:"last_seen,omitzero"`
 	RevokedAt           time.Time `json:"revoked_at,omitzero"`
 	RevokedReason       string    `json:"revoked_reason,omitempty"`
+	Fingerprint         string    `json:"fingerprint,omitempty"`
+	VouchedBy           string    `json:"vouched_by,omitempty"`
 	Created             time.Time `json:"created"`
 	// Condition is how the agent does, with the reason and since when: its state where that is not "active" or "drained", else
 	// "active", "degraded", "draining", "drained" or "inactive".
@@ -247,17 +249,27 @@ type AgentToken struct {
 	Directory string    `json:"directory"`
 	Note      string    `json:"note,omitempty"`
 	UsesLeft  int       `json:"uses_left"`
+	Host      string    `json:"host,omitempty"`
+	Networks  []string  `json:"networks,omitempty"`
 	Expires   time.Time `json:"expires"`
 	Secret    string    `json:"secret,omitempty"`
 	Created   time.Time `json:"created"`
 }
 
-// AgentTokenInput makes an enrolment token. Uses 0 means 1; LifeSeconds 0 means a day.
+// AgentTokenInput makes an enrolment token. Uses 0 means 1; LifeSeconds 0 means a day. Host is a pattern of host names with * and ?,
+// Networks are addresses and networks; empty: any.
 type AgentTokenInput struct {
-	Directory   string `json:"directory"`
-	Note        string `json:"note,omitempty"`
-	Uses        int    `json:"uses,omitempty"`
-	LifeSeconds int    `json:"life_seconds,omitempty"`
+	Directory   string   `json:"directory"`
+	Note        string   `json:"note,omitempty"`
+	Uses        int      `json:"uses,omitempty"`
+	LifeSeconds int      `json:"life_seconds,omitempty"`
+	Host        string   `json:"host,omitempty"`
+	Networks    []string `json:"networks,omitempty"`
+}
+
+// Registration is whether an administrator has to approve agents that register: "none", "needed" or "second".
+type Registration struct {
+	Approval string `json:"approval"`
 }
 
 // AdminToken is a token for this API: of the whole installation, or of one tenant. Secret is set only in the answer that made it.

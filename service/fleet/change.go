@@ -9,6 +9,7 @@ import (
 
 	"github.com/sallyport-auth/sallyport/service/db"
 	"github.com/sallyport-auth/sallyport/service/fault"
+	"github.com/sallyport-auth/sallyport/service/notify"
 	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -79,6 +80,10 @@ func (s *Store) Quarantine(ctx context.Context, scope tenant.Scope, id string, e
 		if _, err := tx.ExecContext(ctx, `UPDATE agent SET state_reason = $1 WHERE tenant_id = $2 AND id = $3`, clip(reason, maxReason), tenantID, id); err != nil {
 			return fmt.Errorf("fleet: freezing an agent: %w", err)
 		}
+		a.State = Quarantined
+		if err := notify.Put(ctx, tx, scope, a.event(notify.AgentQuarantined, Actor{}, reason), now); err != nil {
+			return err
+		}
 		return endCertificates(ctx, tx, tenantID, id, "", keyCompromise, now)
 	})
 	return fresh && err == nil, err
@@ -115,8 +120,12 @@ func (s *Store) Remove(ctx context.Context, scope tenant.Scope, id string, now t
 // Release makes a token, good for one registration within a day, with which one host takes this agent's identity up again, with
 // fresh keys: the way out of a quarantine, of a revocation that was a mistake, and of a lost state folder. Until it is used nothing
 // changes. An earlier one ends. Fault [wire.NotFound].
-func (s *Store) Release(ctx context.Context, scope tenant.Scope, id string, now time.Time) (Token, string, error) {
+func (s *Store) Release(ctx context.Context, scope tenant.Scope, id string, by Actor, now time.Time) (Token, string, error) {
 	tenantID, err := scope.ID()
+	if err != nil {
+		return Token{}, "", err
+	}
+	who, err := by.encode()
 	if err != nil {
 		return Token{}, "", err
 	}
@@ -132,8 +141,8 @@ func (s *Store) Release(ctx context.Context, scope tenant.Scope, id string, now 
 		}
 		t = Token{ID: db.NewID(), DirectoryID: a.DirectoryID, Note: "release of " + a.Name, UsesLeft: 1,
 			Expires: db.Time(db.Millis(now.Add(releaseLife))), Created: db.Time(db.Millis(now))}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO enrol_token (id, tenant_id, directory_id, secret_hash, note, uses_left, expires_at, created_at, agent_id)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, t.ID, tenantID, t.DirectoryID, hash, t.Note, t.UsesLeft, db.Millis(t.Expires), db.Millis(now), id); err != nil {
+		if _, err := tx.ExecContext(ctx, `INSERT INTO enrol_token (id, tenant_id, directory_id, secret_hash, note, uses_left, expires_at, created_at, agent_id,
+			made_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`, t.ID, tenantID, t.DirectoryID, hash, t.Note, t.UsesLeft, db.Millis(t.Expires), db.Millis(now), id, who); err != nil {
 			return fmt.Errorf("fleet: storing a token: %w", err)
 		}
 		if err := s.record(ctx, tx, tenantID, withToken(agentEvent("release", a, ""), t.ID), now); err != nil {

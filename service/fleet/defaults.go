@@ -34,6 +34,30 @@ const (
 	maxProof   = 1024 // a name as a DN
 	maxCSRSize = 8 << 10
 
+	// codePrefix makes an agent's device code recognisable, as TokenPrefix does.
+	codePrefix = "sallyport-device-"
+	// codeAlphabet has no vowels, which would make words, and nothing that looks like something else (RFC 8628 §6.1); eight of it are
+	// 34 bits, which nobody guesses in a code's life at a few tries a minute.
+	codeAlphabet = "BCDFGHJKLMNPQRSTVWXZ"
+	codeLetters  = 8
+	// codeLife is how long an administrator may take: to be found, to sign in and to compare.
+	codeLife = 15 * time.Minute
+	// codeFetch is what an agent has at least to fetch a certificate that was approved.
+	codeFetch = 5 * time.Minute
+	// codeKept is how long a code is remembered after its time, so that its agent is told what happened.
+	codeKept = time.Hour
+	// codeInterval is RFC 8628's own default (§3.2), slowDownBy its step (§3.5); maxInterval keeps an agent that was told often from
+	// sleeping through an approval. pollTolerance forgives the jitter of a network.
+	codeInterval  = 5 * time.Second
+	slowDownBy    = 5 * time.Second
+	maxInterval   = time.Minute
+	pollTolerance = time.Second
+	// maxCodes bounds the codes of a tenant that wait: asking for one needs no credential.
+	maxCodes = 100
+
+	// maxNetworks bounds the networks that a token may be used from: an organisation's sites, each in IPv4 and IPv6.
+	maxNetworks = 32
+
 	// maxEnvelopeKey is far above the key of any suite; ParsePublicKey knows the exact size.
 	maxEnvelopeKey = 4 << 10
 

@@ -1,6 +1,8 @@
 // Package fleet knows a tenant's agents: how one joins (an enrolment token, used once or a few times), who is served
 // (active, with the current certificate), and how one leaves (revoked, or removed).
 //
+//	token, code ──▶ (pending ──Approve──▶) active ⋯ as below; pending ──Deny──▶ revoked
+//
 //	token ──Enrol──▶ active ◀──Resume── drained        revoked ◀──Revoke── any state
 //	                  │ ▲    ──Drain──▶   │
 //	        Quarantine│ │Enrol with       │Quarantine

@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport-auth/sallyport/service/ca"
 	"github.com/sallyport-auth/sallyport/service/db"
 	"github.com/sallyport-auth/sallyport/service/fault"
+	"github.com/sallyport-auth/sallyport/service/notify"
 	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -48,7 +49,9 @@ type Former struct {
 // or not at all. Faults: [wire.EnrolRequestInvalid] for a request that is malformed, whatever the token (nothing is used up);
 // [wire.EnrolTokenInvalid] for a token that is unknown, used up or expired, without telling which; [wire.AgentLimit] for a new agent
 // above the tenant's limit, [wire.HostTaken] for a second one of its directory on one host, and [wire.KeyStoreRefused] for keys that are not
-// where the tenant demands (nothing is used up).
+// where the tenant demands; [wire.EnrolHostRefused] and
+// [wire.EnrolAddressRefused] at a place that the token is not for (nothing is used up).
+// Where the tenant's policy wants an approval the agent comes out [Pending].
 func (s *Store) Enrol(ctx context.Context, secret string, e Enrolment, now time.Time) (tenant.Scope, Agent, ca.Certificate, error) {
 	key, err := e.check()
 	if err != nil {
@@ -70,21 +73,51 @@ func (s *Store) Enrol(ctx context.Context, secret string, e Enrolment, now time.
 
 func (s *Store) enrol(ctx context.Context, hash []byte, key envelope.PublicKey, e Enrolment, now time.Time) (scope tenant.Scope, a Agent, cert ca.Certificate, err error) {
 	err = s.db.Write(ctx, func(tx db.Querier) error {
-		tenantID, directoryID, agentID, err := useToken(ctx, tx, hash, now)
+		tenantID, ticket, err := useToken(ctx, tx, hash, e, now)
 		if err != nil {
 			return err
 		}
 		// The row was found by a secret that only the tenant's administrator was given: its tenant is proven.
 		scope = tenant.ScopeOf(tenantID)
+		a, cert, err = s.join(ctx, tx, scope, ticket, key, e, now)
+		return err
+	})
+	if err != nil {
+		return tenant.Scope{}, Agent{}, ca.Certificate{}, err
+	}
+	return scope, a, cert, nil
+}
+
+// ticket is what lets an agent join: a token, or a code that an administrator said yes to.
+type ticket struct {
+	directory string
+	// agent is the one that a token of a release is for, else "".
+	agent string
+	// token is the hash of the token's secret, nil for a code.
+	token []byte
+	by    voucher
+}
+
+// join makes the agent of an enrolment and signs its certificate.
+func (s *Store) join(ctx context.Context, tx db.Querier, scope tenant.Scope, t ticket, key envelope.PublicKey, e Enrolment, now time.Time) (a Agent, cert ca.Certificate, err error) {
+	tenantID, err := scope.ID()
+	if err != nil {
+		return Agent{}, ca.Certificate{}, err
+	}
+	policy, err := tenant.ApprovalIn(ctx, tx, scope)
+	if err != nil {
+		return Agent{}, ca.Certificate{}, err
+	}
+	err = func() error {
 		if err := demandKeys(ctx, tx, scope, e.KeyStore); err != nil {
 			return err
 		}
-		a = Agent{ID: db.NewID(), DirectoryID: directoryID, Host: clip(e.Host, maxHost), OS: clip(e.OS, maxText), Version: clip(e.Version, maxText),
+		a = Agent{ID: db.NewID(), DirectoryID: t.directory, Host: clip(e.Host, maxHost), OS: clip(e.OS, maxText), Version: clip(e.Version, maxText),
 			State: Active, Key: key, KeyStore: keyStore(e.KeyStore), Instance: e.Instance, Address: clip(e.Address, maxText), Created: db.Time(db.Millis(now)), Changed: db.Time(db.Millis(now))}
 		event, known := "register", false
-		if agentID != "" || e.Former != nil {
+		if t.agent != "" || e.Former != nil {
 			event = "reregister"
-			if known, err = s.again(ctx, tx, &a, tenantID, agentID, hash, e, now); err != nil {
+			if known, err = s.again(ctx, tx, &a, tenantID, t.agent, t.token, e, now); err != nil {
 				return err
 			}
 		}
@@ -99,6 +132,7 @@ func (s *Store) enrol(ctx context.Context, hash []byte, key envelope.PublicKey, 
 				return err
 			}
 		}
+		a.State = entry(a.State, policy, t.by.byCode)
 		if cert, err = s.ca.Issue(ctx, tx, scope, a.ID, e.CSR.PublicKey, now); err != nil {
 			return err
 		}
@@ -117,15 +151,21 @@ func (s *Store) enrol(ctx context.Context, hash []byte, key envelope.PublicKey, 
 		if err := insertCertificate(ctx, tx, tenantID, a.ID, cert, now); err != nil {
 			return err
 		}
-		if err := s.recordEnrolment(ctx, tx, tenantID, hash, issued(agentEvent(event, a, a.Host), cert, key), now); err != nil {
+		if err := s.recordEnrolment(ctx, tx, tenantID, t.token, issued(agentEvent(event, a, a.Host), cert, key), now); err != nil {
+			return err
+		}
+		fingerprint := wire.KeysFingerprint(e.CSR.RawSubjectPublicKeyInfo, int(e.EnvelopeSuite), e.EnvelopeKey)
+		if err := vouch(ctx, tx, tenantID, a.ID, t.by.Actor, policy, fingerprint); err != nil {
+			return err
+		}
+		news := a.event(notify.AgentRegistered, t.by.Actor, event)
+		news.Fingerprint = fingerprint
+		if err := notify.Put(ctx, tx, scope, news, now); err != nil {
 			return err
 		}
 		return insertHistory(ctx, tx, tenantID, a.ID, event, a.Host, now)
-	})
-	if err != nil {
-		return tenant.Scope{}, Agent{}, ca.Certificate{}, err
-	}
-	return scope, a, cert, nil
+	}()
+	return a, cert, err
 }
 
 // demandKeys says whether agents of a tenant may keep their keys so.

@@ -48,7 +48,7 @@ func TestOneAgentAHost(t *testing.T) {
 	if _, _, _, err := f.Enrol(ctx, secret, on("dc1.corp.example", ""), f.now); err != nil {
 		t.Errorf("after a revocation: %v", err)
 	}
-	_, released, err := f.Release(ctx, f.a, second.ID, f.now)
+	_, released, err := f.Release(ctx, f.a, second.ID, Actor{}, f.now)
 	if err != nil {
 		t.Fatal(err)
 	}

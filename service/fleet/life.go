@@ -17,6 +17,8 @@ const (
 	Active State = "active"
 	// Drained agents stay connected and get no new checks.
 	Drained State = "drained"
+	// Pending agents are registered and wait for an administrator's approval; they are not served.
+	Pending State = "pending"
 	// Quarantined agents had two holders at once, or contradicted another about a password; they are not served.
 	Quarantined State = "quarantined"
 	// Revoked agents were shut out by an administrator.
@@ -34,6 +36,8 @@ const (
 	Clone      Event = "clone"      // two live holders of one identity
 	Contradict Event = "contradict" // another agent said otherwise about one password
 	Lie        Event = "lie"        // it said yes to a password that nobody has
+	Approve    Event = "approve"    // an administrator lets a pending one in
+	Deny       Event = "deny"       // or does not
 	Reregister Event = "reregister" // fresh keys, by proof of the former ones or a token for this agent
 )
 
@@ -49,12 +53,24 @@ func Next(s State, e Event) (State, error) {
 		return Quarantined, nil
 	case e == Reregister && s == Drained:
 		return Drained, nil
+	case e == Reregister && s == Pending:
+		return Pending, nil
 	case e == Reregister:
 		return Active, nil
+	case e == Deny && s == Pending:
+		return Revoked, nil
+	case e == Deny:
+		return s, fault.New(wire.Conflict, "the agent does not wait for an approval: revoke it, or remove it")
 	case s == Quarantined:
 		return s, fault.New(wire.Conflict, "the agent is quarantined: release it, and register the genuine host again")
 	case s == Revoked:
 		return s, fault.New(wire.Conflict, "the agent is revoked: release it, and register its host again")
+	case e == Approve && s != Pending:
+		return s, nil
+	case e == Approve:
+		return Active, nil
+	case s == Pending:
+		return s, fault.New(wire.Conflict, "the agent waits for an approval: approve it first, or deny it")
 	case e == Drain:
 		return Drained, nil
 	case e == Resume:
@@ -85,6 +101,8 @@ func (c credentials) standing(presented string, connecting bool, now time.Time) 
 	switch {
 	case c.state == Quarantined:
 		return wire.AgentQuarantined
+	case c.state == Pending:
+		return wire.AgentPending
 	case c.state != Active && c.state != Drained:
 		return wire.AgentRevoked
 	case presented == "":

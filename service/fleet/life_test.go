@@ -22,6 +22,7 @@ func TestNext(t *testing.T) {
 	}{
 		{Active, Drained, Active, Revoked, Quarantined, Active},
 		{Drained, Drained, Active, Revoked, Quarantined, Drained},
+		{Pending, no, no, Revoked, Quarantined, Pending},
 		{Quarantined, no, no, Revoked, Quarantined, Active},
 		{Revoked, no, no, Revoked, Revoked, Active},
 	} {
@@ -34,6 +35,14 @@ func TestNext(t *testing.T) {
 			} else if err != nil || got != want {
 				t.Errorf("%s, %s: %s, %v, want %s", row.state, e, got, err, want)
 			}
+		}
+	}
+	for s, want := range map[State][2]State{Pending: {Active, Revoked}, Active: {Active, no}, Drained: {Drained, no}, Quarantined: {no, no}, Revoked: {no, no}} {
+		if got, err := Next(s, Approve); want[0] == no && fault.CodeOf(err) != wire.Conflict || want[0] != no && got != want[0] {
+			t.Errorf("%s, approve: %s, %v", s, got, err)
+		}
+		if got, err := Next(s, Deny); want[1] == no && fault.CodeOf(err) != wire.Conflict || want[1] != no && got != want[1] {
+			t.Errorf("%s, deny: %s, %v", s, got, err)
 		}
 	}
 	if _, err := Next(Active, "explode"); fault.CodeOf(err) != wire.Conflict {
@@ -63,6 +72,7 @@ func TestStandingRule(t *testing.T) {
 		"next, current is expired": {with(func(c *credentials) { c.current.notAfter = gone }), "c", 0, 0},
 		"drained":                  {with(func(c *credentials) { c.state = Drained }), "b", 0, 0},
 		"quarantined":              {with(func(c *credentials) { c.state = Quarantined }), "b", wire.AgentQuarantined, wire.AgentQuarantined},
+		"pending":                  {with(func(c *credentials) { c.state = Pending }), "b", wire.AgentPending, wire.AgentPending},
 		"revoked":                  {with(func(c *credentials) { c.state = Revoked }), "a", wire.AgentRevoked, wire.AgentRevoked},
 		"a state of the future":    {with(func(c *credentials) { c.state = "later" }), "b", wire.AgentRevoked, wire.AgentRevoked},
 	} {
@@ -233,7 +243,7 @@ func TestAgain(t *testing.T) {
 		return secret
 	}
 	released := func(t *testing.T, h *host) string {
-		_, secret, err := f.Release(t.Context(), f.a, h.agent.ID, f.now)
+		_, secret, err := f.Release(t.Context(), f.a, h.agent.ID, Actor{}, f.now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -355,7 +365,7 @@ func TestZeroScopeOfTheNewOnes(t *testing.T) {
 	_, drain := f.Drain(ctx, zero, "x", f.now)
 	_, resume := f.Resume(ctx, zero, "x", f.now)
 	_, freeze := f.Quarantine(ctx, zero, "x", Clone, "", f.now)
-	_, _, release := f.Release(ctx, zero, "x", f.now)
+	_, _, release := f.Release(ctx, zero, "x", Actor{}, f.now)
 	_, order := f.OrderRenewal(ctx, zero, "", 0, f.now)
 	_, history := f.History(ctx, zero, "x")
 	_, connect := f.Connect(ctx, zero, "x", Connection{}, f.now)

@@ -20,7 +20,7 @@ func TestLimit(t *testing.T) {
 	}
 	f.enrol(t, f.b, f.dirB, "another tenant's")
 
-	_, released, err := f.Release(ctx, f.a, one.ID, f.now)
+	_, released, err := f.Release(ctx, f.a, one.ID, Actor{}, f.now)
 	if err != nil {
 		t.Fatal(err)
 	}

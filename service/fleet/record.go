@@ -21,8 +21,12 @@ func (s *Store) record(ctx context.Context, tx db.Querier, tenantID string, e te
 	return s.Log.Record(ctx, tx, tenant.ScopeOf(tenantID), e, now)
 }
 
-// recordEnrolment names the token that let an agent in: by its id and note, never by its secret.
+// recordEnrolment names the token that let an agent in: by its id and note, never by its secret. hash is nil where an administrator, who is
+// the context's actor, said yes to a code.
 func (s *Store) recordEnrolment(ctx context.Context, tx db.Querier, tenantID string, hash []byte, e tenant.Event, now time.Time) error {
+	if hash == nil {
+		return s.record(ctx, tx, tenantID, e, now)
+	}
 	by := tenant.Actor{Kind: "enrolment-token"}
 	if err := tx.QueryRowContext(ctx, `SELECT id, note FROM enrol_token WHERE tenant_id = $1 AND secret_hash = $2`, tenantID, hash).
 		Scan(&by.ID, &by.Name); err != nil {

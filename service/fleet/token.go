@@ -25,6 +25,9 @@ type Token struct {
 	UsesLeft    int
 	Expires     time.Time
 	Created     time.Time
+	// Hosts is the pattern of host names that it may be used by, Networks where from; empty: any.
+	Hosts    string
+	Networks []string
 }
 
 // NewToken asks for a token.
@@ -36,6 +39,12 @@ type NewToken struct {
 	Uses int
 	// Life is how long it may be used; 0 means a day, at most 90 days.
 	Life time.Duration
+	// Hosts is a pattern of the host names that may use it, with * and ?; Networks are the addresses and networks it may be used from.
+	// Empty means any. The host's name is the agent's own word: it keeps mistakes out, the address keeps strangers out.
+	Hosts    string
+	Networks []string
+	// By is who makes it.
+	By Actor
 }
 
 // CreateToken makes an enrolment token. The secret is returned once and stored only as a hash. Faults: [wire.NotFound] for a directory
@@ -57,8 +66,16 @@ func (s *Store) CreateToken(ctx context.Context, scope tenant.Scope, n NewToken,
 	if n.Life < time.Minute || n.Life > maxTokenLife {
 		return Token{}, "", fault.Newf(wire.BadRequest, "a token life of %v: one minute to %v are allowed", n.Life, maxTokenLife)
 	}
+	where, err := parsePlace(n.Hosts, n.Networks)
+	if err != nil {
+		return Token{}, "", err
+	}
+	by, err := n.By.encode()
+	if err != nil {
+		return Token{}, "", err
+	}
 	secret, hash := newSecret()
-	t := Token{ID: db.NewID(), DirectoryID: n.DirectoryID, Note: clip(n.Note, maxNote), UsesLeft: n.Uses,
+	t := Token{Hosts: where.hosts, Networks: where.texts(), ID: db.NewID(), DirectoryID: n.DirectoryID, Note: clip(n.Note, maxNote), UsesLeft: n.Uses,
 		Expires: db.Time(db.Millis(now.Add(n.Life))), Created: db.Time(db.Millis(now))}
 	err = s.db.Write(ctx, func(tx db.Querier) error {
 		// Tokens that nobody can use any more are swept by whoever makes the next.
@@ -80,8 +97,9 @@ func (s *Store) CreateToken(ctx context.Context, scope tenant.Scope, n NewToken,
 		if tokens >= maxTokens {
 			return fault.Newf(wire.Conflict, "there are %d enrolment tokens already; remove some", tokens)
 		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO enrol_token (id, tenant_id, directory_id, secret_hash, note, uses_left, expires_at, created_at)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`, t.ID, tenantID, t.DirectoryID, hash, t.Note, t.UsesLeft, db.Millis(t.Expires), db.Millis(now))
+		_, err = tx.ExecContext(ctx, `INSERT INTO enrol_token (id, tenant_id, directory_id, secret_hash, note, uses_left, expires_at, created_at,
+			host_pattern, networks, made_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`, t.ID, tenantID, t.DirectoryID, hash, t.Note, t.UsesLeft,
+			db.Millis(t.Expires), db.Millis(now), t.Hosts, strings.Join(t.Networks, " "), by)
 		if err != nil {
 			return fmt.Errorf("fleet: storing a token: %w", err)
 		}
@@ -99,7 +117,7 @@ func (s *Store) Tokens(ctx context.Context, scope tenant.Scope) ([]Token, error)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.db.Reader().QueryContext(ctx, `SELECT id, directory_id, note, uses_left, expires_at, created_at
+	rows, err := s.db.Reader().QueryContext(ctx, `SELECT id, directory_id, note, uses_left, expires_at, created_at, host_pattern, networks
 		FROM enrol_token WHERE tenant_id = $1 ORDER BY id`, tenantID)
 	if err != nil {
 		return nil, fmt.Errorf("fleet: listing tokens: %w", err)
@@ -109,10 +127,11 @@ func (s *Store) Tokens(ctx context.Context, scope tenant.Scope) ([]Token, error)
 	for rows.Next() {
 		var t Token
 		var expires, created int64
-		if err := rows.Scan(&t.ID, &t.DirectoryID, &t.Note, &t.UsesLeft, &expires, &created); err != nil {
+		var networks string
+		if err := rows.Scan(&t.ID, &t.DirectoryID, &t.Note, &t.UsesLeft, &expires, &created, &t.Hosts, &networks); err != nil {
 			return nil, fmt.Errorf("fleet: listing tokens: %w", err)
 		}
-		t.Expires, t.Created = db.Time(expires), db.Time(created)
+		t.Expires, t.Created, t.Networks = db.Time(expires), db.Time(created), strings.Fields(networks)
 		out = append(out, t)
 	}
 	if err := rows.Err(); err != nil {
@@ -139,18 +158,30 @@ func (s *Store) RemoveToken(ctx context.Context, scope tenant.Scope, id string, 
 }
 
 // useToken takes one use of the token, if it has one, and says whose it is. Unknown, used up and expired look the same.
-// agentID, if it is not empty, is the one agent that the token is for.
-func useToken(ctx context.Context, tx db.Querier, hash []byte, now time.Time) (tenantID, directoryID, agentID string, err error) {
+// Faults of a token at the wrong place: [wire.EnrolHostRefused], [wire.EnrolAddressRefused].
+func useToken(ctx context.Context, tx db.Querier, hash []byte, e Enrolment, now time.Time) (tenantID string, t ticket, err error) {
+	var hosts, networks, by string
 	err = tx.QueryRowContext(ctx, `UPDATE enrol_token SET uses_left = uses_left - 1
-		WHERE secret_hash = $1 AND uses_left > 0 AND expires_at > $2 RETURNING tenant_id, directory_id, agent_id`, hash, db.Millis(now)).
-		Scan(&tenantID, &directoryID, &agentID)
+		WHERE secret_hash = $1 AND uses_left > 0 AND expires_at > $2 RETURNING tenant_id, directory_id, agent_id,
+		host_pattern, networks, made_by`, hash, db.Millis(now)).Scan(&tenantID, &t.directory, &t.agent, &hosts, &networks, &by)
 	if errors.Is(err, sql.ErrNoRows) {
-		return "", "", "", fault.New(wire.EnrolTokenInvalid, "")
+		return "", t, fault.New(wire.EnrolTokenInvalid, "")
 	}
 	if err != nil {
-		return "", "", "", fmt.Errorf("fleet: using a token: %w", err)
+		return "", t, fmt.Errorf("fleet: using a token: %w", err)
 	}
-	return tenantID, directoryID, agentID, nil
+	where, err := parsePlace(hosts, strings.Fields(networks))
+	if err != nil {
+		return "", t, fmt.Errorf("fleet: the place of a token: %w", err)
+	}
+	if err := where.admits(e.Host, e.Address); err != nil {
+		return "", t, err
+	}
+	if t.by.Actor, err = decodeActor(by); err != nil {
+		return "", t, err
+	}
+	t.token = hash
+	return tenantID, t, nil
 }
 
 func newSecret() (secret string, hash []byte) {

@@ -116,6 +116,10 @@ const (
 	registerEvery = 3 * time.Second
 	// maxAddresses bounds the memory of addresses, in each of two generations.
 	maxAddresses = 10_000
+	// An address may poll for codes pollBurst times at once and once more every pollEvery: twenty hosts behind one NAT address, each every
+	// five seconds.
+	pollBurst = 60
+	pollEvery = 200 * time.Millisecond
 	// registerWithin bounds reading and answering one registration.
 	registerWithin = 15 * time.Second
 )

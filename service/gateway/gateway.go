@@ -35,6 +35,8 @@ type Config struct {
 	TLS *tls.Config
 	// PublicAddress is the "host:port" that new agents are told to dial.
 	PublicAddress string
+	// PublicURL is where browsers reach the service: the page on which an administrator approves a code lies below it.
+	PublicURL string
 	// GatewayCA is the PEM that new agents check the gateway's certificate against; empty means their system's roots.
 	GatewayCA []byte
 	// Alone says that this is the installation's only gateway, and that nobody asks for agents any more once it is told to end:
@@ -58,6 +60,8 @@ type Gateway struct {
 	log      *slog.Logger
 	metrics  *metrics
 	callers  *addresses
+	pollers  *addresses
+	pages    string
 	lists    lists
 
 	slots sync.Map // slot id to *reservation
@@ -90,7 +94,7 @@ func New(c Config) (*Gateway, error) {
 	}
 	g := &Gateway{
 		id: idFor(c.Name), fleet: c.Fleet, ca: c.CA, queue: c.Queue, tenants: c.Tenants, public: c.PublicAddress,
-		serverCA: c.GatewayCA, alone: c.Alone, log: c.Logger, callers: newAddresses(), lists: lists{of: map[string]list{}}, tls: c.TLS.Clone(),
+		serverCA: c.GatewayCA, alone: c.Alone, log: c.Logger, callers: newAddresses(registerEvery, registerBurst), pollers: newAddresses(pollEvery, pollBurst), pages: c.PublicURL, lists: lists{of: map[string]list{}}, tls: c.TLS.Clone(),
 		seen: make(chan sighting, seenBuffer), kick: make(chan struct{}, 1),
 		agents: map[string]*attached{}, streams: map[*attached]struct{}{}, rooms: map[place]*room{}, sighted: map[string]written{}, empty: make(chan struct{}),
 	}

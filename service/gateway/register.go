@@ -18,6 +18,7 @@ import (
 	"github.com/sallyport-auth/sallyport/envelope"
 	"github.com/sallyport-auth/sallyport/service/fault"
 	"github.com/sallyport-auth/sallyport/service/fleet"
+	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/service/web"
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -43,7 +44,7 @@ func (g *Gateway) Register() http.Handler {
 			web.Problem(w, r, err)
 			return
 		}
-		g.log.Info("agent registered", "tenant", answer.TenantID, "agent", answer.AgentID, "name", answer.AgentName,
+		g.log.Info("agent registered", "tenant", answer.TenantID, "agent", answer.AgentID, "name", answer.AgentName, "pending", answer.Pending,
 			"directory", answer.DirectoryID, "address", address, "trace", trace)
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
@@ -61,8 +62,8 @@ func (g *Gateway) register(w http.ResponseWriter, r *http.Request) (wire.Registe
 	if !g.callers.allow(web.ClientAddress(r), now) {
 		return wire.RegisterAnswer{}, fault.New(wire.TooManyRequests, "registrations from this address")
 	}
-	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
-		return wire.RegisterAnswer{}, fault.New(wire.EnrolRequestInvalid, "registration is application/json")
+	if err := isJSON(r); err != nil {
+		return wire.RegisterAnswer{}, err
 	}
 	request, err := wire.DecodeRegisterRequest(http.MaxBytesReader(w, r.Body, wire.MaxRegisterRequest+1))
 	if err != nil {
@@ -89,10 +90,15 @@ func (g *Gateway) register(w http.ResponseWriter, r *http.Request) (wire.Registe
 	if err != nil {
 		return wire.RegisterAnswer{}, err
 	}
+	return g.admitted(ctx, scope, agent, string(certificate.PEM()), certificate.NotAfter), nil
+}
+
+// admitted tells an agent who it is now.
+func (g *Gateway) admitted(ctx context.Context, scope tenant.Scope, agent fleet.Agent, chain string, notAfter time.Time) wire.RegisterAnswer {
 	answer := wire.RegisterAnswer{
 		TenantID: scope.String(), DirectoryID: agent.DirectoryID, AgentID: agent.ID, AgentName: agent.Name,
-		Certificate: string(certificate.PEM()), Gateway: g.public, GatewayCA: string(g.serverCA),
-		TrustDomain: g.ca.TrustDomain(), Expires: certificate.NotAfter,
+		Certificate: chain, Gateway: g.public, GatewayCA: string(g.serverCA),
+		TrustDomain: g.ca.TrustDomain(), Expires: notAfter, Pending: agent.State == fleet.Pending,
 	}
 	if g.tenants != nil {
 		// The agent is a member by now: names that cannot be read are no reason to let the token's use be lost.
@@ -103,7 +109,15 @@ func (g *Gateway) register(w http.ResponseWriter, r *http.Request) (wire.Registe
 			answer.DirectoryName = d.Name
 		}
 	}
-	return answer, nil
+	return answer
+}
+
+// isJSON refuses what no agent sends.
+func isJSON(r *http.Request) error {
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		return fault.New(wire.EnrolRequestInvalid, "registration is application/json")
+	}
+	return nil
 }
 
 // parseCSR reads one PKCS #10 request (RFC 2986) and checks that its maker holds the key.
@@ -147,9 +161,13 @@ func parseFormer(f *wire.RegisterFormer) (*fleet.Former, error) {
 type addresses struct {
 	mu         sync.Mutex
 	young, old map[string]*rate.Limiter
+	every      time.Duration
+	burst      int
 }
 
-func newAddresses() *addresses { return &addresses{young: map[string]*rate.Limiter{}} }
+func newAddresses(every time.Duration, burst int) *addresses {
+	return &addresses{young: map[string]*rate.Limiter{}, every: every, burst: burst}
+}
 
 func (a *addresses) allow(address string, now time.Time) bool {
 	a.mu.Lock()
@@ -157,7 +175,7 @@ func (a *addresses) allow(address string, now time.Time) bool {
 	l := a.young[address]
 	if l == nil {
 		if l = a.old[address]; l == nil {
-			l = rate.NewLimiter(rate.Every(registerEvery), registerBurst)
+			l = rate.NewLimiter(rate.Every(a.every), a.burst)
 		}
 		if len(a.young) >= maxAddresses {
 			a.old, a.young = a.young, map[string]*rate.Limiter{}

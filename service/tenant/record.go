@@ -31,7 +31,7 @@ type Event struct {
 
 // Actor is who made a change.
 type Actor struct {
-	// Kind is "admin-token", "enrolment-token", "agent" or, where nobody asked, "service".
+	// Kind is "admin-token", "user", "enrolment-token", "agent" or, where nobody asked, "service".
 	Kind string `json:"kind"`
 	ID   string `json:"id,omitempty"`
 	// Name is for people: a token's note, an agent's name.

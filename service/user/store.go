@@ -110,6 +110,32 @@ func (s *Store) List(ctx context.Context, scope tenant.Scope, after string, limi
 	return all, nil
 }
 
+// AdministratorAddresses returns the mail addresses of the tenant's administrators who are not disabled and have one.
+func (s *Store) AdministratorAddresses(ctx context.Context, scope tenant.Scope) ([]string, error) {
+	tenantID, err := scope.ID()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.db.Reader().QueryContext(ctx, `SELECT email FROM person WHERE tenant_id = $1 AND role = $2 AND disabled = $3 AND email <> ''
+		ORDER BY id LIMIT $4`, tenantID, string(Administrator), false, db.PageSize(0))
+	if err != nil {
+		return nil, fmt.Errorf("user: listing administrators: %w", err)
+	}
+	defer rows.Close()
+	var out []string
+	for rows.Next() {
+		var email string
+		if err := rows.Scan(&email); err != nil {
+			return nil, fmt.Errorf("user: listing administrators: %w", err)
+		}
+		out = append(out, email)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("user: listing administrators: %w", err)
+	}
+	return out, nil
+}
+
 // Change changes a user, and returns it. Faults: BadRequest, NotFound, Conflict for a name that another user has.
 func (s *Store) Change(ctx context.Context, scope tenant.Scope, id string, c Change, now time.Time) (User, error) {
 	tenantID, err := scope.ID()

@@ -13,12 +13,13 @@ import (
 func Status(code wire.Code) int {
 	switch code {
 	case wire.BadRequest, wire.JourneyUnknown, wire.AppUnknown, wire.RedirectUnknown, wire.EnrolRequestInvalid, wire.PasswordUnusable,
-		wire.VersionUnsupported:
+		wire.VersionUnsupported, wire.RegistrationExpired:
 		return http.StatusBadRequest
 	case wire.Unauthenticated, wire.NoSession, wire.EnrolTokenInvalid:
 		return http.StatusUnauthorized
 	case wire.Forbidden, wire.CrossSite, wire.CertificateForeign, wire.CertificateExpired, wire.AgentRevoked,
-		wire.AgentUnknown, wire.AgentQuarantined, wire.IdentityOlder, wire.CertificateSuperseded, wire.FormerUnproven, wire.KeyStoreRefused:
+		wire.AgentUnknown, wire.AgentQuarantined, wire.IdentityOlder, wire.CertificateSuperseded, wire.FormerUnproven, wire.KeyStoreRefused,
+		wire.AgentPending, wire.EnrolHostRefused, wire.EnrolAddressRefused, wire.RegistrationDenied, wire.SecondNeeded:
 		return http.StatusForbidden
 	case wire.NotFound, wire.TenantUnknown, wire.UserNotFound, wire.DomainUnknown:
 		return http.StatusNotFound
