@@ -30,6 +30,7 @@ type cli struct {
 	Status     statusCommand     `cmd:"" help:"Show what the running agent does."`
 	Doctor     doctorCommand     `cmd:"" help:"Look for whatever keeps passwords from being checked, and say what to do about it."`
 	Test       testCommand       `cmd:"" name:"test-signin" help:"Check one name and password at the directory, from this terminal."`
+	Record     recordCommand     `cmd:"" name:"record-transcripts" help:"Write down how a domain controller of a test domain answers, for tests."`
 	Logs       logsCommand       `cmd:"" help:"Pack what support needs."`
 	Service    serviceCommand    `cmd:"" help:"Install the agent as a service of this host, start, stop or remove it."`
 	Completion completionCommand `cmd:"" help:"Print a script that completes commands and flags in a shell."`
