@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/sallyport-auth/sallyport/service/fault"
 	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -197,6 +198,9 @@ func TestTokenOfOnePlace(t *testing.T) {
 	e := enrolment(t, "web")
 	_, _, _, err = f.Enrol(ctx, secret, e, f.now)
 	want(t, "another host", err, wire.EnrolHostRefused)
+	if told := (*fault.Error)(nil); !errors.As(err, &told) || told.Detail != "" {
+		t.Errorf("a caller is told the pattern: %q", told.Detail)
+	}
 	e.Host, e.Address = "dc1", "198.51.100.1"
 	_, _, _, err = f.Enrol(ctx, secret, e, f.now)
 	want(t, "another network", err, wire.EnrolAddressRefused)

@@ -224,3 +224,18 @@ func TestOneProcessProbes(t *testing.T) {
 		}
 	}
 }
+
+// TestShutOutAgentsAreReviewedOnce: they would take the turns of others for ever.
+func TestShutOutAgentsAreReviewedOnce(t *testing.T) {
+	f := setUp(t)
+	a, _ := f.enrol(t, f.a, f.dirA, "dc1")
+	f.says(t, a, nil, f.now)
+	if err := f.Revoke(t.Context(), f.a, a.ID, "", f.now); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{1, 0} {
+		if n, err := f.Review(t.Context(), f.now.Add(time.Hour)); n != want || err != nil {
+			t.Errorf("%d agents, not %d: %v", n, want, err)
+		}
+	}
+}
