@@ -32,10 +32,13 @@ func (c registrationSet) Run(ctx context.Context, t *terminal) error {
 	return call[admin.Registration](ctx, t, c.apiFlags, http.MethodPut, admin.Path("tenants", c.Tenant, "registration"), admin.Registration{Approval: c.Approval}, "")
 }
 
-type agentApprove struct{ agentName }
+type agentApprove struct {
+	agentName
+	Fingerprint string `help:"The key fingerprint that you have compared; an agent with other keys is not let in."`
+}
 
 func (c agentApprove) Run(ctx context.Context, t *terminal) error {
-	return call[admin.Agent](ctx, t, c.apiFlags, http.MethodPost, c.path("agents", c.Agent, "approve"), nil, "")
+	return call[admin.Agent](ctx, t, c.apiFlags, http.MethodPost, c.path("agents", c.Agent, "approve"), admin.ApproveInput{Fingerprint: c.Fingerprint}, "")
 }
 
 type agentDeny struct{ agentName }

@@ -35,8 +35,15 @@ func (a *API) setRegistration(ctx context.Context, r *request) (int, any, error)
 }
 
 func (a *API) approveAgent(ctx context.Context, r *request) (int, any, error) {
+	var in ApproveInput // the body may be left out
+	if r.ContentLength != 0 {
+		var err error
+		if in, err = decode[ApproveInput](r); err != nil {
+			return 0, nil, err
+		}
+	}
 	return a.turnAgent(ctx, r, func(ctx context.Context, s tenant.Scope, id string, now time.Time) (fleet.Agent, error) {
-		return a.cfg.Fleet.Approve(ctx, s, id, r.caller.actor(), now)
+		return a.cfg.Fleet.Approve(ctx, s, id, in.Fingerprint, r.caller.actor(), now)
 	})
 }
 

@@ -50,7 +50,9 @@ func TestRegistrationPolicy(t *testing.T) {
 		}
 	}
 	w.want(404, w.fabrikam, "POST", below+"/agents/lab1/approve", "")
-	if got := read[Agent](t, w.want(200, w.contoso, "POST", below+"/agents/lab1/approve", "")); got.State != string(fleet.Active) {
+	w.want(409, w.contoso, "POST", below+"/agents/lab1/approve", `{"fingerprint":"of other keys"}`)
+	w.want(400, w.contoso, "POST", below+"/agents/lab1/approve", `{"finger":"of other keys"}`)
+	if got := read[Agent](t, w.want(200, w.contoso, "POST", below+"/agents/lab1/approve", `{"fingerprint":"`+a.Fingerprint+`"}`)); got.State != string(fleet.Active) {
 		t.Errorf("%+v", got)
 	}
 	w.want(409, w.contoso, "POST", below+"/agents/lab1/deny", "")

@@ -238,6 +238,11 @@ type AgentMoment struct {
 	Detail string    `json:"detail,omitempty"`
 }
 
+// ApproveInput says which keys of an agent were compared; empty lets any in.
+type ApproveInput struct {
+	Fingerprint string `json:"fingerprint,omitempty"`
+}
+
 // RevokeInput says why an agent is revoked.
 type RevokeInput struct {
 	Reason string `json:"reason"`

@@ -109,11 +109,16 @@ func newWorld(t *testing.T) *world {
 // code asks for a code as a host does.
 func (w *world) code(host string) fleet.NewCode {
 	w.t.Helper()
+	return must(w.fleet.AskCode(w.t.Context(), w.acme.Scope(), w.enrolment(host), "", time.Now()))(w.t)
+}
+
+// enrolment is of a host with fresh keys.
+func (w *world) enrolment(host string) fleet.Enrolment {
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(w.t)
 	csr := must(x509.ParseCertificateRequest(must(x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key))(w.t)))(w.t)
 	public := must(envelope.GenerateKey())(w.t).Public()
-	return must(w.fleet.AskCode(w.t.Context(), w.acme.Scope(), fleet.Enrolment{Name: host, Host: host, OS: "linux/amd64", Version: "1.0", Address: "192.0.2.9",
-		CSR: csr, EnvelopeSuite: public.Suite(), EnvelopeKey: public.Bytes()}, "", time.Now()))(w.t)
+	return fleet.Enrolment{Name: host, Host: host, OS: "linux/amd64", Version: "1.0", Address: "192.0.2.9", CSR: csr, EnvelopeSuite: public.Suite(),
+		EnvelopeKey: public.Bytes()}
 }
 
 // browser is one person at a browser.
@@ -339,7 +344,7 @@ func TestSecondAdministrator(t *testing.T) {
 		t.Fatal(waiting)
 	}
 	agent := "/t/acme/register/agent/" + waiting[0].ID
-	status, page = ada.decide(agent, "approve", "compared", "yes")
+	status, page = ada.decide(agent, "approve", "compared", "yes", "fingerprint", "any")
 	wants(t, "the first again", status, 403, page, wire.SecondNeeded.String())
 	status, page = ben.get("/t/acme/register")
 	wants(t, "the list", status, 200, page, agent, "dc1")
@@ -348,11 +353,26 @@ func TestSecondAdministrator(t *testing.T) {
 	status, page = ben.decide(agent, "approve")
 	wants(t, "without comparing", status, 200, page, "Compare the fingerprint")
 	status, page = ben.decide(agent, "approve", "compared", "yes")
+	wants(t, "a form without fingerprint", status, 400, page)
+
+	// While ben compares, ada has a host of hers take the agent's place.
+	compared := must(w.fleet.Voucher(t.Context(), w.acme.Scope(), waiting[0].ID))(t).Fingerprint
+	_, secret, err := w.fleet.Release(t.Context(), w.acme.Scope(), waiting[0].ID, fleet.Actor{User: "ada"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, _, err := w.fleet.Enrol(t.Context(), secret, w.enrolment("dc1"), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	status, page = ben.decide(agent, "approve", "compared", "yes", "fingerprint", compared)
+	fresh := must(w.fleet.Voucher(t.Context(), w.acme.Scope(), waiting[0].ID))(t).Fingerprint
+	wants(t, "other keys", status, 200, page, "registered anew", fresh)
+	status, page = ben.decide(agent, "approve", "compared", "yes", "fingerprint", fresh)
 	wants(t, "the second", status, 200, page, "dc1 is let in")
 	if a := must(w.fleet.ByID(t.Context(), w.acme.Scope(), waiting[0].ID))(t); a.State != fleet.Active {
 		t.Error(a.State)
 	}
-	if _, err := w.fleet.Approve(t.Context(), tenant.Scope{}, waiting[0].ID, fleet.Actor{}, time.Now()); !strings.Contains(err.Error(), "scope") {
+	if _, err := w.fleet.Approve(t.Context(), tenant.Scope{}, waiting[0].ID, "", fleet.Actor{}, time.Now()); !strings.Contains(err.Error(), "scope") {
 		t.Error(fault.CodeOf(err))
 	}
 }

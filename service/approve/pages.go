@@ -2,6 +2,7 @@ package approve
 
 import (
 	"embed"
+	"errors"
 	"html/template"
 	"net/http"
 
@@ -128,7 +129,7 @@ func (d *Door) decideCode(w http.ResponseWriter, r *http.Request, v *visit) erro
 			return err
 		}
 		d.announce(v, a.ID)
-		d.log(r, v, "a registration was approved", "agent", a.ID, "name", a.Name, "pending", a.State == fleet.Pending)
+		d.log(r, v, "a registration was approved", "agent", a.ID, "agent_name", a.Name, "pending", a.State == fleet.Pending)
 	} else {
 		if err := d.cfg.Fleet.DenyCode(r.Context(), v.tenant.Scope(), c.ID, v.now); err != nil {
 			return err
@@ -187,16 +188,26 @@ func (d *Door) decideAgent(w http.ResponseWriter, r *http.Request, v *visit) err
 	if v.problem != "" {
 		return d.showAgent(w, r, v)
 	}
-	turn, what := d.cfg.Fleet.Deny, "an agent was denied"
-	if yes {
-		turn, what = d.cfg.Fleet.Approve, "an agent was approved"
+	id, shown, what := r.PathValue("agent"), r.PostForm.Get("fingerprint"), "an agent was denied"
+	var a fleet.Agent
+	switch {
+	case yes && shown == "":
+		return fault.New(wire.BadRequest, "the form holds no fingerprint")
+	case yes:
+		what = "an agent was approved"
+		a, err = d.cfg.Fleet.Approve(r.Context(), v.tenant.Scope(), id, shown, v.actor(), v.now)
+	default:
+		a, err = d.cfg.Fleet.Deny(r.Context(), v.tenant.Scope(), id, v.actor(), v.now)
 	}
-	a, err := turn(r.Context(), v.tenant.Scope(), r.PathValue("agent"), v.actor(), v.now)
+	if errors.Is(err, fleet.ErrOtherKeys) {
+		v.problem = "The agent registered anew while you looked, with other keys. Compare the fingerprint again."
+		return d.showAgent(w, r, v)
+	}
 	if err != nil {
 		return err
 	}
 	d.announce(v, a.ID)
-	d.log(r, v, what, "agent", a.ID, "name", a.Name)
+	d.log(r, v, what, "agent", a.ID, "agent_name", a.Name)
 	see(w, v.path("/agent/"+a.ID))
 	return nil
 }

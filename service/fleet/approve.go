@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -131,9 +132,14 @@ func (a Agent) event(kind string, by Actor, detail string) notify.Event {
 		By: by.Name, Detail: detail}
 }
 
-// Approve lets a pending agent in. An agent that is served already stays so. Faults: [wire.NotFound]; [wire.Conflict] where [Next]
-// refuses; [wire.SecondNeeded] when the policy, of now or of the registration, wants somebody else.
-func (s *Store) Approve(ctx context.Context, scope tenant.Scope, id string, by Actor, now time.Time) (Agent, error) {
+// ErrOtherKeys is wrapped by the fault of an approval of other keys than the agent has by now.
+var ErrOtherKeys = errors.New("the agent registered anew, with other keys than were compared")
+
+// Approve lets a pending agent in. An agent that is served already stays so. fingerprint is that of the keys which the approver has
+// compared, so that an agent that registers anew meanwhile is not let in by a look at its former keys; "" lets any keys in. Faults:
+// [wire.NotFound]; [wire.Conflict] where [Next] refuses, and, around [ErrOtherKeys], for another fingerprint; [wire.SecondNeeded] when the
+// policy, of now or of the registration, wants somebody else.
+func (s *Store) Approve(ctx context.Context, scope tenant.Scope, id, fingerprint string, by Actor, now time.Time) (Agent, error) {
 	return s.happen(ctx, scope, id, Approve, "by "+by.Name, now, func(tx db.Querier, tenantID string, a Agent) error {
 		vouched, err := voucherOf(ctx, tx, tenantID, id)
 		if err != nil {
@@ -145,6 +151,9 @@ func (s *Store) Approve(ctx context.Context, scope tenant.Scope, id string, by A
 		}
 		if err := mayApprove(policy.Stricter(vouched.approval), vouched.By, by); err != nil {
 			return err
+		}
+		if fingerprint != "" && fingerprint != vouched.Fingerprint {
+			return fault.Wrap(wire.Conflict, ErrOtherKeys.Error(), ErrOtherKeys)
 		}
 		a.State = Active
 		return notify.Put(ctx, tx, scope, a.event(notify.AgentApproved, by, ""), now)

@@ -2,8 +2,10 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"testing"
 
+	"github.com/sallyport-auth/sallyport/service/fault"
 	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -80,29 +82,29 @@ func TestApproval(t *testing.T) {
 	}
 	needed := f.registered(t, tenant.ApprovalNeeded, maker, "needed")
 	want(t, "a pending agent connects", admitted(needed), wire.AgentPending)
-	if _, err := f.Approve(ctx, f.b, needed.ID, other, f.now); err == nil {
+	if _, err := f.Approve(ctx, f.b, needed.ID, "", other, f.now); err == nil {
 		t.Error("another tenant approved it")
 	}
-	if got, err := f.Approve(ctx, f.a, needed.ID, maker, f.now); err != nil || got.State != Active {
+	if got, err := f.Approve(ctx, f.a, needed.ID, "", maker, f.now); err != nil || got.State != Active {
 		t.Fatal(got.State, err)
 	}
 	want(t, "an approved agent connects", admitted(needed), 0)
 
 	second := f.registered(t, tenant.ApprovalSecond, maker, "second")
 	for who, by := range map[string]Actor{"the token's maker": maker, "its child": child, "nobody": {}} {
-		_, err := f.Approve(ctx, f.a, second.ID, by, f.now)
+		_, err := f.Approve(ctx, f.a, second.ID, "", by, f.now)
 		want(t, who, err, wire.SecondNeeded)
 	}
 	// A policy that was weakened afterwards does not help.
 	if err := tenant.NewStore(f.db).SetApproval(ctx, f.a, tenant.ApprovalNone, f.now, nil); err != nil {
 		t.Fatal(err)
 	}
-	_, err := f.Approve(ctx, f.a, second.ID, maker, f.now)
+	_, err := f.Approve(ctx, f.a, second.ID, "", maker, f.now)
 	want(t, "the maker, after weakening the policy", err, wire.SecondNeeded)
 	if waiting, err := f.Pending(ctx, f.a); err != nil || len(waiting) != 1 || waiting[0].ID != second.ID {
 		t.Error(waiting, err)
 	}
-	if got, err := f.Approve(ctx, f.a, second.ID, other, f.now); err != nil || got.State != Active {
+	if got, err := f.Approve(ctx, f.a, second.ID, fingerprint(t, f, second), other, f.now); err != nil || got.State != Active {
 		t.Fatal(got.State, err)
 	}
 
@@ -110,6 +112,7 @@ func TestApproval(t *testing.T) {
 	if err := tenant.NewStore(f.db).SetApproval(ctx, f.a, tenant.ApprovalSecond, f.now, nil); err != nil {
 		t.Fatal(err)
 	}
+	compared := fingerprint(t, f, second)
 	_, secret, err := f.Release(ctx, f.a, second.ID, maker, f.now)
 	if err != nil {
 		t.Fatal(err)
@@ -118,8 +121,14 @@ func TestApproval(t *testing.T) {
 	if err != nil || again.ID != second.ID || again.State != Pending {
 		t.Fatal(again.State, err)
 	}
-	_, err = f.Approve(ctx, f.a, again.ID, maker, f.now)
+	_, err = f.Approve(ctx, f.a, again.ID, "", maker, f.now)
 	want(t, "who released it", err, wire.SecondNeeded)
+	// Whoever compared the keys from before has not said yes to these.
+	_, err = f.Approve(ctx, f.a, again.ID, compared, other, f.now)
+	want(t, "keys that were exchanged meanwhile", err, wire.Conflict)
+	if !errors.Is(err, ErrOtherKeys) {
+		t.Error(err)
+	}
 	denied, err := f.Deny(ctx, f.a, again.ID, maker, f.now)
 	if err != nil || denied.State != Revoked || denied.RevokedReason == "" {
 		t.Fatal(denied, err)
@@ -127,7 +136,7 @@ func TestApproval(t *testing.T) {
 	want(t, "a denied agent connects", admitted(again), wire.AgentRevoked)
 	_, err = f.Deny(ctx, f.a, needed.ID, other, f.now)
 	want(t, "denying an active agent", err, wire.Conflict)
-	_, err = f.Approve(ctx, tenant.Scope{}, again.ID, other, f.now)
+	_, err = f.Approve(ctx, tenant.Scope{}, again.ID, "", other, f.now)
 	if err == nil {
 		t.Error("approved without scope")
 	}
@@ -189,6 +198,9 @@ func TestTokenOfOnePlace(t *testing.T) {
 	e := enrolment(t, "web")
 	_, _, _, err = f.Enrol(ctx, secret, e, f.now)
 	want(t, "another host", err, wire.EnrolHostRefused)
+	if told := (*fault.Error)(nil); !errors.As(err, &told) || told.Detail != "" {
+		t.Errorf("a caller is told the pattern: %q", told.Detail)
+	}
 	e.Host, e.Address = "dc1", "198.51.100.1"
 	_, _, _, err = f.Enrol(ctx, secret, e, f.now)
 	want(t, "another network", err, wire.EnrolAddressRefused)
@@ -200,4 +212,13 @@ func TestTokenOfOnePlace(t *testing.T) {
 	if _, _, _, err = f.Enrol(ctx, secret, e, f.now); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func fingerprint(t *testing.T, f fixture, a Agent) string {
+	t.Helper()
+	v, err := f.Voucher(t.Context(), f.a, a.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v.Fingerprint
 }

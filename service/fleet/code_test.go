@@ -210,6 +210,6 @@ func TestCodeUnderSecond(t *testing.T) {
 	if err != nil || a.State != Pending {
 		t.Fatal(a.State, err)
 	}
-	_, err = f.Approve(ctx, f.a, a.ID, ada, f.now)
+	_, err = f.Approve(ctx, f.a, a.ID, "", ada, f.now)
 	want(t, "who approved the code", err, wire.SecondNeeded)
 }

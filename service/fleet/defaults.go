@@ -85,6 +85,8 @@ const (
 
 	// historyPage bounds what of an agent's history is shown.
 	historyPage = 100
+	// historyKept bounds what is kept of it: an agent that comes and goes writes lines. The registration log keeps what matters.
+	historyKept = 1000
 
 	// maxRenewSpread bounds over how long an ordered renewal of a fleet is spread.
 	maxRenewSpread = 24 * time.Hour

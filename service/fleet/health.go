@@ -174,9 +174,10 @@ func (s *Store) Run(ctx context.Context) error {
 func (s *Store) Review(ctx context.Context, now time.Time) (int, error) {
 	type one struct{ tenant, agent string }
 	var silent []one
+	// Those that are shut out stay silent: were they looked at for ever, enough of them would take the turns of all others.
 	rows, err := s.db.Reader().QueryContext(ctx, `SELECT tenant_id, agent_id FROM agent_health
-		WHERE condition <> $1 AND (reported_at <= $2 OR gone_at > 0 AND gone_at <= $3) ORDER BY agent_id LIMIT $4`,
-		string(Inactive), db.Millis(now.Add(-silentAfter)), db.Millis(now.Add(-goneAfter)), reviewMost)
+		WHERE condition NOT IN ($1, $2, $3, $4) AND (reported_at <= $5 OR gone_at > 0 AND gone_at <= $6) ORDER BY agent_id LIMIT $7`,
+		string(Inactive), string(Pending), string(Quarantined), string(Revoked), db.Millis(now.Add(-silentAfter)), db.Millis(now.Add(-goneAfter)), reviewMost)
 	if err != nil {
 		return 0, fmt.Errorf("fleet: looking for silent agents: %w", err)
 	}

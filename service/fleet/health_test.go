@@ -224,3 +224,44 @@ func TestOneProcessProbes(t *testing.T) {
 		}
 	}
 }
+
+// TestShutOutAgentsAreReviewedOnce: they would take the turns of others for ever.
+func TestShutOutAgentsAreReviewedOnce(t *testing.T) {
+	f := setUp(t)
+	a, _ := f.enrol(t, f.a, f.dirA, "dc1")
+	f.says(t, a, nil, f.now)
+	if err := f.Revoke(t.Context(), f.a, a.ID, "", f.now); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []int{1, 0} {
+		if n, err := f.Review(t.Context(), f.now.Add(time.Hour)); n != want || err != nil {
+			t.Errorf("%d agents, not %d: %v", n, want, err)
+		}
+	}
+}
+
+func TestHistoryIsBounded(t *testing.T) {
+	f := setUp(t)
+	a, _ := f.enrol(t, f.a, f.dirA, "dc1")
+	b, _ := f.enrol(t, f.a, f.dirA, "dc2")
+	tenantID, err := f.a.ID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.db.Write(t.Context(), func(tx db.Querier) error {
+		for range historyKept + 5 {
+			if err := insertHistory(t.Context(), tx, tenantID, a.ID, "degraded", "", f.now); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]int{a.ID: historyKept, b.ID: 1} {
+		var n int
+		if err := f.db.Reader().QueryRowContext(t.Context(), `SELECT count(*) FROM agent_history WHERE agent_id = $1`, id).Scan(&n); err != nil || n != want {
+			t.Errorf("%d lines, not %d: %v", n, want, err)
+		}
+	}
+}

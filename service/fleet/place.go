@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"fmt"
 	"net/netip"
 	"path"
 	"strings"
@@ -56,7 +57,8 @@ func (p place) texts() []string {
 func (p place) admits(host, address string) error {
 	if p.hosts != "" {
 		if ok, err := path.Match(p.hosts, strings.ToLower(host)); err != nil || !ok {
-			return fault.Newf(wire.EnrolHostRefused, "the token is for hosts like %s", p.hosts)
+			// The caller is not told which: the name is his own word, and a thief of the token would say the right one next.
+			return fault.Wrap(wire.EnrolHostRefused, "", fmt.Errorf("the token is for hosts like %s", p.hosts))
 		}
 	}
 	if len(p.networks) == 0 {

@@ -213,5 +213,9 @@ func insertHistory(ctx context.Context, tx db.Querier, tenantID, agentID string,
 	if err != nil {
 		return fmt.Errorf("fleet: writing an agent's history: %w", err)
 	}
+	if _, err := tx.ExecContext(ctx, `DELETE FROM agent_history WHERE tenant_id = $1 AND agent_id = $2 AND id <=
+		(SELECT id FROM agent_history WHERE tenant_id = $1 AND agent_id = $2 ORDER BY id DESC LIMIT 1 OFFSET $3)`, tenantID, agentID, historyKept); err != nil {
+		return fmt.Errorf("fleet: sweeping an agent's history: %w", err)
+	}
 	return nil
 }

@@ -31,7 +31,7 @@ func TestPendingAgentWaits(t *testing.T) {
 	if r := w.check(t.Context(), d.queue, "r1"); !fault.Has(r.err, wire.NoAgent) {
 		t.Errorf("a pending agent is offered: %s", r)
 	}
-	if _, err := w.fleet.Approve(t.Context(), w.scope, m.answer.AgentID, fleet.Actor{User: "ada"}, time.Now()); err != nil {
+	if _, err := w.fleet.Approve(t.Context(), w.scope, m.answer.AgentID, "", fleet.Actor{User: "ada"}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "attached", func() bool { return a.Status().State == link.Attached })

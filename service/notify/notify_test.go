@@ -444,3 +444,13 @@ func FuzzMail(f *testing.F) {
 		}
 	})
 }
+
+// TestWebhookErrorsHideTheAddress: it may hold a secret, and errors are logged.
+func TestWebhookErrorsHideTheAddress(t *testing.T) {
+	r := httptest.NewServer(nil)
+	r.Close()
+	err := NewWebhook(r.URL+"/services/T0P-SECRET", []byte("0123456789abcdef"), nil).deliver(t.Context(), tenant.Scope{}, Message{})
+	if err == nil || strings.Contains(err.Error(), "T0P-SECRET") {
+		t.Error(err)
+	}
+}

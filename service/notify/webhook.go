@@ -9,9 +9,11 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -30,8 +32,8 @@ type Webhook struct {
 
 // NewWebhook returns a channel to an address: https, or http on this machine, which the caller has checked. roots are the authorities that
 // its certificate must lead to; nil means the system's.
-func NewWebhook(url string, secret []byte, roots *x509.CertPool) *Webhook {
-	return &Webhook{url: url, secret: bytes.Clone(secret), client: &http.Client{
+func NewWebhook(address string, secret []byte, roots *x509.CertPool) *Webhook {
+	return &Webhook{url: address, secret: bytes.Clone(secret), client: &http.Client{
 		Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 			TLSHandshakeTimeout: deliverWithin, MaxResponseHeaderBytes: 64 << 10, IdleConnTimeout: time.Minute},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the receiver is the one that was named
@@ -62,7 +64,9 @@ func (w *Webhook) deliver(ctx context.Context, _ tenant.Scope, m Message) error 
 	r.Header.Set("User-Agent", "sallyport")
 	r.Header.Set(SignatureHeader, Sign(w.secret, body, time.Now()))
 	resp, err := w.client.Do(r)
-	if err != nil {
+	if at := (*url.Error)(nil); errors.As(err, &at) {
+		return at.Err // without the address, which may hold a secret: errors are logged
+	} else if err != nil {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
