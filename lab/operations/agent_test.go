@@ -95,7 +95,7 @@ func TestSecondAgentOnOneHost(t *testing.T) {
 	for _, folder := range []string{first, state} {
 		attend(t, folder).attached()
 	}
-	if out := s.command(t, "agent", "list"); strings.Count(out, "active") != 2 || !strings.Contains(out, "-two") {
+	if out := s.command(t, "agent", "list"); strings.Count(out, "yes") != 2 || !strings.Contains(out, "-two") {
 		t.Error(out)
 	}
 }
