@@ -55,15 +55,23 @@ func OpenOrCreate(dir string) (*CA, error) {
 	path := filepath.Join(dir, caFile)
 	key, cert, err := readPair(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		// The certificate is written after the key, so it never stands alone after a start that was cut off.
-		if public := filepath.Join(dir, certificateFile); exists(public) {
+		// The certificate is written after the key, so it never stands alone after a start that was cut off; another process may have written
+		// both between the two looks.
+		public := filepath.Join(dir, certificateFile)
+		alone := exists(public)
+		if alone {
+			key, cert, err = readPair(path)
+		}
+		if alone && errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("localca: %s is missing, but browsers and agents trust the authority in %s: restore it from a backup, or remove "+
 				"the folder %s to have a new one made, which all of them must be given anew", path, public, dir)
 		}
-		if err := createAuthority(path, time.Now()); err != nil {
-			return nil, err
+		if !alone {
+			if err := createAuthority(path, time.Now()); err != nil {
+				return nil, err
+			}
+			key, cert, err = readPair(path)
 		}
-		key, cert, err = readPair(path)
 	}
 	switch {
 	case errors.Is(err, errDamaged):
