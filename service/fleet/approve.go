@@ -72,6 +72,17 @@ func entry(s State, p tenant.Approval, byCode bool) State {
 	return s
 }
 
+// wasDrained is the reason of a pending agent that was drained when it registered anew: the yes to its keys is not one to new checks.
+const wasDrained = "drained before"
+
+// admitted is the rule of the state in which a yes leaves a pending agent.
+func admitted(reason string) State {
+	if reason == wasDrained {
+		return Drained
+	}
+	return Active
+}
+
 // mayApprove is the rule of who lets a pending agent in; nil means yes.
 func mayApprove(p tenant.Approval, vouched, approver Actor) error {
 	if p == tenant.ApprovalSecond && vouched.Same(approver) {
@@ -135,9 +146,9 @@ func (a Agent) event(kind string, by Actor, detail string) notify.Event {
 // ErrOtherKeys is wrapped by the fault of an approval of other keys than the agent has by now.
 var ErrOtherKeys = errors.New("the agent registered anew, with other keys than were compared")
 
-// Approve lets a pending agent in. An agent that is served already stays so. fingerprint is that of the keys which the approver has
-// compared, so that an agent that registers anew meanwhile is not let in by a look at its former keys; "" lets any keys in. Faults:
-// [wire.NotFound]; [wire.Conflict] where [Next] refuses, and, around [ErrOtherKeys], for another fingerprint; [wire.SecondNeeded] when the
+// Approve lets a pending agent in; one that was drained before it registered anew is drained again. An agent that is served already stays
+// so. fingerprint is that of the keys which the approver has compared, so that an agent that registers anew meanwhile is not let in by a
+// look at its former keys; "" lets any keys in. Faults: [wire.NotFound]; [wire.Conflict] where [Next] refuses, and, around [ErrOtherKeys], for another fingerprint; [wire.SecondNeeded] when the
 // policy, of now or of the registration, wants somebody else.
 func (s *Store) Approve(ctx context.Context, scope tenant.Scope, id, fingerprint string, by Actor, now time.Time) (Agent, error) {
 	return s.happen(ctx, scope, id, Approve, "by "+by.Name, now, func(tx db.Querier, tenantID string, a Agent) error {
@@ -155,7 +166,12 @@ func (s *Store) Approve(ctx context.Context, scope tenant.Scope, id, fingerprint
 		if fingerprint != "" && fingerprint != vouched.Fingerprint {
 			return fault.Wrap(wire.Conflict, ErrOtherKeys.Error(), ErrOtherKeys)
 		}
-		a.State = Active
+		a.State = admitted(a.StateReason)
+		if a.State != Active {
+			if _, err := tx.ExecContext(ctx, `UPDATE agent SET state = $1 WHERE tenant_id = $2 AND id = $3`, string(a.State), tenantID, id); err != nil {
+				return fmt.Errorf("fleet: letting an agent in: %w", err)
+			}
+		}
 		return notify.Put(ctx, tx, scope, a.event(notify.AgentApproved, by, ""), now)
 	})
 }
@@ -177,9 +193,10 @@ func (s *Store) Deny(ctx context.Context, scope tenant.Scope, id string, by Acto
 
 // Pending returns the agents that wait for an approval.
 func (s *Store) Pending(ctx context.Context, scope tenant.Scope) ([]Agent, error) {
-	all, err := s.List(ctx, scope, "", maxPage)
+	tenantID, err := scope.ID()
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(all, func(a Agent) bool { return a.State != Pending }), nil
+	return queryAgents(ctx, s.db.Reader(), `SELECT `+agentColumns+` FROM agent WHERE tenant_id = $1 AND state = $2 ORDER BY id LIMIT $3`,
+		tenantID, string(Pending), maxPage)
 }

@@ -129,6 +129,22 @@ func TestApproval(t *testing.T) {
 	if !errors.Is(err, ErrOtherKeys) {
 		t.Error(err)
 	}
+	// What was drained before is not put to work by a yes to its new keys, however often it registers before.
+	if _, err := f.Drain(ctx, f.a, needed.ID, f.now); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		_, secret, err := f.Release(ctx, f.a, needed.ID, maker, f.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, back, _, err := f.Enrol(ctx, secret, enrolment(t, "needed"), f.now); err != nil || back.State != Pending {
+			t.Fatal(back.State, err)
+		}
+	}
+	if got, err := f.Approve(ctx, f.a, needed.ID, "", other, f.now); err != nil || got.State != Drained {
+		t.Error(got.State, err)
+	}
 	denied, err := f.Deny(ctx, f.a, again.ID, maker, f.now)
 	if err != nil || denied.State != Revoked || denied.RevokedReason == "" {
 		t.Fatal(denied, err)

@@ -44,8 +44,8 @@ type CodeFacts struct {
 	Name, Host, OS, Version, KeyStore, Instance string
 	// Directory is the name of the directory that the agent asks for; may be empty.
 	Directory string
-	// Address is where the request came from.
-	Address string
+	// Address is where the request came from, Network its network.
+	Address, Network string
 	// Fingerprint is of both keys: [wire.KeysFingerprint].
 	Fingerprint string
 }
@@ -82,7 +82,7 @@ func (s *Store) AskCode(ctx context.Context, scope tenant.Scope, e Enrolment, di
 		return NewCode{}, err
 	}
 	facts, err := json.Marshal(CodeFacts{Name: clip(e.Name, maxName), Host: clip(e.Host, maxHost), OS: clip(e.OS, maxText), Version: clip(e.Version, maxText),
-		KeyStore: keyStore(e.KeyStore), Instance: e.Instance, Directory: clip(directory, maxText), Address: clip(e.Address, maxText),
+		KeyStore: keyStore(e.KeyStore), Instance: e.Instance, Directory: clip(directory, maxText), Address: clip(e.Address, maxText), Network: clip(e.Network, maxText),
 		Fingerprint: wire.KeysFingerprint(e.CSR.RawSubjectPublicKeyInfo, int(e.EnvelopeSuite), e.EnvelopeKey)})
 	if err != nil {
 		return NewCode{}, fmt.Errorf("fleet: a code's facts: %w", err)
@@ -96,15 +96,16 @@ func (s *Store) AskCode(ctx context.Context, scope tenant.Scope, e Enrolment, di
 			if _, err := tx.ExecContext(ctx, `DELETE FROM device_code WHERE tenant_id = $1 AND expires_at <= $2`, tenantID, db.Millis(now.Add(-codeKept))); err != nil {
 				return fmt.Errorf("fleet: sweeping codes: %w", err)
 			}
-			var waiting int
-			if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM device_code WHERE tenant_id = $1 AND state = $2 AND expires_at > $3`, tenantID,
-				string(codeWaiting), db.Millis(now)).Scan(&waiting); err != nil {
-				return fmt.Errorf("fleet: counting codes: %w", err)
+			all, theirs, err := waitingCodes(ctx, tx, tenantID, e.Network, now)
+			switch {
+			case err != nil:
+				return err
+			case all >= maxCodes:
+				return fault.Newf(wire.TooManyRequests, "%d registrations of the tenant wait for an administrator", all)
+			case theirs >= maxCodesFrom:
+				return fault.Newf(wire.TooManyRequests, "%d registrations from this network wait for an administrator", theirs)
 			}
-			if waiting >= maxCodes {
-				return fault.Newf(wire.TooManyRequests, "%d registrations of the tenant wait for an administrator", waiting)
-			}
-			_, err := tx.ExecContext(ctx, `INSERT INTO device_code (id, tenant_id, secret_hash, user_code, state, facts, csr, envelope_suite, envelope_key,
+			_, err = tx.ExecContext(ctx, `INSERT INTO device_code (id, tenant_id, secret_hash, user_code, state, facts, csr, envelope_suite, envelope_key,
 				agent_id, chain, interval_ms, polled_at, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, '', '', $10, 0, $11, $12)`,
 				db.NewID(), tenantID, hashSecret(n.Secret), n.UserCode, string(codeWaiting), string(facts), e.CSR.Raw, int64(e.EnvelopeSuite), e.EnvelopeKey,
 				codeInterval.Milliseconds(), db.Millis(now), db.Millis(n.Expires))
@@ -119,6 +120,31 @@ func (s *Store) AskCode(ctx context.Context, scope tenant.Scope, e Enrolment, di
 	}
 	n.UserCode = ShowCode(n.UserCode)
 	return n, nil
+}
+
+// waitingCodes counts the codes of a tenant that wait, and those of them from one network. They are few: see maxCodes.
+func waitingCodes(ctx context.Context, tx db.Querier, tenantID, network string, now time.Time) (all, theirs int, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT facts FROM device_code WHERE tenant_id = $1 AND state = $2 AND expires_at > $3`, tenantID,
+		string(codeWaiting), db.Millis(now))
+	if err != nil {
+		return 0, 0, fmt.Errorf("fleet: counting codes: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var text string
+		var facts CodeFacts
+		if err := rows.Scan(&text); err != nil {
+			return 0, 0, fmt.Errorf("fleet: counting codes: %w", err)
+		}
+		if err := json.Unmarshal([]byte(text), &facts); err != nil {
+			return 0, 0, fmt.Errorf("fleet: a code's facts: %w", err)
+		}
+		all++
+		if facts.Network == network {
+			theirs++
+		}
+	}
+	return all, theirs, rows.Err()
 }
 
 // newUserCode makes a code of codeLetters letters: some 34 bits.
@@ -317,6 +343,17 @@ func judgePoll(s codeState, expires, polled time.Time, interval time.Duration, n
 
 // PollCode tells the agent that holds a code's secret what became of it; as often as it asks, until the code's time is over.
 func (s *Store) PollCode(ctx context.Context, secret string, now time.Time) (out Polled, err error) {
+	// Anybody may ask. What is no code of ours must not wait in the line of those who write.
+	var known string
+	if strings.HasPrefix(secret, codePrefix) {
+		err = s.db.Reader().QueryRowContext(ctx, `SELECT id FROM device_code WHERE secret_hash = $1`, hashSecret(secret)).Scan(&known)
+	}
+	if err != nil && !db.NoRow(err) {
+		return Polled{}, fmt.Errorf("fleet: reading a code: %w", err)
+	}
+	if known == "" {
+		return Polled{Error: wire.DeviceExpired}, nil
+	}
 	err = s.db.Write(ctx, func(tx db.Querier) error {
 		out = Polled{Error: wire.DeviceExpired}
 		hash := hashSecret(secret)

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -177,13 +178,22 @@ func TestSecretsOfCodesAreHashes(t *testing.T) {
 func TestCodesThatWaitAreBounded(t *testing.T) {
 	f := setUp(t)
 	e := enrolment(t, "dc1")
-	for range maxCodes {
+	for i := range maxCodes {
+		e.Network = fmt.Sprintf("192.0.%d.1/32", i/maxCodesFrom)
 		if _, err := f.AskCode(t.Context(), f.a, e, "", f.now); err != nil {
 			t.Fatal(err)
 		}
 	}
 	_, err := f.AskCode(t.Context(), f.a, e, "", f.now)
 	want(t, "one too many", err, wire.TooManyRequests)
+	for range maxCodesFrom {
+		if _, err := f.AskCode(t.Context(), f.b, e, "", f.now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err = f.AskCode(t.Context(), f.b, e, "", f.now)
+	want(t, "one network too often", err, wire.TooManyRequests)
+	e.Network = "198.51.100.7/32"
 	if _, err := f.AskCode(t.Context(), f.b, e, "", f.now); err != nil {
 		t.Errorf("another tenant: %v", err)
 	}

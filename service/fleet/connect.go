@@ -154,7 +154,7 @@ func (s *Store) Revocations(ctx context.Context, issuer string, now time.Time) (
 	var entries []x509.RevocationListEntry
 	if issuer != s.ca.RootID() {
 		rows, err := s.db.Reader().QueryContext(ctx, `SELECT serial, revoked_at, reason FROM agent_certificate
-			WHERE issuer_id = $1 AND revoked_at > 0 AND not_after > $2 ORDER BY revoked_at, serial LIMIT $3`, issuer, db.Millis(now), maxRevocations)
+			WHERE issuer_id = $1 AND revoked_at > 0 AND not_after > $2 ORDER BY revoked_at DESC, serial LIMIT $3`, issuer, db.Millis(now), maxRevocations)
 		if db.NoRow(err) {
 			return nil, fault.New(wire.NotFound, "no such issuer")
 		}

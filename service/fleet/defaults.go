@@ -54,6 +54,8 @@ const (
 	pollTolerance = time.Second
 	// maxCodes bounds the codes of a tenant that wait: asking for one needs no credential.
 	maxCodes = 100
+	// maxCodesFrom bounds those from one network, so that one stranger cannot take them all.
+	maxCodesFrom = 20
 
 	// maxNetworks bounds the networks that a token may be used from: an organisation's sites, each in IPv4 and IPv6.
 	maxNetworks = 32

@@ -27,6 +27,8 @@ type Enrolment struct {
 	Host, OS, Version, Address string
 	// Instance tells agents on one host apart; empty for the only one.
 	Instance string
+	// Network is whom the address stands for, where registrations are limited by it; see web.Network.
+	Network string
 	// CSR proves that the agent holds the key for its certificate. Only the key is taken from it.
 	CSR *x509.CertificateRequest
 	// EnvelopeSuite and EnvelopeKey are the public key that passwords will be sealed to.
@@ -131,6 +133,9 @@ func (s *Store) join(ctx context.Context, tx db.Querier, scope tenant.Scope, t t
 			if a.Name, err = freeName(ctx, tx, tenantID, e); err != nil {
 				return err
 			}
+		}
+		if a.State == Drained && entry(Drained, policy, t.by.byCode) == Pending {
+			a.StateReason = wasDrained
 		}
 		a.State = entry(a.State, policy, t.by.byCode)
 		if cert, err = s.ca.Issue(ctx, tx, scope, a.ID, e.CSR.PublicKey, now); err != nil {
@@ -259,6 +264,9 @@ func (s *Store) again(ctx context.Context, tx db.Querier, a *Agent, tenantID, ag
 		return false, err
 	}
 	a.ID, a.Name, a.State, a.Created = was.ID, was.Name, state, was.Created
+	if was.State == Pending {
+		a.StateReason = was.StateReason
+	}
 	return true, nil
 }
 

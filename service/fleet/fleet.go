@@ -27,7 +27,7 @@ type Agent struct {
 	// Instance tells agents on one host apart; empty for the only one.
 	Instance string
 	State    State
-	// StateReason says why the agent is quarantined.
+	// StateReason says why the agent is quarantined, or of a pending one that it was drained.
 	StateReason string
 	// KeyStore is where the agent keeps its private keys, as it says itself: "file", "tpm" …
 	KeyStore string

@@ -90,10 +90,10 @@ func insertAgent(ctx context.Context, tx db.Querier, tenantID string, a Agent) e
 func replaceAgent(ctx context.Context, tx db.Querier, tenantID string, a Agent) error {
 	return affected(tx.ExecContext(ctx, `UPDATE agent SET host = $1, os = $2, version = $3, state = $4, envelope_suite = $5, envelope_key = $6,
 		envelope_key_id = $7, certificate_serial = $8, certificate_not_after = $9, address = $10, changed_at = $11, key_store = $12,
-		state_reason = '', revoked_at = 0, revoked_reason = '', renewed_at = 0, next_serial = '', next_not_after = 0, next_suite = 0,
+		state_reason = $15, revoked_at = 0, revoked_reason = '', renewed_at = 0, next_serial = '', next_not_after = 0, next_suite = 0,
 		next_key = NULL, next_key_store = '', former_serial = '', former_until = 0, counter = 0, holder = '', suspect_at = 0, renew_after = 0
 		WHERE tenant_id = $13 AND id = $14`, a.Host, a.OS, a.Version, string(a.State), int64(a.Key.Suite()), a.Key.Bytes(), a.Key.ID(),
-		a.CertificateSerial, db.Millis(a.CertificateNotAfter), a.Address, db.Millis(a.Changed), a.KeyStore, tenantID, a.ID))
+		a.CertificateSerial, db.Millis(a.CertificateNotAfter), a.Address, db.Millis(a.Changed), a.KeyStore, tenantID, a.ID, a.StateReason))
 }
 
 // nameTaken reports whether the tenant has an agent of this name.

@@ -53,7 +53,7 @@ func (g *Gateway) askCode(w http.ResponseWriter, r *http.Request) (wire.DeviceAn
 		return wire.DeviceAnswer{}, err
 	}
 	c, err := g.fleet.AskCode(ctx, t.Scope(), fleet.Enrolment{Name: request.Name, Host: request.Host, OS: request.OS, Version: request.Version, Instance: request.Instance,
-		Address: web.ClientAddress(r), CSR: csr, EnvelopeSuite: envelope.Suite(request.EnvelopeSuite), EnvelopeKey: request.EnvelopeKey,
+		Address: web.ClientAddress(r), Network: web.Network(web.ClientAddress(r)).String(), CSR: csr, EnvelopeSuite: envelope.Suite(request.EnvelopeSuite), EnvelopeKey: request.EnvelopeKey,
 		KeyStore: request.KeyStore}, request.Directory, now)
 	if err != nil {
 		return wire.DeviceAnswer{}, err

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -160,27 +161,28 @@ func parseFormer(f *wire.RegisterFormer) (*fleet.Former, error) {
 // which at worst gives a rarely seen address its burst again.
 type addresses struct {
 	mu         sync.Mutex
-	young, old map[string]*rate.Limiter
+	young, old map[netip.Prefix]*rate.Limiter // by network: one host has all of an IPv6 one
 	every      time.Duration
 	burst      int
 }
 
 func newAddresses(every time.Duration, burst int) *addresses {
-	return &addresses{young: map[string]*rate.Limiter{}, every: every, burst: burst}
+	return &addresses{young: map[netip.Prefix]*rate.Limiter{}, every: every, burst: burst}
 }
 
 func (a *addresses) allow(address string, now time.Time) bool {
+	network := web.Network(address)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	l := a.young[address]
+	l := a.young[network]
 	if l == nil {
-		if l = a.old[address]; l == nil {
+		if l = a.old[network]; l == nil {
 			l = rate.NewLimiter(rate.Every(a.every), a.burst)
 		}
 		if len(a.young) >= maxAddresses {
-			a.old, a.young = a.young, map[string]*rate.Limiter{}
+			a.old, a.young = a.young, map[netip.Prefix]*rate.Limiter{}
 		}
-		a.young[address] = l
+		a.young[network] = l
 	}
 	return l.AllowN(now, 1)
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"golang.org/x/time/rate"
+
+	"github.com/sallyport-auth/sallyport/service/web"
 )
 
 // limiter bounds the posts of one address. Its memory is bounded, too: each shard keeps two generations, and when the younger is
@@ -40,7 +42,7 @@ func (l *limiter) allow(address string) bool {
 	if l.perSecond == rate.Inf {
 		return true
 	}
-	key := network(address)
+	key := web.Network(address)
 	s := &l.shards[maphash.Comparable(l.seed, key)%uint64(len(l.shards))]
 	s.Lock()
 	r, ok := s.young[key]
@@ -55,18 +57,4 @@ func (l *limiter) allow(address string) bool {
 	}
 	s.Unlock()
 	return r.Allow()
-}
-
-// network is who an address stands for: an IPv4 address for itself, an IPv6 address for its /64, since one host has all of it.
-func network(address string) netip.Prefix {
-	a, err := netip.ParseAddr(address)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	bits := 32
-	if a = a.Unmap(); a.Is6() {
-		bits = 64
-	}
-	p, _ := a.WithZone("").Prefix(bits) // never fails for these lengths
-	return p
 }
