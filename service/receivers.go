@@ -45,7 +45,9 @@ func (s *Service) openReceivers() error {
 	}
 	if cfg.Webhook != "" {
 		log.Receivers = append(log.Receivers, reglog.Webhook{URL: cfg.Webhook,
-			HTTP: &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: conf}}})
+			HTTP: &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: conf},
+				// The operator has named one receiver; a redirect would give what it is sent, and its address, to another.
+				CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}})
 	}
 	if cfg.Syslog != "" {
 		log.Receivers = append(log.Receivers, reglog.Syslog{Address: cfg.Syslog, TLS: conf})

@@ -179,6 +179,7 @@ type row struct {
 	next     int64
 	created  time.Time
 	failures []string // channels that failed in this round
+	broken   error    // why the event cannot be read
 }
 
 // look takes what is due, delivers it and writes down what is left.
@@ -187,6 +188,7 @@ func (n *Notifier) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	silent := map[string]bool{}
 	for _, r := range rows {
 		mine, err := n.claim(ctx, r, time.Now())
 		if err != nil {
@@ -195,7 +197,7 @@ func (n *Notifier) look(ctx context.Context) error {
 		if !mine {
 			continue
 		}
-		if err := n.deliver(ctx, &r); err != nil {
+		if err := n.deliver(ctx, &r, silent); err != nil {
 			return err
 		}
 		if err := n.settle(ctx, r, time.Now()); err != nil {
@@ -227,7 +229,7 @@ func (n *Notifier) due(ctx context.Context, now time.Time) ([]row, error) {
 			return nil, fmt.Errorf("notify: reading the outbox: %w", err)
 		}
 		if err := json.Unmarshal([]byte(event), &r.event); err != nil {
-			return nil, fmt.Errorf("notify: event %s: %w", r.id, err)
+			r.broken = fmt.Errorf("notify: event %s: %w", r.id, err) // one is no reason to keep the others
 		}
 		r.scope, r.done, r.created = tenant.ScopeOf(tenantID), strings.Fields(done), db.Time(created)
 		out = append(out, r)
@@ -253,8 +255,14 @@ func (n *Notifier) claim(ctx context.Context, r row, now time.Time) (mine bool, 
 	return mine, err
 }
 
-// deliver gives the event to every channel that has not taken it. What fails is logged, with the one number of all such failures.
-func (n *Notifier) deliver(ctx context.Context, r *row) error {
+// deliver gives the event to every channel that has not taken it. What fails is logged, with the one number of all such failures. A channel
+// whose time ran out is left alone for the rest of the look, which silent remembers, so that it holds up nobody else's news.
+func (n *Notifier) deliver(ctx context.Context, r *row, silent map[string]bool) error {
+	if r.broken != nil {
+		r.failures = append(r.failures, "all")
+		n.log.ErrorContext(ctx, "notification not delivered", "code", int(wire.Undelivered), "event", r.id, "tries", r.tries+1, "error", r.broken)
+		return nil
+	}
 	t, err := n.cfg.Tenants.TenantByID(ctx, r.scope.String())
 	if err != nil {
 		return fmt.Errorf("notify: the tenant of event %s: %w", r.id, err)
@@ -270,14 +278,20 @@ func (n *Notifier) deliver(ctx context.Context, r *row) error {
 		if slices.Contains(r.done, ch.name()) {
 			continue
 		}
+		if silent[ch.name()] {
+			r.failures = append(r.failures, ch.name())
+			continue
+		}
 		within, cancel := context.WithTimeout(ctx, deliverWithin)
 		err := ch.deliver(within, r.scope, m)
+		late := within.Err() != nil
 		cancel()
 		if err == nil {
 			r.done = append(r.done, ch.name())
 			n.deliveries.WithLabelValues(ch.name(), "delivered").Inc()
 			continue
 		}
+		silent[ch.name()] = late
 		r.failures = append(r.failures, ch.name())
 		n.deliveries.WithLabelValues(ch.name(), "failed").Inc()
 		n.log.ErrorContext(ctx, "notification not delivered", "code", int(wire.Undelivered), "channel", ch.name(), "event", r.id, "kind", r.event.Kind,
@@ -305,6 +319,9 @@ func (n *Notifier) settle(ctx context.Context, r row, now time.Time) error {
 	again, givenUp := next(len(r.failures) > 0, r.tries, r.created, now)
 	if givenUp {
 		for _, ch := range r.failures {
+			if r.broken != nil {
+				break // no channel has seen it
+			}
 			n.deliveries.WithLabelValues(ch, "given-up").Inc()
 		}
 		n.log.ErrorContext(ctx, "notification given up", "code", int(wire.Undelivered), "channels", r.failures, "event", r.id, "kind", r.event.Kind)

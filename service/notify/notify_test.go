@@ -454,3 +454,62 @@ func TestWebhookErrorsHideTheAddress(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// counted is a channel that counts, and does what it is told.
+type counted struct {
+	called string
+	calls  int
+	do     func(context.Context) error
+}
+
+func (c *counted) name() string { return c.called }
+func (c *counted) deliver(ctx context.Context, _ tenant.Scope, _ Message) error {
+	c.calls++
+	return c.do(ctx)
+}
+
+// TestOneThatHangsHoldsUpNobody: a channel whose time ran out is left alone for the rest of the look, and what the others were given is written
+// down; the next look asks it again.
+func TestOneThatHangsHoldsUpNobody(t *testing.T) {
+	w := newWorld(t)
+	n := w.notifier(nil, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	hangs := &counted{called: "webhook", do: func(ctx context.Context) error { cancel(); <-ctx.Done(); return ctx.Err() }}
+	works := &counted{called: "mail", do: func(context.Context) error { return nil }}
+	n.channels = []channel{hangs, works}
+	silent := map[string]bool{}
+	rows := []row{{id: "1", scope: w.acme.Scope()}, {id: "2", scope: w.acme.Scope()}}
+	if err := n.deliver(ctx, &rows[0], silent); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.deliver(t.Context(), &rows[1], silent); err != nil {
+		t.Fatal(err)
+	}
+	if hangs.calls != 1 || works.calls != 2 {
+		t.Errorf("asked %d and %d times", hangs.calls, works.calls)
+	}
+	if !slices.Equal(rows[1].failures, []string{"webhook"}) || !slices.Equal(rows[1].done, []string{"mail"}) {
+		t.Errorf("%+v", rows[1])
+	}
+	hangs.do = func(context.Context) error { return nil }
+	if err := n.deliver(t.Context(), &rows[1], map[string]bool{}); err != nil || hangs.calls != 2 || works.calls != 2 {
+		t.Errorf("%v: asked %d and %d times", err, hangs.calls, works.calls)
+	}
+}
+
+// TestUnreadableEvent: a row that was damaged is told and put off; those after it are delivered.
+func TestUnreadableEvent(t *testing.T) {
+	w := newWorld(t)
+	w.put(Event{Kind: AgentRegistered, Name: "damaged"}, time.Now().Add(-time.Minute))
+	if err := w.db.Write(t.Context(), func(tx db.Querier) error {
+		_, err := tx.ExecContext(t.Context(), `UPDATE notification SET event = '{'`)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.put(Event{Kind: AgentRegistered, Name: "whole"}, time.Now())
+	w.look(w.notifier(nil, nil))
+	if w.waiting() != 1 || !strings.Contains(w.log.String(), "whole") || !strings.Contains(w.log.String(), wire.Undelivered.String()) {
+		t.Errorf("%d wait: %s", w.waiting(), w.log.String())
+	}
+}
