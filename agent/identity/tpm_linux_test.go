@@ -51,7 +51,11 @@ func works(t *testing.T, id *Identity) {
 func handshake(t *testing.T, id *Identity, version uint16) error {
 	t.Helper()
 	ca, key := newAuthority(t), newKey(t)
-	server := tls.Certificate{Certificate: [][]byte{ca.issue(t, key.Public(), nil).Raw}, PrivateKey: key}
+	server := tls.Certificate{PrivateKey: key, Certificate: [][]byte{ca.issue(t, key.Public(), func(c *x509.Certificate) {
+		c.DNSNames, c.ExtKeyUsage = []string{"gateway.example"}, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	}).Raw}}
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.cert)
 	near, far := net.Pipe()
 	defer near.Close()
 	defer far.Close()
@@ -60,7 +64,7 @@ func handshake(t *testing.T, id *Identity, version uint16) error {
 		done <- tls.Server(far, &tls.Config{Certificates: []tls.Certificate{server}, ClientAuth: tls.RequireAnyClientCert, MinVersion: version, MaxVersion: version}).
 			HandshakeContext(t.Context())
 	}()
-	client := tls.Client(near, &tls.Config{Certificates: []tls.Certificate{id.TLSCertificate()}, InsecureSkipVerify: true, MinVersion: version})
+	client := tls.Client(near, &tls.Config{Certificates: []tls.Certificate{id.TLSCertificate()}, RootCAs: roots, ServerName: "gateway.example", MinVersion: version})
 	if err := client.HandshakeContext(t.Context()); err != nil {
 		return err
 	}
