@@ -141,7 +141,7 @@ type size struct {
 // they have met.
 const (
 	moreGoroutines = 25
-	moreMemory     = 20e6
+	moreMemory     = 12e6
 )
 
 // settled waits until processes are as small as before, and returns what they hold; without a before it takes the second of two equal
