@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport-auth/sallyport/service/fault"
 	"github.com/sallyport-auth/sallyport/service/fleet"
 	"github.com/sallyport-auth/sallyport/service/password"
+	"github.com/sallyport-auth/sallyport/service/repeat"
 	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -68,18 +69,10 @@ func New(c Config) (*Prober, error) {
 func (p *Prober) Run(ctx context.Context) error {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		if err := p.look(ctx, &tasks); err != nil && ctx.Err() == nil {
-			p.Logger.Error("agents could not be probed", "err", err)
-		}
-	}
+	repeat.Every(ctx, lookEvery, func(ctx context.Context) error { return p.look(ctx, &tasks) }, func(err error) {
+		p.Logger.Error("agents could not be probed", "err", err)
+	})
+	return nil
 }
 
 // look begins the probes that are due, as far as there are places.

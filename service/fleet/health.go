@@ -8,6 +8,7 @@ import (
 
 	"github.com/sallyport-auth/sallyport/service/db"
 	"github.com/sallyport-auth/sallyport/service/fault"
+	"github.com/sallyport-auth/sallyport/service/repeat"
 	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -155,18 +156,11 @@ func (s *Store) Left(ctx context.Context, scope tenant.Scope, id, stream string,
 
 // Run notices agents that fell silent, which nobody reports, until ctx ends. Several processes may do so at once.
 func (s *Store) Run(ctx context.Context) error {
-	tick := time.NewTicker(reviewEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		if _, err := s.Review(ctx, time.Now()); err != nil && ctx.Err() == nil {
-			s.logger().Error("agents that fell silent could not be looked for", "err", err)
-		}
-	}
+	repeat.Every(ctx, reviewEvery, func(ctx context.Context) error {
+		_, err := s.Review(ctx, time.Now())
+		return err
+	}, func(err error) { s.logger().Error("agents that fell silent could not be looked for", "err", err) })
+	return nil
 }
 
 // Review judges the agents anew of which nothing was heard for too long, of all tenants, and returns how many there were: each is

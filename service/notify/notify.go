@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/sallyport-auth/sallyport/service/db"
+	"github.com/sallyport-auth/sallyport/service/repeat"
 	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -155,18 +156,10 @@ func New(c Config) *Notifier {
 
 // Run delivers what is due until ctx ends, and then returns its error.
 func (n *Notifier) Run(ctx context.Context) error {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for {
-		if err := n.look(ctx); err != nil && ctx.Err() == nil {
-			n.log.WarnContext(ctx, "the outbox of notifications could not be worked on", "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
+	repeat.Every(ctx, lookEvery, n.look, func(err error) {
+		n.log.WarnContext(ctx, "the outbox of notifications could not be worked on", "error", err)
+	})
+	return ctx.Err()
 }
 
 // row is a line of the outbox.
