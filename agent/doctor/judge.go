@@ -202,7 +202,7 @@ func judgeGuard(address string, g ldap.GuardStatus, err error) Finding {
 	const check = "lockout guard"
 	switch {
 	case err != nil:
-		return Finding{Warning, check, address, "could not be tried: " + err.Error(), ""}
+		return Finding{Warning, check, address, "could not be tried: " + err.Error(), "Look at the domain controller and the reader account, and try again."}
 	case g.State == ldap.GuardOff:
 		return Finding{Note, check, address, "no reader account: the agent spares no attempt that would lock somebody in the directory, and knows protected accounts by name alone",
 			"Make an account that may read little (docs/operating/agent.md) and set reader-name and reader-password-file."}

@@ -117,7 +117,7 @@ func sidOf(rid uint32) []byte {
 
 func TestProtection(t *testing.T) {
 	p := Protection{Names: []string{"svc-backup"}}
-	for typed, want := range map[string]bool{"Administrator@corp.example": true, "KRBTGT@corp.example": true, "SVC-Backup@corp": true,
+	for typed, want := range map[string]bool{"Administrator@corp.example": true, "KRBTGT@corp.example": true, "SVC-Backup@corp": true, `CORP\krbtgt@corp.example`: true, `CORP\krbtgt`: true,
 		"administrators@corp.example": false, "anna@corp.example": false, "@corp": false} {
 		if p.Named(typed, strings.ToLower) != want {
 			t.Errorf("%s: protected %v", typed, !want)

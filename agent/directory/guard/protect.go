@@ -48,7 +48,8 @@ func (p Protection) Check() error {
 // directory takes for one name to one form.
 func (p Protection) Named(typed string, fold func(string) string) bool {
 	local, _, _ := strings.Cut(typed, "@")
-	same := func(n string) bool { return fold(n) == fold(local) }
+	folded := fold(local[strings.LastIndexByte(local, '\\')+1:])
+	same := func(n string) bool { return fold(n) == folded }
 	return slices.ContainsFunc(always, same) || slices.ContainsFunc(p.Names, same)
 }
 

@@ -353,9 +353,8 @@ var accountAttributes = []string{"objectSid", "sAMAccountName", "primaryGroupID"
 // accountLocked is UF_LOCKOUT of msDS-User-Account-Control-Computed.
 const accountLocked = 0x10
 
-// look finds the accounts that a name may belong to: by an explicit userPrincipalName, and by the sAMAccountName before the @, unless the domain
-// behind it is another one of the forest. Where both exist, both have to bear the attempt, since only the directory knows which it takes. The
-// questions are the same for a name that nobody has. An error that is not errUnanswered was written down.
+// look finds the accounts that a name may belong to. Where there are several, all have to bear the attempt, since only the directory knows which
+// it takes. The questions are the same for a name that nobody has. An error that is not errUnanswered was written down.
 func (g *guardian) look(ctx context.Context, s *server, name string) ([]account, error) {
 	g.mu.Lock()
 	p := g.read
@@ -363,10 +362,7 @@ func (g *guardian) look(ctx context.Context, s *server, name string) ([]account,
 	if p == nil {
 		return nil, errUnread
 	}
-	filter := nameFilter(splitName(name), p.others)
-	if filter == "" {
-		return nil, nil
-	}
+	filter := nameFilter(name, p.others)
 	base := s.baseDN()
 	var entries, members []*goldap.Entry
 	err := g.ask(ctx, s, func(c *conn) (err error) {
@@ -419,16 +415,21 @@ func (g *guardian) accountOf(e *goldap.Entry, p *policies, member bool) account 
 	return a
 }
 
-// nameFilter finds the accounts of a name; empty for one of another form than local@domain.
-func nameFilter(n typedName, others map[string]bool) string {
-	if n.upn == "" {
-		return ""
+// nameFilter finds the accounts that a directory may take a name for (MS-ADTS 5.1.1.1.1): by userPrincipalName, by sAMAccountName with any domain
+// but another one of the forest, and by what else a name of this form can be, which nobody should use.
+func nameFilter(name string, others map[string]bool) string {
+	name = strings.TrimSpace(name)
+	local, domain := name, ""
+	if at := strings.LastIndexByte(name, '@'); at >= 0 {
+		local, domain = name[:at], name[at+1:]
 	}
+	local = local[strings.LastIndexByte(local, '\\')+1:]
 	account := ""
-	if !others[strings.ToLower(n.domain)] {
-		account = "(sAMAccountName=" + goldap.EscapeFilter(n.account) + ")"
+	if !others[strings.ToLower(domain)] {
+		account = "(sAMAccountName=" + goldap.EscapeFilter(local) + ")"
 	}
-	return "(&(objectClass=user)(|(userPrincipalName=" + goldap.EscapeFilter(n.upn) + ")" + account + "))"
+	whole := goldap.EscapeFilter(name)
+	return "(&(objectClass=user)(|(userPrincipalName=" + whole + ")" + account + "(displayName=" + whole + ")(servicePrincipalName=" + whole + ")))"
 }
 
 // groupFilter finds direct and indirect members of groups (LDAP_MATCHING_RULE_IN_CHAIN, MS-ADTS 3.1.1.3.4.4.3).

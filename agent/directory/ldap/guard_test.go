@@ -174,6 +174,35 @@ func (g guarded) held(v *ldap.Validator, sam, password string, n int, wg *sync.W
 	close(release)
 }
 
+// What doctor asks: one look as the reader.
+func TestExamineGuard(t *testing.T) {
+	g := newGuarded(t)
+	look := func(c ldap.Guard) ldap.GuardStatus {
+		t.Helper()
+		s, err := ldap.ExamineGuard(t.Context(), g.LDAPS(), g.CAPool, c)
+		must(t, err)
+		return s
+	}
+	if s := look(ldap.Guard{}); s.State != ldap.GuardOff {
+		t.Errorf("no reader: %+v", s)
+	}
+	reader := ldap.Guard{Reader: "reader@" + g.UPNSuffix, Password: wire.NewSecret([]byte("wrong"))}
+	if s := look(reader); s.State != ldap.GuardRefused || g.count("reader") != 1 {
+		t.Errorf("a wrong password: %+v, count %d", s, g.count("reader"))
+	}
+	reader.Password = wire.NewSecret([]byte(readerPassword))
+	if s := look(reader); s.State != ldap.GuardPartial || s.Domain == nil || !slices.Equal(s.Missing, []string{"password settings objects"}) {
+		t.Errorf("an ordinary account: %+v", s)
+	}
+	must(t, g.GrantReadOfPasswordSettings(t.Context(), "reader"))
+	if s := look(reader); s.State != ldap.GuardReading || s.Domain == nil || s.Objects != 0 {
+		t.Errorf("with all rights: %+v", s)
+	}
+	if _, err := ldap.ExamineGuard(t.Context(), dead(t), g.CAPool, reader); err == nil {
+		t.Error("nobody was there")
+	}
+}
+
 // A locked account is the directory's to refuse: it counts nothing then, and says why.
 func TestGuardLeavesTheLockedAlone(t *testing.T) {
 	g := newGuarded(t)

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	goldap "github.com/go-ldap/ldap/v3"
+
 	"github.com/sallyport-auth/sallyport/agent/directory/guard"
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -69,6 +71,26 @@ func TestReserve(t *testing.T) {
 		g.sweep(time.Now().Add(busyFor + time.Second))
 		if left := len(g.busy); left != min(test.running, 1) {
 			t.Errorf("%s: %d accounts remembered", test.name, left)
+		}
+	}
+}
+
+// A name cannot be written so that the directory finds an account and the guard does not, nor so that it becomes part of the question.
+func TestNameFilter(t *testing.T) {
+	others := map[string]bool{"child.corp.example": true}
+	for name, want := range map[string]string{
+		"sue@corp.example":       "(&(objectClass=user)(|(userPrincipalName=sue@corp.example)(sAMAccountName=sue)(displayName=sue@corp.example)(servicePrincipalName=sue@corp.example)))",
+		"sue@Child.corp.example": "(&(objectClass=user)(|(userPrincipalName=sue@Child.corp.example)(displayName=sue@Child.corp.example)(servicePrincipalName=sue@Child.corp.example)))",
+		`CORP\sue@x`:             `(&(objectClass=user)(|(userPrincipalName=CORP\5csue@x)(sAMAccountName=sue)(displayName=CORP\5csue@x)(servicePrincipalName=CORP\5csue@x)))`,
+		"sue":                    "(&(objectClass=user)(|(userPrincipalName=sue)(sAMAccountName=sue)(displayName=sue)(servicePrincipalName=sue)))",
+		"*)(cn=*@x":              `(&(objectClass=user)(|(userPrincipalName=\2a\29\28cn=\2a@x)(sAMAccountName=\2a\29\28cn=\2a)(displayName=\2a\29\28cn=\2a@x)(servicePrincipalName=\2a\29\28cn=\2a@x)))`,
+	} {
+		got := nameFilter(name, others)
+		if got != want {
+			t.Errorf("%s: %s", name, got)
+		}
+		if _, err := goldap.CompileFilter(got); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
