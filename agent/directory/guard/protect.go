@@ -75,11 +75,3 @@ func RID(sid []byte) (rid uint32, ok bool) {
 	}
 	return binary.LittleEndian.Uint32(sid[len(sid)-4:]), true
 }
-
-// WithRID returns the SID of the same domain with another relative identifier, such as that of an account's primary group; nil if sid is none.
-func WithRID(sid []byte, rid uint32) []byte {
-	if _, ok := RID(sid); !ok {
-		return nil
-	}
-	return binary.LittleEndian.AppendUint32(slices.Clone(sid[:len(sid)-4]), rid)
-}

@@ -5,10 +5,13 @@ import (
 	"context"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	goldap "github.com/go-ldap/ldap/v3"
 
 	"github.com/sallyport-auth/sallyport/agent/directory/guard"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
@@ -30,7 +33,7 @@ func newGuarded(t *testing.T) guarded {
 	t.Helper()
 	var everybody []people.Person
 	for _, p := range []struct{ sam, password string }{{"reader", readerPassword}, {"sue", people.RightPassword}, {"max", people.RightPassword},
-		{"tom", people.RightPassword}, {"eve", people.RightPassword}} {
+		{"tom", people.RightPassword}, {"eve", people.RightPassword}, {"ann", people.RightPassword}} {
 		everybody = append(everybody, people.Person{SAM: p.sam, UPN: p.sam + "@corp.example.com", Password: wire.NewSecret([]byte(p.password)), DisplayName: p.sam})
 	}
 	return guarded{sambatest.Start(t, samba.Options{}, everybody...), t}
@@ -283,25 +286,45 @@ func TestGuardWithoutReader(t *testing.T) {
 	}
 }
 
+// primary makes a group, of which the account is a member, its primary one.
+func (g guarded) primary(sam, group string) {
+	g.t.Helper()
+	sid, err := g.Attribute(g.t.Context(), group, "objectSid")
+	must(g.t, err)
+	rid, ok := guard.RID([]byte(sid))
+	s, err := g.Administrator(g.t.Context())
+	must(g.t, err)
+	defer s.Close()
+	change := goldap.NewModifyRequest("CN="+sam+",OU=People,"+g.BaseDN, nil)
+	change.Replace("primaryGroupID", []string{strconv.FormatUint(uint64(rid), 10)})
+	if err := s.Modify(change); err != nil || !ok {
+		g.t.Fatal(err, ok)
+	}
+}
+
 // Nothing is ever sent for protected accounts: by their number, whatever they are called, by name, and through groups within groups.
 func TestGuardProtects(t *testing.T) {
 	g := newGuarded(t)
 	must(t, g.AddToGroup(t.Context(), "Inner", "max"))
 	must(t, g.AddToGroup(t.Context(), "Tier Zero", "Inner"))
 	must(t, g.AddToGroup(t.Context(), "Tier Zero", "tom"))
+	// Whose primary group it is, is no member in the directory's eyes.
+	must(t, g.AddToGroup(t.Context(), "Innermost", "sue"))
+	must(t, g.AddToGroup(t.Context(), "Inner", "Innermost"))
+	g.primary("sue", "Innermost")
 	tier := "CN=Tier Zero,OU=Groups," + g.BaseDN
 	v := g.validator(func(c *ldap.Guard) {
 		c.Protection = guard.Protection{Names: []string{"Eve"}, Groups: []string{tier, "CN=Nobody,OU=Groups," + g.BaseDN}}
 	})
 	before := g.count("Administrator")
-	for _, name := range []string{"Administrator", "krbtgt", "eve", "max", "tom"} {
+	for _, name := range []string{"Administrator", "krbtgt", "eve", "max", "tom", "sue"} {
 		for _, password := range []string{people.WrongPassword, people.RightPassword} {
 			if reason, code := g.try(v, name, password); code != wire.AccountProtected {
 				t.Errorf("%s: %s %d", name, reason, code)
 			}
 		}
 	}
-	for _, sam := range []string{"eve", "max", "tom", "krbtgt"} {
+	for _, sam := range []string{"eve", "max", "tom", "sue", "krbtgt"} {
 		if n := g.count(sam); n != 0 {
 			t.Errorf("%s: the directory counts %d", sam, n)
 		}
@@ -309,10 +332,10 @@ func TestGuardProtects(t *testing.T) {
 			t.Errorf("%s: somebody signed in at %s, %v", sam, last, err)
 		}
 	}
-	if n := g.count("Administrator"); n != before || v.GuardStatus().Protected != 10 {
+	if n := g.count("Administrator"); n != before || v.GuardStatus().Protected != 12 {
 		t.Errorf("the administrator's count is %d, was %d; %+v", n, before, v.GuardStatus())
 	}
-	if reason, code := g.try(v, "sue", people.RightPassword); reason != wire.Accepted {
+	if reason, code := g.try(v, "ann", people.RightPassword); reason != wire.Accepted {
 		t.Errorf("whom nothing protects: %s %d", reason, code)
 	}
 	if st := v.GuardStatus(); !slices.Contains(st.Missing, "the protected group CN=Nobody,OU=Groups,"+g.BaseDN) {
