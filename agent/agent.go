@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/directory/guard"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/agent/identity"
 	"github.com/sallyport-auth/sallyport/agent/link"
@@ -48,6 +49,8 @@ type Config struct {
 	Slots int
 	// Limits bound how often the directory is asked.
 	Limits Limits
+	// Protection says about whom it is never asked: by name whatever the validator, and with LDAP.Guard's reader also by number and group.
+	Protection guard.Protection
 	// Proxy is an HTTP proxy for the link; nil means what HTTPS_PROXY and NO_PROXY say.
 	Proxy *url.URL
 	// StatusFile is written every few seconds, for `sallyport-agent status`; empty means none.
@@ -95,7 +98,11 @@ func New(c Config) (*Agent, error) {
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
 	}
+	if err := c.Protection.Check(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
 	if a.validator == nil {
+		c.LDAP.Guard.Protection = c.Protection
 		if c.LDAP.Logger == nil {
 			c.LDAP.Logger = a.log
 		}
@@ -112,6 +119,7 @@ func New(c Config) (*Agent, error) {
 		asked, prover = a.proven, a.proven
 	}
 	a.answerer = newAnswerer(a.keeper, asked, c.Limits, a.log)
+	a.answerer.protection = c.Protection
 	host, err := c.Host, error(nil)
 	if host == "" {
 		if host, err = os.Hostname(); err != nil {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/directory/guard"
 	"github.com/sallyport-auth/sallyport/agent/identity"
 	"github.com/sallyport-auth/sallyport/agent/link"
 	"github.com/sallyport-auth/sallyport/envelope"
@@ -24,7 +25,7 @@ import (
 // Answerer works on one check at a time per call, from the sealed envelope to the sealed answer. It is the link's handler,
 // and the only place in the agent where a password is readable, between open and the end of the call.
 //
-//	open ─▶ usable? ─▶ seen before? ─▶ too often? ─▶ directory ─▶ fence ─▶ go? ─▶ bind ─▶ seal
+//	open ─▶ usable? ─▶ seen before? ─▶ too often? ─▶ protected? ─▶ directory ─▶ fence ─▶ go? ─▶ bind ─▶ seal
 //	  └───────┴────────────┴───────────────┘                                │
 //	             Refused: asking elsewhere is safe            no, or a wrong one: nothing is bound
 //
@@ -34,11 +35,13 @@ type Answerer struct {
 	validator directory.Validator
 	seen      *memory
 	limits    *limiter
-	log       *slog.Logger
-	counts    tallies
-	ledger    ledger
-	metrics   *metrics
-	started   time.Time
+	// protection holds for names; zero protects those that every domain has.
+	protection guard.Protection
+	log        *slog.Logger
+	counts     tallies
+	ledger     ledger
+	metrics    *metrics
+	started    time.Time
 }
 
 // tallies count checks by their outcome since the start.
@@ -110,6 +113,10 @@ func (w *work) answer(ctx context.Context, c *linkpb.Check) (reply link.Reply) {
 	defer cancel()
 	if r := w.open(c, time.Now()); r != nil {
 		return link.Reply{Refused: r.code, Detail: r.detail}
+	}
+	if w.a.protection.Named(w.check.Name, foldName) {
+		// Sealed as any trouble: the gateway does not learn whom we protect.
+		return w.seal(w.judge(directory.Result{}, &directory.Error{Code: wire.AccountProtected, Cause: errProtected}))
 	}
 	result, err := w.a.validator.Validate(ctx, directory.Check{
 		Name: w.check.Name, Password: w.check.Password, WantAttributes: w.check.WantAttributes, Fence: w.fence,
@@ -210,6 +217,7 @@ var (
 	errWrongGo     = errors.New("the service's go was not made by the sealer of this envelope")
 	errFencedTwice = errors.New("a second fence for one check")
 	errFenceLate   = errors.New("a fence after the check had ended")
+	errProtected   = errors.New("a name that is never asked about")
 )
 
 // gate remembers how far a check's fence has come. It has a lock of its own, because a validator may call the fence from

@@ -17,6 +17,7 @@ import (
 	"unicode/utf16"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/directory/guard"
 	"github.com/sallyport-auth/sallyport/agent/link"
 	"github.com/sallyport-auth/sallyport/envelope"
 	"github.com/sallyport-auth/sallyport/wire"
@@ -258,6 +259,26 @@ func TestLimitsRefuse(t *testing.T) {
 	}
 	if b.corp.bindsSoFar() != 3 {
 		t.Fatalf("%d binds", b.corp.bindsSoFar())
+	}
+}
+
+// Protected names are refused however they are spelt, before the fence, and sealed: the gateway does not learn who is protected.
+func TestProtectedNames(t *testing.T) {
+	b := newBench(t, slog.LevelInfo, Limits{})
+	b.answerer.protection = guard.Protection{Names: []string{"Svc-Bäckup"}}
+	for i, n := range []string{"administrator@corp.example", "ADMINISTRATOR@corp.example", "ádministrator@corp.example", "ｋrbtgt@corp.example", "svc-backup@corp.example"} {
+		s := b.seal(b.binding(fmt.Sprint("r", i)), n, rightPassword, true)
+		a := b.answer(s, b.answerer.Check(t.Context(), s.Check, b.noFence))
+		if a.Trouble == nil || a.Trouble.Code != wire.AccountProtected || a.Trouble.Fenced {
+			t.Errorf("%s: %+v", n, a.Trouble)
+		}
+	}
+	if b.corp.bindsSoFar() != 0 || b.answerer.Tally().Trouble != 5 {
+		t.Errorf("%d binds, %+v", b.corp.bindsSoFar(), b.answerer.Tally())
+	}
+	s := b.seal(b.binding("anna"), "anna@corp.example", rightPassword, false)
+	if a := b.answer(s, b.answerer.Check(t.Context(), s.Check, s.goes)); a.Verdict == nil {
+		t.Errorf("whom nothing protects: %+v", a.Trouble)
 	}
 }
 

@@ -53,6 +53,9 @@ const (
 	// maxServersTold is how many domain controllers a heartbeat names: the first ones are those that are used.
 	maxServersTold = 16
 
+	// maxMissingTold is how much of what the guard's reader may not read a heartbeat names.
+	maxMissingTold = 16
+
 	// monitorTimeout bounds one request of a scraper, which is on this host.
 	monitorTimeout = 10 * time.Second
 

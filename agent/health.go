@@ -30,6 +30,18 @@ func healthOf(s Status) *linkpb.Health {
 		}
 		h.Servers = append(h.Servers, told)
 	}
+	if g := s.Guard; g != nil {
+		newest(g.LastErrorAt, g.LastError)
+		h.Guard = &linkpb.Guard{State: string(g.State), Reserve: uint32(g.Reserve), Objects: uint32(g.Objects), Spared: g.Spared, Protected: g.Protected}
+		for _, what := range g.Missing[:min(len(g.Missing), maxMissingTold)] {
+			h.Guard.Missing = append(h.Guard.Missing, line(what, maxName))
+		}
+		if g.Domain != nil && g.Strictest != nil {
+			h.Guard.Known, h.Guard.Threshold = true, uint32(g.Domain.Threshold)
+			h.Guard.WindowMs, h.Guard.DurationMs = g.Domain.WindowMS, g.Domain.DurationMS
+			h.Guard.StrictestThreshold, h.Guard.Strictest = uint32(g.Strictest.Threshold), g.Strictest.Source
+		}
+	}
 	for _, f := range s.Recent {
 		if f.Outcome == Trouble {
 			newest(f.At, wire.Code(f.Code).String()+" "+f.Reason)

@@ -2,9 +2,12 @@ package agent
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -33,5 +36,16 @@ func TestHealthOf(t *testing.T) {
 	}
 	if h := healthOf(Status{}); h.GetLastError() != "" || h.GetLastErrorUnixMs() != 0 {
 		t.Errorf("%v", h)
+	}
+	s.Guard = &Guard{State: ldap.GuardPartial, Reader: "reader@corp.example", Reserve: 1, Domain: &LockoutPolicy{Source: "the domain", Threshold: 10, WindowMS: 600_000},
+		Strictest: &LockoutPolicy{Source: "strict", Threshold: 3}, Objects: 2, Missing: slices.Repeat([]string{"a thing"}, 2*maxMissingTold), Spared: 5, Protected: 6}
+	g := healthOf(s).GetGuard()
+	if g.GetState() != "partial" || !g.GetKnown() || g.GetThreshold() != 10 || g.GetWindowMs() != 600_000 || g.GetStrictestThreshold() != 3 || g.GetStrictest() != "strict" ||
+		g.GetObjects() != 2 || g.GetSpared() != 5 || g.GetProtected() != 6 || len(g.GetMissing()) != maxMissingTold || strings.Contains(g.String(), "reader@") {
+		t.Errorf("%v", g)
+	}
+	s.Guard.Domain = nil
+	if g := healthOf(s).GetGuard(); g.GetKnown() || g.GetStrictestThreshold() != 0 {
+		t.Errorf("what was not read: %v", g)
 	}
 }

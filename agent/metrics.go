@@ -15,7 +15,7 @@ var (
 	reasons = []wire.Reason{wire.Accepted, wire.BadPassword, wire.NoSuchUser, wire.AccountLocked, wire.AccountRestricted, wire.AccountDisabled,
 		wire.AccountExpired, wire.PasswordExpired, wire.MustChange, wire.LogonHours, wire.Workstation, wire.TooManyGroups}
 	troubles = []wire.Code{wire.DirectoryUnreachable, wire.DirectoryTimeout, wire.DirectoryUnusable, wire.AgentTooSlow, wire.TransientNetwork,
-		wire.ClockSkew, wire.AgentRefused, wire.Internal}
+		wire.ClockSkew, wire.AgentRefused, wire.LockoutSpared, wire.AccountProtected, wire.Internal}
 	refusals = []wire.Code{wire.EnvelopeStale, wire.EnvelopeReplayed, wire.EnvelopeForeign, wire.EnvelopeUnreadable, wire.AgentRateLimited,
 		wire.PasswordUnusable, wire.AgentRefused, wire.Internal}
 	outcomes = []Outcome{Right, Wrong, NotAccepted, Trouble, Refused}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/sallyport-auth/sallyport/agent/directory/guard"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/agent/identity"
 	"github.com/sallyport-auth/sallyport/agent/link"
@@ -36,6 +37,8 @@ type Status struct {
 	KeyStore string    `json:"key_store,omitempty"`
 
 	Link Link `json:"link"`
+	// Guard is how the lockout guard stands; nil when the directory is not LDAP.
+	Guard *Guard `json:"lockout_guard,omitempty"`
 	// Servers are the domain controllers in the order in which they are used; none when the directory is not LDAP.
 	Servers []Server `json:"servers,omitempty"`
 	// Recent are the newest checks that are over, the newest first.
@@ -61,6 +64,46 @@ type Link struct {
 	Failures   uint64 `json:"connect_failures"`
 	// SkewMS is how far the gateway's clock is ahead of this host's.
 	SkewMS int64 `json:"clock_skew_ms"`
+}
+
+// Guard is how the lockout guard stands, and what it read of the directory's policies.
+type Guard struct {
+	State   ldap.GuardState `json:"state"`
+	Reader  string          `json:"reader,omitempty"`
+	Reserve int             `json:"reserve"`
+	// Domain is the domain's policy, and Strictest the strictest of it and of all password settings objects that may be read.
+	Domain    *LockoutPolicy `json:"domain,omitempty"`
+	Strictest *LockoutPolicy `json:"strictest,omitempty"`
+	Objects   int            `json:"password_settings_objects"`
+	ReadAt    time.Time      `json:"read_at,omitzero"`
+	// Missing says what the reader may not read.
+	Missing     []string  `json:"missing,omitempty"`
+	LastError   string    `json:"last_error,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	// Spared and Protected count the attempts that were not spent, since Started.
+	Spared    uint64 `json:"spared"`
+	Protected uint64 `json:"protected"`
+}
+
+// LockoutPolicy is what a directory does about wrong passwords: Threshold of them within Window lock, for Duration. A threshold of 0 never locks, a
+// duration of 0 lasts until somebody unlocks.
+type LockoutPolicy struct {
+	Source     string `json:"source"`
+	Threshold  int    `json:"threshold"`
+	WindowMS   int64  `json:"window_ms"`
+	DurationMS int64  `json:"duration_ms"`
+}
+
+func policyOf(p *guard.Policy) *LockoutPolicy {
+	if p == nil {
+		return nil
+	}
+	return &LockoutPolicy{Source: line(p.Source, maxName), Threshold: p.Threshold, WindowMS: p.Window.Milliseconds(), DurationMS: p.Duration.Milliseconds()}
+}
+
+func guardOf(g ldap.GuardStatus) *Guard {
+	return &Guard{State: g.State, Reader: g.Reader, Reserve: g.Reserve, Domain: policyOf(g.Domain), Strictest: policyOf(g.Strictest), Objects: g.Objects,
+		ReadAt: g.ReadAt, Missing: g.Missing, LastError: g.LastError, LastErrorAt: g.LastErrorAt, Spared: g.Spared, Protected: g.Protected}
 }
 
 // Server is how one domain controller stands.
@@ -107,6 +150,9 @@ func (a *Agent) Status(now time.Time) Status {
 			s.Servers = append(s.Servers, Server{Address: d.Address, State: d.State, Since: d.Since, Idle: d.Idle, InUse: d.InUse,
 				LastError: d.LastError, LastErrorAt: d.LastErrorAt, Remedy: d.Remedy, NextProbe: d.NextProbe, Latency: a.answerer.ledger.latency(d.Address)})
 		}
+	}
+	if v, ok := a.validator.(interface{ GuardStatus() ldap.GuardStatus }); ok {
+		s.Guard = guardOf(v.GuardStatus())
 	}
 	return s
 }

@@ -238,7 +238,7 @@ func (s *Service) openGateway(certificate getCertificate) error {
 	}
 	s.gateway, err = gateway.New(gateway.Config{Name: s.name(), Fleet: s.store.fleet, Tenants: s.store.tenants, CA: s.store.ca, Queue: s.queue,
 		TLS: tlsConfig(certificate), GatewayCA: gatewayCA, PublicAddress: s.gatewayAddress(), PublicURL: s.cfg.PublicURL,
-		Alone: s.cfg.Queue.URL == "", Logger: s.log.With("part", "gateway"), Metrics: s.metrics})
+		Alone: s.cfg.Queue.URL == "", LockoutThreshold: s.store.lockout.Policy().Threshold, Logger: s.log.With("part", "gateway"), Metrics: s.metrics})
 	if err != nil {
 		return err
 	}

@@ -81,6 +81,10 @@ const (
 	CanaryRefused         Code = 90091 // an agent says no to the right password of the canary
 	Overloaded            Code = 90092 // turned away at once: the line is too long
 	KeyStoreRefused       Code = 90100
+	LockoutSpared         Code = 90110 // the attempt could have locked the account in the directory
+	AccountProtected      Code = 90111 // never asked about, whatever the password
+	LockoutMisordered     Code = 90112 // the directory locks before the service does
+	ReaderRefused         Code = 90113 // the agent's account for looking
 )
 
 // String returns the decimal number.

@@ -197,6 +197,27 @@ func judgeAccount(address string, r ldap.Rights, err error) Finding {
 	return Finding{OK, check, address, "an ordinary account reads the domain's entry and those of people", ""}
 }
 
+// judgeGuard says what the lockout guard can see.
+func judgeGuard(address string, g ldap.GuardStatus, err error) Finding {
+	const check = "lockout guard"
+	switch {
+	case err != nil:
+		return Finding{Warning, check, address, "could not be tried: " + err.Error(), "Look at the domain controller and the reader account, and try again."}
+	case g.State == ldap.GuardOff:
+		return Finding{Note, check, address, "no reader account: the agent spares no attempt that would lock somebody in the directory, and knows protected accounts by name alone",
+			"Make an account that may read little (docs/operating/agent.md) and set reader-name and reader-password-file."}
+	case g.State == ldap.GuardRefused:
+		return Finding{Warning, check, address, "the directory does not accept the reader account: " + g.LastError,
+			"Put the right password into the reader's file; each try with a wrong one counts."}
+	case g.State == ldap.GuardPartial:
+		return Finding{Warning, check, address, "the reader account may not read " + strings.Join(g.Missing, "; "), "Give it the rights that docs/operating/agent.md names."}
+	case g.Domain == nil:
+		return Finding{Warning, check, address, "nothing was read: " + g.LastError, "Look at the domain controller, and try again."}
+	}
+	return Finding{OK, check, address, fmt.Sprintf("the reader sees the domain's policy, %d password settings objects and counts of wrong passwords; %d attempts are kept in reserve",
+		g.Objects, g.Reserve), ""}
+}
+
 // judgeCertificates judges the ends of a chain.
 func judgeCertificates(check, subject string, chain []*x509.Certificate, now time.Time) Finding {
 	if len(chain) == 0 {

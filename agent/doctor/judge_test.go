@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport-auth/sallyport/agent/directory/guard"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/agent/link"
 )
@@ -157,5 +158,23 @@ func TestDomainOfHost(t *testing.T) {
 		if got := domainOfHost(address); got != want {
 			t.Errorf("%q: %q, want %q", address, got, want)
 		}
+	}
+}
+
+func TestGuardFindings(t *testing.T) {
+	domain := &guard.Policy{Threshold: 10}
+	for what, c := range map[string]struct {
+		status ldap.GuardStatus
+		err    error
+		want   one
+	}{
+		"none":       {ldap.GuardStatus{State: ldap.GuardOff}, nil, one{Note, "no reader account", true}},
+		"refused":    {ldap.GuardStatus{State: ldap.GuardRefused, LastError: "data 52e"}, nil, one{Warning, "data 52e", true}},
+		"partial":    {ldap.GuardStatus{State: ldap.GuardPartial, Domain: domain, Missing: []string{"password settings objects"}}, nil, one{Warning, "password settings objects", true}},
+		"nothing":    {ldap.GuardStatus{State: ldap.GuardUntried, LastError: "timeout"}, nil, one{Warning, "timeout", true}},
+		"unreached":  {ldap.GuardStatus{}, errors.New("no route"), one{Warning, "no route", true}},
+		"everything": {ldap.GuardStatus{State: ldap.GuardReading, Domain: domain, Objects: 2, Reserve: 1}, nil, one{OK, "2 password settings objects", false}},
+	} {
+		wants(t, what, []Finding{judgeGuard("dc1:636", c.status, c.err)}, c.want)
 	}
 }

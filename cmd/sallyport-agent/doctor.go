@@ -23,6 +23,7 @@ type directoryFlags struct {
 
 type doctorCommand struct {
 	directoryFlags
+	guardFlags
 	Proxy            string `help:"HTTP proxy for the link to the gateway. What HTTPS_PROXY says by default." placeholder:"URL"`
 	Service          string `help:"Address of the service, to look at it before the registration." placeholder:"URL"`
 	CAFile           string `help:"PEM file of the CA that issued the service's certificate, if it is a private one; for --service." name:"ca-file" placeholder:"FILE" type:"path"`
@@ -35,7 +36,7 @@ type doctorCommand struct {
 // Help is printed below the flags.
 func (doctorCommand) Help() string {
 	return `Looks at this host's state folder, certificate, clock, proxy and DNS, at the service, its gateway, and each domain controller, and says what to do
-about whatever it finds. It changes nothing, sends nobody's password (but that of --as), and takes half a minute at most. Run it as the agent's
+about whatever it finds. It changes nothing, sends nobody's password (but those of --as and the reader account), and takes half a minute at most. Run it as the agent's
 user or as root, who becomes that user, with the agent's settings. Before the registration it looks at the
 service of --service and at the directory.
 
@@ -75,6 +76,9 @@ func (d *doctorCommand) Run(ctx context.Context, c *cli, t *terminal) error {
 			return err
 		}
 		defer config.Password.Wipe()
+	}
+	if config.Guard, err = d.guard(); err != nil {
+		return err
 	}
 	if f, ok := t.err.(*os.File); ok && d.Output == "text" && term.IsTerminal(int(f.Fd())) {
 		config.Progress = func(what string) { fmt.Fprintf(f, "looking at %s …\n", what) }

@@ -17,6 +17,7 @@ import (
 
 type runCommand struct {
 	directoryFlags
+	guardFlags
 	Slots       int    `help:"How many checks to work on at once; 0 is the default (32)." default:"0" placeholder:"N"`
 	Connections int    `help:"How many connections to keep to each domain controller; 0 is the default." default:"0" placeholder:"N"`
 	NameRate    int    `help:"How many checks a minute for one name, whatever the service asks; 0 is the default (12), negative no limit." default:"0" placeholder:"N"`
@@ -58,6 +59,10 @@ func (r *runCommand) Run(ctx context.Context, c *cli, term *terminal) error {
 	if err != nil {
 		return err
 	}
+	looks, err := r.guard()
+	if err != nil {
+		return err
+	}
 	keeper, err := identity.OpenKeeper(c.State)
 	if err != nil {
 		return err
@@ -72,11 +77,12 @@ func (r *runCommand) Run(ctx context.Context, c *cli, term *terminal) error {
 	}
 	v, _ := build()
 	a, err := agent.New(agent.Config{
-		Keeper: keeper,
-		LDAP:   ldap.Config{Servers: r.DC, RootCAs: roots, Connections: r.Connections, Logger: log},
-		Slots:  r.Slots,
-		Limits: agent.Limits{NamePerMinute: r.NameRate, NameBurst: r.NameBurst, PerSecond: r.Rate, Burst: r.Burst},
-		Proxy:  proxy, Monitor: monitor, Notify: newNotifier().tell, StatusFile: statusFile(c.State), Version: v, Logger: log,
+		Keeper:     keeper,
+		LDAP:       ldap.Config{Servers: r.DC, RootCAs: roots, Connections: r.Connections, Guard: looks, Logger: log},
+		Slots:      r.Slots,
+		Limits:     agent.Limits{NamePerMinute: r.NameRate, NameBurst: r.NameBurst, PerSecond: r.Rate, Burst: r.Burst},
+		Protection: r.protection(),
+		Proxy:      proxy, Monitor: monitor, Notify: newNotifier().tell, StatusFile: statusFile(c.State), Version: v, Logger: log,
 	})
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -103,6 +104,15 @@ func printStatus(out io.Writer, s agent.Status, now time.Time, checks int) error
 	}
 	row("checks", "%d right, %d wrong, %d without a verdict, %d refused; %d of %d in flight",
 		s.Tally.Right, s.Tally.Wrong, s.Tally.Trouble, s.Tally.Refused, s.Link.InFlight, s.Link.Slots)
+	if g := s.Guard; g != nil {
+		row("lockout guard", "%s", guardWords(*g))
+		if g.State != ldap.GuardOff {
+			row("", "%d attempts spared, %d at protected accounts, since the start", g.Spared, g.Protected)
+		}
+		if g.LastError != "" && (g.State == ldap.GuardRefused || g.State == ldap.GuardUntried) {
+			row("", "%s", g.LastError)
+		}
+	}
 	for _, d := range s.Servers {
 		row("domain controller", "%s %s, %d connections idle, %d in use", d.Address, d.State, d.Idle, d.InUse)
 		if l := d.Latency; l != nil {
@@ -132,4 +142,29 @@ func printStatus(out io.Writer, s agent.Status, now time.Time, checks int) error
 		row("  "+f.At.UTC().Format(time.RFC3339), "%s, trace %s", what, cmp.Or(f.Trace, "none"))
 	}
 	return w.Flush()
+}
+
+// guardWords says how the lockout guard stands.
+func guardWords(g agent.Guard) string {
+	var what string
+	switch g.State {
+	case ldap.GuardOff:
+		return "off: no reader account (reader-name); attempts that would lock somebody in the directory are not spared"
+	case ldap.GuardRefused:
+		return fmt.Sprintf("blind: the directory does not accept %s (%d)", g.Reader, wire.ReaderRefused)
+	case ldap.GuardUntried:
+		return fmt.Sprintf("%s has not read anything yet", g.Reader)
+	case ldap.GuardPartial:
+		what = fmt.Sprintf("%s may not read %s", g.Reader, strings.Join(g.Missing, "; "))
+	default:
+		what = fmt.Sprintf("%s reads all it needs", g.Reader)
+	}
+	switch p := g.Strictest; {
+	case p == nil:
+	case p.Threshold == 0:
+		what += "; the directory never locks"
+	default:
+		what += fmt.Sprintf("; %s locks after %d, %d kept in reserve", p.Source, p.Threshold, g.Reserve)
+	}
+	return what
 }

@@ -73,6 +73,9 @@ func (c agentList) Run(ctx context.Context, t *terminal) error {
 			fmt.Fprintf(t.err, "warning: agent %s is degraded: %s\n", x.Name, x.ConditionReason)
 		}
 	}
+	for _, w := range lockoutWarnings(directories, agents) {
+		fmt.Fprintln(t.err, "warning:", w)
+	}
 	for _, w := range fewAgents(directories, agents) {
 		fmt.Fprintln(t.err, "warning:", w)
 	}
@@ -85,6 +88,19 @@ func keysOf(x admin.Agent) string {
 		return x.KeyStore + ", not renewed"
 	}
 	return x.KeyStore
+}
+
+// lockoutWarnings names, once each, the directories that lock accounts before the service does, by the word of an agent.
+func lockoutWarnings(directories []admin.Directory, agents []admin.Agent) (warnings []string) {
+	for _, d := range directories {
+		for _, a := range agents {
+			if a.Directory == d.ID && a.Health != nil && a.Health.Guard != nil && a.Health.Guard.Directory != nil && a.Health.Guard.Directory.Warning != "" {
+				warnings = append(warnings, fmt.Sprintf("directory %s: %s (90112)", d.Name, a.Health.Guard.Directory.Warning))
+				break
+			}
+		}
+	}
+	return warnings
 }
 
 // enoughAgents is how many a directory should have: one may be restarted and another fail, and people still get in.

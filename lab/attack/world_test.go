@@ -32,6 +32,7 @@ import (
 
 	"github.com/sallyport-auth/sallyport/agent"
 	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/directory/guard"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/agent/identity"
 	"github.com/sallyport-auth/sallyport/envelope"
@@ -240,7 +241,7 @@ func (w *world) startGateway(q *queue.Queue, address string) *door {
 		listener, err = net.Listen("tcp", address)
 		return err == nil
 	})
-	g := fatal(gateway.New(gateway.Config{Name: "genuine", Fleet: w.fleet, CA: w.ca, Queue: q, Tenants: w.tenants, PublicAddress: listener.Addr().String(),
+	g := fatal(gateway.New(gateway.Config{LockoutThreshold: w.guard.Policy().Threshold, Name: "genuine", Fleet: w.fleet, CA: w.ca, Queue: q, Tenants: w.tenants, PublicAddress: listener.Addr().String(),
 		TLS: &tls.Config{Certificates: []tls.Certificate{w.serverCertificate()}}, Logger: w.log.logger()}))(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -273,6 +274,9 @@ type member struct {
 	host      string              // "": this machine
 	validator directory.Validator // nil: an honest one
 	servers   []string            // its domain controllers; nil: those of corp
+	guard     ldap.Guard          // zero: none
+	// protection says whom it never asks about, besides those that every domain has.
+	protection guard.Protection
 }
 
 // enrol makes an agent that will dial gateway.
@@ -312,7 +316,7 @@ func (m *member) start(limits agent.Limits) *member {
 		servers = []string{m.w.ldaps}
 	}
 	a := fatal(agent.New(agent.Config{Identity: m.identity, Limits: limits, Logger: m.log.logger(), Host: m.host, Validator: m.validator,
-		LDAP: ldap.Config{Servers: servers, RootCAs: m.w.roots}}))(t)
+		LDAP: ldap.Config{Servers: servers, RootCAs: m.w.roots, Guard: m.guard}, Protection: m.protection}))(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()

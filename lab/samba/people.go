@@ -156,12 +156,17 @@ func (dc *DC) lock(ctx context.Context, dn string) error {
 	return errors.New("the domain's lockout threshold is 0, so nothing locks an account")
 }
 
-// age makes the password older than the domain allows. LDAP refuses any pwdLastSet but now and never, so the database file is
-// edited past the module that refuses; the domain controller may run meanwhile.
+// age makes the password older than the domain allows.
 func (dc *DC) age(ctx context.Context, dn string) error {
+	return dc.write(ctx, dn, "pwdLastSet", filetime(time.Now().AddDate(-1, 0, 0)))
+}
+
+// write sets an attribute that LDAP refuses to set, such as a pwdLastSet but now and never: the database file is edited past the module
+// that refuses; the domain controller may run meanwhile.
+func (dc *DC) write(ctx context.Context, dn, attribute, value string) error {
 	const bypass = "local_oid:1.3.6.1.4.1.7165.4.3.12:0"
 	ldif := "dn:: " + base64.StdEncoding.EncodeToString([]byte(dn)) +
-		"\nchangetype: modify\nreplace: pwdLastSet\npwdLastSet: " + filetime(time.Now().AddDate(-1, 0, 0)) + "\n"
+		"\nchangetype: modify\nreplace: " + attribute + "\n" + attribute + ": " + value + "\n"
 	cmd := exec.CommandContext(ctx, program("ldb-tools"), "-H", filepath.Join(dc.dir, "private", "sam.ldb"), "--controls="+bypass)
 	cmd.Stdin = strings.NewReader(ldif)
 	if out, err := cmd.CombinedOutput(); err != nil {

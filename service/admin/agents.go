@@ -43,7 +43,7 @@ func (a *API) agentView(ctx context.Context, r *request) (func(fleet.Agent) Agen
 		condition, reason := fleet.Judge(h.Of(x), r.now)
 		out.Condition, out.ConditionReason, out.ConditionSince = string(condition), reason, h.Since
 		if !h.Reported.IsZero() {
-			out.Health = healthJSON(h)
+			out.Health = healthJSON(h, a.cfg.Lockout.Policy().Threshold)
 		}
 		if p := h.Probe; !p.At.IsZero() {
 			out.Probe = &AgentProbe{At: p.At.UTC(), Micros: p.Took.Microseconds(), Code: p.Code, Detail: p.Detail}
@@ -52,13 +52,35 @@ func (a *API) agentView(ctx context.Context, r *request) (func(fleet.Agent) Agen
 	}, nil
 }
 
-func healthJSON(h fleet.Health) *AgentHealth {
+func healthJSON(h fleet.Health, threshold int) *AgentHealth {
 	out := &AgentHealth{At: h.Reported.UTC(), UptimeSeconds: h.Report.UptimeMS / 1000, Slots: h.Report.Slots, InFlight: h.Report.InFlight,
 		LastError: h.Report.LastError, LastErrorAt: h.Report.LastErrorAt}
 	for _, d := range h.Report.Servers {
 		out.Servers = append(out.Servers, DomainController{Address: d.Address, State: d.State, MedianMicrosec: d.MedianUS})
 	}
+	if g := h.Report.Guard; g != nil {
+		out.Guard = &AgentGuard{State: g.State, Reserve: g.Reserve, Directory: policyJSON(g, threshold), Missing: g.Missing, Spared: g.Spared, Protected: g.Protected}
+	}
 	return out
+}
+
+// policyJSON is what an agent read of the directory's lockout policy beside the service's threshold; nil if nothing.
+func policyJSON(g *fleet.GuardReport, threshold int) *DirectoryPolicy {
+	if g == nil || !g.Known {
+		return nil
+	}
+	return &DirectoryPolicy{Threshold: g.Threshold, WindowSeconds: g.WindowMS / 1000, DurationSeconds: g.DurationMS / 1000, Strictest: g.Strictest,
+		StrictestOf: g.StrictestOf, Objects: g.Objects, ServiceThreshold: threshold, Warning: g.Misordered(threshold)}
+}
+
+// strictest returns the report that locks after the fewest wrong passwords; nil if none tells.
+func strictest(reports []*fleet.GuardReport) (least *fleet.GuardReport) {
+	for _, g := range reports {
+		if g != nil && g.Known && (least == nil || g.Strictest > 0 && (least.Strictest == 0 || g.Strictest < least.Strictest)) {
+			least = g
+		}
+	}
+	return least
 }
 
 // shownAgent answers with one agent.

@@ -37,4 +37,7 @@ const (
 	keyWrite = 10 * time.Second
 	// keySweep is how often old answers are removed.
 	keySweep = time.Hour
+
+	// policyHolds is how old an agent's report may be whose word on the directory's lockout policy is shown.
+	policyHolds = 24 * time.Hour
 )

@@ -411,6 +411,7 @@ func TestAgents(t *testing.T) {
 		got.Health == nil || got.Health.Servers[0].State != "down" || got.State != "active" {
 		t.Errorf("%+v", got)
 	}
+	w.guarded(t, one.ID, two.ID)
 	w.longAgo(t, two.ID)
 	if all := read[Page[Agent]](t, w.want(200, w.contoso, "GET", below, "")); len(all.Items) != 1 {
 		t.Errorf("one is forgotten: %+v", all)
@@ -670,6 +671,37 @@ func (w *world) sick(t *testing.T, agent string) {
 	if err := w.cfg.Fleet.Seen(t.Context(), w.scope, agent, fleet.Sighting{Attached: true, Report: &fleet.Report{
 		Servers: []fleet.ServerReport{{Address: "dc1:636", State: "down"}}}}, time.Now()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// guarded has agents report what they read of the directory's lockout policy, and looks at what is shown of it.
+func (w *world) guarded(t *testing.T, one, two string) {
+	t.Helper()
+	show := func() Directory {
+		t.Helper()
+		id := read[Agent](t, w.want(200, w.contoso, "GET", "/tenants/contoso/agents/"+one, "")).Directory
+		return read[Directory](t, w.want(200, w.contoso, "GET", "/tenants/contoso/directories/"+id, ""))
+	}
+	told := func(agent string, g *fleet.GuardReport) {
+		t.Helper()
+		if err := w.cfg.Fleet.Seen(t.Context(), w.scope, agent, fleet.Sighting{Attached: true, Report: &fleet.Report{Guard: g}}, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d := show(); d.Lockout != nil {
+		t.Errorf("before anybody has read it: %+v", d.Lockout)
+	}
+	told(one, &fleet.GuardReport{State: "reading", Reserve: 1, Known: true, Threshold: 10, Strictest: 10, WindowMS: 600_000, DurationMS: 1_800_000})
+	if d := show(); d.Lockout == nil || *d.Lockout != (DirectoryPolicy{Threshold: 10, Strictest: 10, WindowSeconds: 600, DurationSeconds: 1800, ServiceThreshold: 4}) {
+		t.Errorf("%+v", d.Lockout)
+	}
+	told(two, &fleet.GuardReport{State: "partial", Known: true, Threshold: 10, Strictest: 4, StrictestOf: "strict", Objects: 1, Missing: []string{"x"}, Spared: 3, Protected: 2})
+	if d := show(); d.Lockout == nil || d.Lockout.Strictest != 4 || !strings.Contains(d.Lockout.Warning, "strict") {
+		t.Errorf("the strictest word holds: %+v", d.Lockout)
+	}
+	g := read[Agent](t, w.want(200, w.contoso, "GET", "/tenants/contoso/agents/"+two, "")).Health.Guard
+	if g == nil || g.State != "partial" || g.Spared != 3 || g.Protected != 2 || len(g.Missing) != 1 || g.Directory == nil || g.Directory.Warning == "" {
+		t.Errorf("%+v", g)
 	}
 }
 

@@ -367,7 +367,7 @@ func TestDescriptionRefersToWhatIsThere(t *testing.T) {
 func TestDescriptionFitsTheTypes(t *testing.T) {
 	d := readDocument(t)
 	types := map[string]any{"LogEntry": LogEntry{}, "LogChange": LogChange{}, "LogActor": LogActor{}, "LogProof": LogProof{}, "LogCheckpoint": LogCheckpoint{}, "Tenant": Tenant{}, "TenantInput": TenantInput{}, "Verification": Verification{}, "Registration": Registration{}, "AgentKeys": AgentKeys{}, "Directory": Directory{}, "DirectoryInput": DirectoryInput{}, "DirectoryProof": DirectoryProof{}, "Domain": Domain{},
-		"DomainInput": DomainInput{}, "User": User{}, "UserInput": UserInput{}, "App": App{}, "AppInput": AppInput{}, "Agent": Agent{}, "AgentHealth": AgentHealth{}, "DomainController": DomainController{}, "AgentProbe": AgentProbe{}, "Canary": Canary{}, "AgentInput": AgentInput{},
+		"DomainInput": DomainInput{}, "User": User{}, "UserInput": UserInput{}, "App": App{}, "AppInput": AppInput{}, "Agent": Agent{}, "AgentHealth": AgentHealth{}, "AgentGuard": AgentGuard{}, "DirectoryPolicy": DirectoryPolicy{}, "DomainController": DomainController{}, "AgentProbe": AgentProbe{}, "Canary": Canary{}, "AgentInput": AgentInput{},
 		"ApproveInput": ApproveInput{}, "RevokeInput": RevokeInput{}, "RenewInput": RenewInput{}, "RenewOrder": RenewOrder{}, "AgentMoment": AgentMoment{}, "AgentToken": AgentToken{}, "AgentTokenInput": AgentTokenInput{}, "AdminToken": AdminToken{},
 		"AdminTokenInput": AdminTokenInput{}, "SignIn": SignIn{}, "Stop": Stop{}, "Problem": wire.Problem{}}
 	for name, s := range d.Components.Schemas {

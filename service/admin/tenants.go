@@ -107,7 +107,27 @@ func (a *API) createDirectory(ctx context.Context, r *request) (int, any, error)
 
 func (a *API) showDirectory(ctx context.Context, r *request) (int, any, error) {
 	d, err := a.findDirectory(ctx, r.scope, r.PathValue("directory"))
-	return shown(http.StatusOK, d, err, directoryJSON)
+	if err != nil {
+		return 0, nil, err
+	}
+	out := directoryJSON(d)
+	agents, err := a.cfg.Fleet.List(ctx, r.scope, "", 0)
+	if err != nil {
+		return 0, nil, err
+	}
+	healths, err := a.cfg.Fleet.Healths(ctx, r.scope)
+	if err != nil {
+		return 0, nil, err
+	}
+	var reports []*fleet.GuardReport
+	for _, x := range agents {
+		// What an agent read that is shut out or long gone says nothing of the directory as it is.
+		if h := healths[x.ID]; x.DirectoryID == d.ID && x.State == fleet.Active && r.now.Sub(h.Reported) < policyHolds {
+			reports = append(reports, h.Report.Guard)
+		}
+	}
+	out.Lockout = policyJSON(strictest(reports), a.cfg.Lockout.Policy().Threshold)
+	return http.StatusOK, out, nil
 }
 
 func (a *API) renameDirectory(ctx context.Context, r *request) (int, any, error) {

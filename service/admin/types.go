@@ -47,6 +47,8 @@ type Directory struct {
 	Evaluation bool      `json:"evaluation"`
 	Created    time.Time `json:"created"`
 	Changed    time.Time `json:"changed"`
+	// Lockout is the strictest policy that an agent of the directory reported; nil in lists, and while none did.
+	Lockout *DirectoryPolicy `json:"lockout,omitempty"`
 }
 
 // DirectoryProof is the domain that a directory is, as its first agent showed it.
@@ -207,6 +209,32 @@ type AgentHealth struct {
 	Servers       []DomainController `json:"domain_controllers,omitempty"`
 	LastError     string             `json:"last_error,omitempty"`
 	LastErrorAt   time.Time          `json:"last_error_at,omitzero"`
+	Guard         *AgentGuard        `json:"lockout_guard,omitempty"`
+}
+
+// AgentGuard is how an agent's lockout guard stands: "off" (no reader account), "untried", "reading", "partial" or "refused". Directory is what it
+// read of the directory's policy, Missing what it may not read; Spared and Protected count the attempts that were not spent.
+type AgentGuard struct {
+	State     string           `json:"state"`
+	Reserve   int              `json:"reserve,omitempty"`
+	Directory *DirectoryPolicy `json:"directory,omitempty"`
+	Missing   []string         `json:"missing,omitempty"`
+	Spared    uint64           `json:"spared"`
+	Protected uint64           `json:"protected"`
+}
+
+// DirectoryPolicy is a directory's account lockout as an agent read it: after how many wrong passwords the domain locks, the fewest after which
+// anything in it does, and where those stand. 0 never locks, and a duration of 0 lasts until somebody unlocks. Warning says what is wrong beside
+// the service's own threshold.
+type DirectoryPolicy struct {
+	Threshold        int    `json:"threshold"`
+	WindowSeconds    int64  `json:"window_seconds,omitempty"`
+	DurationSeconds  int64  `json:"duration_seconds,omitempty"`
+	Strictest        int    `json:"strictest"`
+	StrictestOf      string `json:"strictest_of,omitempty"`
+	Objects          int    `json:"password_settings_objects,omitempty"`
+	ServiceThreshold int    `json:"service_threshold"`
+	Warning          string `json:"warning,omitempty"`
 }
 
 // DomainController is how one stands, seen by an agent: "serving", "down" or "untried", with the median of its newest answers.

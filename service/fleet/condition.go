@@ -32,6 +32,36 @@ type Report struct {
 	// LastError stays after things are well again.
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	// Guard is nil from agents that have none.
+	Guard *GuardReport `json:"guard,omitempty"`
+}
+
+// GuardReport is how an agent's lockout guard stands, and what it read of the directory's lockout policy.
+type GuardReport struct {
+	// State is "off", "untried", "reading", "partial" or "refused".
+	State   string `json:"state"`
+	Reserve int    `json:"reserve,omitempty"`
+	// Known says that the domain's policy was read. Threshold is its, Strictest the lowest that was read anywhere, StrictestOf where it stands; 0
+	// never locks.
+	Known       bool     `json:"known,omitempty"`
+	Threshold   int      `json:"threshold,omitempty"`
+	WindowMS    int64    `json:"window_ms,omitempty"`
+	DurationMS  int64    `json:"duration_ms,omitempty"`
+	Strictest   int      `json:"strictest,omitempty"`
+	StrictestOf string   `json:"strictest_of,omitempty"`
+	Objects     int      `json:"objects,omitempty"`
+	Missing     []string `json:"missing,omitempty"`
+	Spared      uint64   `json:"spared,omitempty"`
+	Protected   uint64   `json:"protected,omitempty"`
+}
+
+// Misordered is the rule of two lockouts: it says what is wrong when the directory locks after no more wrong passwords than the service, whose
+// threshold is given, sends there; "" when nothing is, or nothing is known. Nil is allowed.
+func (g *GuardReport) Misordered(service int) string {
+	if g == nil || !g.Known || g.Strictest <= 0 || service < g.Strictest {
+		return ""
+	}
+	return fmt.Sprintf("the directory locks after %d wrong passwords (%s), the service after %d: its lockout.threshold has to be below", g.Strictest, g.StrictestOf, service)
 }
 
 // ServerReport is how a domain controller stands, seen by an agent: State is "serving", "down" or "untried"; MedianUS, the

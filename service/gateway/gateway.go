@@ -41,9 +41,11 @@ type Config struct {
 	GatewayCA []byte
 	// Alone says that this is the installation's only gateway, and that nobody asks for agents any more once it is told to end:
 	// there is nothing to be gained by seeing agents off one half after the other.
-	Alone   bool
-	Logger  *slog.Logger
-	Metrics prometheus.Registerer
+	Alone bool
+	// LockoutThreshold is the service's, to be compared with those of directories; 0 compares with none.
+	LockoutThreshold int
+	Logger           *slog.Logger
+	Metrics          prometheus.Registerer
 }
 
 // Gateway holds agents' streams. Its methods may be used concurrently.
@@ -57,12 +59,14 @@ type Gateway struct {
 	public   string
 	serverCA []byte
 	alone    bool
-	log      *slog.Logger
-	metrics  *metrics
-	callers  *addresses
-	pollers  *addresses
-	pages    string
-	lists    lists
+	// threshold is the service's own lockout threshold.
+	threshold int
+	log       *slog.Logger
+	metrics   *metrics
+	callers   *addresses
+	pollers   *addresses
+	pages     string
+	lists     lists
 
 	slots sync.Map // slot id to *reservation
 	seen  chan sighting
@@ -94,7 +98,7 @@ func New(c Config) (*Gateway, error) {
 	}
 	g := &Gateway{
 		id: idFor(c.Name), fleet: c.Fleet, ca: c.CA, queue: c.Queue, tenants: c.Tenants, public: c.PublicAddress,
-		serverCA: c.GatewayCA, alone: c.Alone, log: c.Logger, callers: newAddresses(registerEvery, registerBurst), pollers: newAddresses(pollEvery, pollBurst), pages: c.PublicURL, lists: lists{of: map[string]list{}}, tls: c.TLS.Clone(),
+		serverCA: c.GatewayCA, alone: c.Alone, threshold: c.LockoutThreshold, log: c.Logger, callers: newAddresses(registerEvery, registerBurst), pollers: newAddresses(pollEvery, pollBurst), pages: c.PublicURL, lists: lists{of: map[string]list{}}, tls: c.TLS.Clone(),
 		seen: make(chan sighting, seenBuffer), kick: make(chan struct{}, 1),
 		agents: map[string]*attached{}, streams: map[*attached]struct{}{}, rooms: map[place]*room{}, sighted: map[string]written{}, empty: make(chan struct{}),
 	}

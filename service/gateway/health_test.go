@@ -1,10 +1,16 @@
 package gateway_test
 
 import (
+	"bytes"
+	"log/slog"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/sallyport-auth/sallyport/service/fleet"
+	"github.com/sallyport-auth/sallyport/service/gateway"
+	"github.com/sallyport-auth/sallyport/wire"
 	"github.com/sallyport-auth/sallyport/wire/linkpb"
 )
 
@@ -37,5 +43,49 @@ func TestHeartbeatsReachTheFleet(t *testing.T) {
 		until(t, name+" in the fleet", func() bool { return condition(id, time.Now()) == c.want })
 		_ = n.conn.Close()
 		until(t, name+" to be gone", func() bool { return condition(id, time.Now().Add(time.Minute)) == fleet.Inactive })
+	}
+}
+
+// lockedLog is a log that a test reads while it is written.
+type lockedLog struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// A directory that locks before the service does is said in the log, once, whatever else the agent reports.
+func TestLockoutTheWrongWayRound(t *testing.T) {
+	w := newWorld(t)
+	var log lockedLog
+	d := w.gateway(w.queue(""), func(c *gateway.Config) {
+		c.LockoutThreshold, c.Logger = 4, slog.New(slog.NewJSONHandler(&log, nil))
+	})
+	m := w.register(d, "agent")
+	n := w.near(m)
+	n.send(&linkpb.FromAgent{Message: &linkpb.FromAgent_Hello{Hello: &linkpb.Hello{ProtocolVersion: 2, Slots: 1, UnixMs: time.Now().UnixMilli(), Counter: 1}}})
+	if n.recv().GetWelcome() == nil {
+		t.Fatal("not welcome")
+	}
+	for range 3 {
+		n.send(&linkpb.FromAgent{Message: &linkpb.FromAgent_Heartbeat{Heartbeat: &linkpb.Heartbeat{Health: &linkpb.Health{Guard: &linkpb.Guard{State: "reading", Known: true,
+			Threshold: 10, StrictestThreshold: 4, Strictest: "password settings object strict"}}}}})
+	}
+	until(t, "the guard in the fleet", func() bool {
+		g := fatal(w.fleet.Healths(t.Context(), w.scope))(t)[m.answer.AgentID].Report.Guard
+		return g != nil && g.Strictest == 4 && g.Threshold == 10
+	})
+	if said := strings.Count(log.String(), `"code":`+wire.LockoutMisordered.String()); said != 1 || !strings.Contains(log.String(), "password settings object strict") {
+		t.Errorf("said %d times: %s", said, log.String())
 	}
 }

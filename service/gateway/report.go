@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sallyport-auth/sallyport/service/fleet"
+	"github.com/sallyport-auth/sallyport/wire"
 	"github.com/sallyport-auth/sallyport/wire/linkpb"
 )
 
@@ -13,7 +14,8 @@ import (
 type written struct {
 	at     time.Time
 	faults []string
-	told   bool // there was a report
+	told   bool   // there was a report
+	wrong  string // how directory and service lock in the wrong order; "" for not
 }
 
 // due is the rule of when the fleet is told how an agent does: once in a while, and sooner when something is wrong that was not, or
@@ -34,6 +36,9 @@ func reportOf(h *linkpb.Heartbeat) *fleet.Report {
 	if ms := told.GetLastErrorUnixMs(); ms > 0 && r.LastError != "" {
 		r.LastErrorAt = time.UnixMilli(ms).UTC()
 	}
+	if g := told.GetGuard(); g != nil {
+		r.Guard = guardOf(g)
+	}
 	for i, d := range told.GetServers() {
 		if i == maxServers {
 			break
@@ -44,6 +49,21 @@ func reportOf(h *linkpb.Heartbeat) *fleet.Report {
 	return r
 }
 
+func guardOf(g *linkpb.Guard) *fleet.GuardReport {
+	span := func(ms int64) int64 { return min(max(ms, 0), maxSpanMS) }
+	out := &fleet.GuardReport{State: clip(g.GetState(), maxState), Reserve: int(min(g.GetReserve(), maxThreshold)), Known: g.GetKnown(),
+		Threshold: int(min(g.GetThreshold(), maxThreshold)), WindowMS: span(g.GetWindowMs()), DurationMS: span(g.GetDurationMs()),
+		Strictest: int(min(g.GetStrictestThreshold(), maxThreshold)), StrictestOf: clip(g.GetStrictest(), maxWords),
+		Objects: int(min(g.GetObjects(), maxThreshold)), Spared: min(g.GetSpared(), maxCount), Protected: min(g.GetProtected(), maxCount)}
+	for i, what := range g.GetMissing() {
+		if i == maxServers {
+			break
+		}
+		out.Missing = append(out.Missing, clip(what, maxWords))
+	}
+	return out
+}
+
 // note has it written down that an agent lives and how it does, seldom enough not to be a load.
 func (g *Gateway) note(a *attached) {
 	now, report := time.Now(), a.report.Load()
@@ -51,13 +71,21 @@ func (g *Gateway) note(a *attached) {
 	next := written{at: now, told: report != nil}
 	if report != nil {
 		next.faults = fleet.Faults(*report, skew, fleet.Probe{})
+		if next.wrong = report.Guard.Misordered(g.threshold); next.wrong != "" {
+			next.faults = append(next.faults, next.wrong) // no fault of the agent, and news all the same
+		}
 	}
 	g.mu.Lock()
-	due := g.agents[a.id] == a && g.sighted[a.id].due(next.faults, next.told, now)
+	before := g.sighted[a.id]
+	due := g.agents[a.id] == a && before.due(next.faults, next.told, now)
 	if due {
 		g.sighted[a.id] = next
 	}
 	g.mu.Unlock()
+	if due && next.wrong != "" && next.wrong != before.wrong {
+		g.log.Warn("a directory locks accounts before the service does", "code", int(wire.LockoutMisordered), "agent", a.id, "tenant", a.scope.String(),
+			"reason", next.wrong)
+	}
 	if due {
 		s := sighting{scope: a.scope, agent: a.id, Sighting: sightingOf(a.hello, a.address, skew)}
 		s.Attached, s.Report = true, report

@@ -61,6 +61,10 @@ func (k *check) passThrough(ctx context.Context) error {
 			}
 			return k.judge(delivering, t.verdict)
 		}
+		if step.Do == Withhold {
+			k.refuse(step.Code, t.detail)
+			return k.likeReal(ctx)
+		}
 		failure := fault.Newf(step.Code, "agent %s (%s): %s%s", k.ans.Agent, k.ans.AgentName, t.event, detail(t.detail))
 		if step.Do == GiveUp {
 			return failure

@@ -60,6 +60,9 @@ func (c *Checker) Probe(ctx context.Context, scope tenant.Scope, p Probe) (v wir
 		}
 		return *t.verdict, took, nil
 	}
+	if t.event == TroubleUnfenced && guarded(t.code) {
+		return wire.Verdict{}, took, fmt.Errorf("%w: %w", ErrNotAsked, fault.New(t.code, t.detail))
+	}
 	step := Next(Known{Event: t.event, Code: t.code, Tries: maxTries, Binds: bindsOf(t.event)})
 	return wire.Verdict{}, took, fault.New(step.Code, fmt.Sprintf("%s%s", t.event, detail(t.detail)))
 }

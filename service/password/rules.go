@@ -98,9 +98,10 @@ type Action uint8
 
 // The actions.
 const (
-	Judge  Action = iota + 1 // take the verdict
-	Again                    // ask for another agent
-	GiveUp                   // end with a fault
+	Judge    Action = iota + 1 // take the verdict
+	Again                      // ask for another agent
+	GiveUp                     // end with a fault
+	Withhold                   // end as with any wrong password, which counts nowhere: the agent's guard spends no attempt
 )
 
 // Step is [Next]'s decision. Code is the number of what went wrong: the fault's with GiveUp, and with Again the one to end
@@ -118,6 +119,11 @@ func Next(k Known) Step {
 		return Step{Do: Judge}
 	case Forged:
 		return Step{GiveUp, wire.AnswerForged}
+	case TroubleUnfenced:
+		// Another agent has the same directory and, we hope, the same guard; to ask it would be to look for one without.
+		if guarded(k.Code) {
+			return Step{Withhold, k.Code}
+		}
 	case TroubleFenced:
 		return Step{GiveUp, troubleCode(k.Code, wire.DirectoryTimeout)}
 	}
@@ -136,6 +142,9 @@ func Next(k Known) Step {
 	}
 	return step
 }
+
+// guarded reports whether a number says that an agent's guard did not spend the attempt.
+func guarded(c wire.Code) bool { return c == wire.LockoutSpared || c == wire.AccountProtected }
 
 // troubleCode keeps numbers that speak of trouble between here and the directory. Any other (one that would speak of the
 // password, or that nobody knows) becomes instead: trouble must never look like a verdict.

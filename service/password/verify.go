@@ -120,6 +120,11 @@ func (k *check) askSecond(ctx context.Context, tried []string, deadline time.Tim
 		case Answered:
 			return t.verdict, nil
 		case Refused, LostBeforeFence, TroubleUnfenced:
+			if t.event == TroubleUnfenced && guarded(t.code) {
+				// Who owns one agent could type wrong passwords until the guards of all others keep silent.
+				return nil, fault.Newf(wire.YesUnconfirmed, "an agent says yes, and the guard of agent %s (%s) does not ask: %d%s",
+					k.ans.Agent, k.ans.AgentName, t.code, detail(t.detail))
+			}
 			continue
 		}
 		k.log.LogAttrs(ctx, slog.LevelWarn, "no second verdict", slog.String("tenant", k.tenantID), slog.String("trace", k.attempt.Trace),

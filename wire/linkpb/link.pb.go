@@ -1058,8 +1058,10 @@ type Health struct {
 	// last_error is the newest failure of the directory or of the link, without names of persons; it stays after things are well again.
 	LastError       string `protobuf:"bytes,5,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
 	LastErrorUnixMs int64  `protobuf:"varint,6,opt,name=last_error_unix_ms,json=lastErrorUnixMs,proto3" json:"last_error_unix_ms,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// guard is missing from agents that have none.
+	Guard         *Guard `protobuf:"bytes,60,opt,name=guard,proto3" json:"guard,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Health) Reset() {
@@ -1134,6 +1136,152 @@ func (x *Health) GetLastErrorUnixMs() int64 {
 	return 0
 }
 
+func (x *Health) GetGuard() *Guard {
+	if x != nil {
+		return x.Guard
+	}
+	return nil
+}
+
+// Guard is how the agent's lockout guard stands, and what it read of the directory's lockout policy.
+type Guard struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// state is "off" (no reader account), "untried", "reading", "partial" or "refused".
+	State string `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	// reserve is how many attempts are left unspent.
+	Reserve uint32 `protobuf:"varint,2,opt,name=reserve,proto3" json:"reserve,omitempty"`
+	// known says that the domain's policy was read; threshold is its, 0 for none.
+	Known      bool   `protobuf:"varint,3,opt,name=known,proto3" json:"known,omitempty"`
+	Threshold  uint32 `protobuf:"varint,4,opt,name=threshold,proto3" json:"threshold,omitempty"`
+	WindowMs   int64  `protobuf:"varint,5,opt,name=window_ms,json=windowMs,proto3" json:"window_ms,omitempty"`
+	DurationMs int64  `protobuf:"varint,6,opt,name=duration_ms,json=durationMs,proto3" json:"duration_ms,omitempty"`
+	// strictest_threshold is the lowest of the domain's and all password settings objects' that were read, and strictest where it stands.
+	StrictestThreshold uint32 `protobuf:"varint,7,opt,name=strictest_threshold,json=strictestThreshold,proto3" json:"strictest_threshold,omitempty"`
+	Strictest          string `protobuf:"bytes,8,opt,name=strictest,proto3" json:"strictest,omitempty"`
+	// objects is how many password settings objects were read; missing says what could not be.
+	Objects uint32   `protobuf:"varint,9,opt,name=objects,proto3" json:"objects,omitempty"`
+	Missing []string `protobuf:"bytes,10,rep,name=missing,proto3" json:"missing,omitempty"`
+	// spared and protected count, since the agent's start, the attempts that were not spent.
+	Spared        uint64 `protobuf:"varint,11,opt,name=spared,proto3" json:"spared,omitempty"`
+	Protected     uint64 `protobuf:"varint,12,opt,name=protected,proto3" json:"protected,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Guard) Reset() {
+	*x = Guard{}
+	mi := &file_wire_linkpb_link_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Guard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Guard) ProtoMessage() {}
+
+func (x *Guard) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_linkpb_link_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Guard.ProtoReflect.Descriptor instead.
+func (*Guard) Descriptor() ([]byte, []int) {
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Guard) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Guard) GetReserve() uint32 {
+	if x != nil {
+		return x.Reserve
+	}
+	return 0
+}
+
+func (x *Guard) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
+}
+
+func (x *Guard) GetThreshold() uint32 {
+	if x != nil {
+		return x.Threshold
+	}
+	return 0
+}
+
+func (x *Guard) GetWindowMs() int64 {
+	if x != nil {
+		return x.WindowMs
+	}
+	return 0
+}
+
+func (x *Guard) GetDurationMs() int64 {
+	if x != nil {
+		return x.DurationMs
+	}
+	return 0
+}
+
+func (x *Guard) GetStrictestThreshold() uint32 {
+	if x != nil {
+		return x.StrictestThreshold
+	}
+	return 0
+}
+
+func (x *Guard) GetStrictest() string {
+	if x != nil {
+		return x.Strictest
+	}
+	return ""
+}
+
+func (x *Guard) GetObjects() uint32 {
+	if x != nil {
+		return x.Objects
+	}
+	return 0
+}
+
+func (x *Guard) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+func (x *Guard) GetSpared() uint64 {
+	if x != nil {
+		return x.Spared
+	}
+	return 0
+}
+
+func (x *Guard) GetProtected() uint64 {
+	if x != nil {
+		return x.Protected
+	}
+	return 0
+}
+
 type DomainController struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Address string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
@@ -1147,7 +1295,7 @@ type DomainController struct {
 
 func (x *DomainController) Reset() {
 	*x = DomainController{}
-	mi := &file_wire_linkpb_link_proto_msgTypes[12]
+	mi := &file_wire_linkpb_link_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1159,7 +1307,7 @@ func (x *DomainController) String() string {
 func (*DomainController) ProtoMessage() {}
 
 func (x *DomainController) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_linkpb_link_proto_msgTypes[12]
+	mi := &file_wire_linkpb_link_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1172,7 +1320,7 @@ func (x *DomainController) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DomainController.ProtoReflect.Descriptor instead.
 func (*DomainController) Descriptor() ([]byte, []int) {
-	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{12}
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DomainController) GetAddress() string {
@@ -1206,7 +1354,7 @@ type Leaving struct {
 
 func (x *Leaving) Reset() {
 	*x = Leaving{}
-	mi := &file_wire_linkpb_link_proto_msgTypes[13]
+	mi := &file_wire_linkpb_link_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1218,7 +1366,7 @@ func (x *Leaving) String() string {
 func (*Leaving) ProtoMessage() {}
 
 func (x *Leaving) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_linkpb_link_proto_msgTypes[13]
+	mi := &file_wire_linkpb_link_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1231,7 +1379,7 @@ func (x *Leaving) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Leaving.ProtoReflect.Descriptor instead.
 func (*Leaving) Descriptor() ([]byte, []int) {
-	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{13}
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Leaving) GetReason() string {
@@ -1251,7 +1399,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_wire_linkpb_link_proto_msgTypes[14]
+	mi := &file_wire_linkpb_link_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1263,7 +1411,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_linkpb_link_proto_msgTypes[14]
+	mi := &file_wire_linkpb_link_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1276,7 +1424,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{14}
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Drain) GetComeBackMs() uint32 {
@@ -1305,7 +1453,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_wire_linkpb_link_proto_msgTypes[15]
+	mi := &file_wire_linkpb_link_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +1465,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_linkpb_link_proto_msgTypes[15]
+	mi := &file_wire_linkpb_link_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +1478,7 @@ func (x *Goodbye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goodbye.ProtoReflect.Descriptor instead.
 func (*Goodbye) Descriptor() ([]byte, []int) {
-	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{15}
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Goodbye) GetCode() uint32 {
@@ -1364,7 +1512,7 @@ type Probe struct {
 
 func (x *Probe) Reset() {
 	*x = Probe{}
-	mi := &file_wire_linkpb_link_proto_msgTypes[16]
+	mi := &file_wire_linkpb_link_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1376,7 +1524,7 @@ func (x *Probe) String() string {
 func (*Probe) ProtoMessage() {}
 
 func (x *Probe) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_linkpb_link_proto_msgTypes[16]
+	mi := &file_wire_linkpb_link_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1389,7 +1537,7 @@ func (x *Probe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probe.ProtoReflect.Descriptor instead.
 func (*Probe) Descriptor() ([]byte, []int) {
-	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{16}
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Probe) GetNonce() []byte {
@@ -1408,7 +1556,7 @@ type Probed struct {
 
 func (x *Probed) Reset() {
 	*x = Probed{}
-	mi := &file_wire_linkpb_link_proto_msgTypes[17]
+	mi := &file_wire_linkpb_link_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1420,7 +1568,7 @@ func (x *Probed) String() string {
 func (*Probed) ProtoMessage() {}
 
 func (x *Probed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_linkpb_link_proto_msgTypes[17]
+	mi := &file_wire_linkpb_link_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1433,7 +1581,7 @@ func (x *Probed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Probed.ProtoReflect.Descriptor instead.
 func (*Probed) Descriptor() ([]byte, []int) {
-	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{17}
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Probed) GetNonce() []byte {
@@ -1460,7 +1608,7 @@ type Renew struct {
 
 func (x *Renew) Reset() {
 	*x = Renew{}
-	mi := &file_wire_linkpb_link_proto_msgTypes[18]
+	mi := &file_wire_linkpb_link_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1472,7 +1620,7 @@ func (x *Renew) String() string {
 func (*Renew) ProtoMessage() {}
 
 func (x *Renew) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_linkpb_link_proto_msgTypes[18]
+	mi := &file_wire_linkpb_link_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1485,7 +1633,7 @@ func (x *Renew) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Renew.ProtoReflect.Descriptor instead.
 func (*Renew) Descriptor() ([]byte, []int) {
-	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{18}
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Renew) GetId() string {
@@ -1536,7 +1684,7 @@ type Renewed struct {
 
 func (x *Renewed) Reset() {
 	*x = Renewed{}
-	mi := &file_wire_linkpb_link_proto_msgTypes[19]
+	mi := &file_wire_linkpb_link_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1696,7 @@ func (x *Renewed) String() string {
 func (*Renewed) ProtoMessage() {}
 
 func (x *Renewed) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_linkpb_link_proto_msgTypes[19]
+	mi := &file_wire_linkpb_link_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1709,7 @@ func (x *Renewed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Renewed.ProtoReflect.Descriptor instead.
 func (*Renewed) Descriptor() ([]byte, []int) {
-	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{19}
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Renewed) GetId() string {
@@ -1601,7 +1749,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_wire_linkpb_link_proto_msgTypes[20]
+	mi := &file_wire_linkpb_link_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1613,7 +1761,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_linkpb_link_proto_msgTypes[20]
+	mi := &file_wire_linkpb_link_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1626,7 +1774,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{20}
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{21}
 }
 
 // Proof says which domain the agent's domain controllers serve, by their own word (MS-ADTS 3.1.1.3.2), or why nobody could be asked.
@@ -1649,7 +1797,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_wire_linkpb_link_proto_msgTypes[21]
+	mi := &file_wire_linkpb_link_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1661,7 +1809,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_linkpb_link_proto_msgTypes[21]
+	mi := &file_wire_linkpb_link_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1674,7 +1822,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{21}
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Proof) GetNamingContext() string {
@@ -1741,7 +1889,7 @@ type Proven struct {
 
 func (x *Proven) Reset() {
 	*x = Proven{}
-	mi := &file_wire_linkpb_link_proto_msgTypes[22]
+	mi := &file_wire_linkpb_link_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1753,7 +1901,7 @@ func (x *Proven) String() string {
 func (*Proven) ProtoMessage() {}
 
 func (x *Proven) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_linkpb_link_proto_msgTypes[22]
+	mi := &file_wire_linkpb_link_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1766,7 +1914,7 @@ func (x *Proven) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proven.ProtoReflect.Descriptor instead.
 func (*Proven) Descriptor() ([]byte, []int) {
-	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{22}
+	return file_wire_linkpb_link_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Proven) GetAccepted() bool {
@@ -1879,7 +2027,7 @@ const file_wire_linkpb_link_proto_rawDesc = "" +
 	"\tin_flight\x18\x01 \x01(\rR\binFlight\x12\x16\n" +
 	"\x06checks\x18\x02 \x01(\x04R\x06checks\x12\x17\n" +
 	"\aunix_ms\x18\x03 \x01(\x03R\x06unixMs\x121\n" +
-	"\x06health\x18( \x01(\v2\x19.sallyport.link.v1.HealthR\x06health\"\xeb\x01\n" +
+	"\x06health\x18( \x01(\v2\x19.sallyport.link.v1.HealthR\x06health\"\x9b\x02\n" +
 	"\x06Health\x12#\n" +
 	"\ragent_version\x18\x01 \x01(\tR\fagentVersion\x12\x1b\n" +
 	"\tuptime_ms\x18\x02 \x01(\x03R\buptimeMs\x12\x14\n" +
@@ -1887,7 +2035,23 @@ const file_wire_linkpb_link_proto_rawDesc = "" +
 	"\aservers\x18\x04 \x03(\v2#.sallyport.link.v1.DomainControllerR\aservers\x12\x1d\n" +
 	"\n" +
 	"last_error\x18\x05 \x01(\tR\tlastError\x12+\n" +
-	"\x12last_error_unix_ms\x18\x06 \x01(\x03R\x0flastErrorUnixMs\"_\n" +
+	"\x12last_error_unix_ms\x18\x06 \x01(\x03R\x0flastErrorUnixMs\x12.\n" +
+	"\x05guard\x18< \x01(\v2\x18.sallyport.link.v1.GuardR\x05guard\"\xe2\x02\n" +
+	"\x05Guard\x12\x14\n" +
+	"\x05state\x18\x01 \x01(\tR\x05state\x12\x18\n" +
+	"\areserve\x18\x02 \x01(\rR\areserve\x12\x14\n" +
+	"\x05known\x18\x03 \x01(\bR\x05known\x12\x1c\n" +
+	"\tthreshold\x18\x04 \x01(\rR\tthreshold\x12\x1b\n" +
+	"\twindow_ms\x18\x05 \x01(\x03R\bwindowMs\x12\x1f\n" +
+	"\vduration_ms\x18\x06 \x01(\x03R\n" +
+	"durationMs\x12/\n" +
+	"\x13strictest_threshold\x18\a \x01(\rR\x12strictestThreshold\x12\x1c\n" +
+	"\tstrictest\x18\b \x01(\tR\tstrictest\x12\x18\n" +
+	"\aobjects\x18\t \x01(\rR\aobjects\x12\x18\n" +
+	"\amissing\x18\n" +
+	" \x03(\tR\amissing\x12\x16\n" +
+	"\x06spared\x18\v \x01(\x04R\x06spared\x12\x1c\n" +
+	"\tprotected\x18\f \x01(\x04R\tprotected\"_\n" +
 	"\x10DomainController\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1b\n" +
@@ -1949,7 +2113,7 @@ func file_wire_linkpb_link_proto_rawDescGZIP() []byte {
 	return file_wire_linkpb_link_proto_rawDescData
 }
 
-var file_wire_linkpb_link_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_wire_linkpb_link_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_wire_linkpb_link_proto_goTypes = []any{
 	(*FromAgent)(nil),        // 0: sallyport.link.v1.FromAgent
 	(*ToAgent)(nil),          // 1: sallyport.link.v1.ToAgent
@@ -1963,17 +2127,18 @@ var file_wire_linkpb_link_proto_goTypes = []any{
 	(*Refusal)(nil),          // 9: sallyport.link.v1.Refusal
 	(*Heartbeat)(nil),        // 10: sallyport.link.v1.Heartbeat
 	(*Health)(nil),           // 11: sallyport.link.v1.Health
-	(*DomainController)(nil), // 12: sallyport.link.v1.DomainController
-	(*Leaving)(nil),          // 13: sallyport.link.v1.Leaving
-	(*Drain)(nil),            // 14: sallyport.link.v1.Drain
-	(*Goodbye)(nil),          // 15: sallyport.link.v1.Goodbye
-	(*Probe)(nil),            // 16: sallyport.link.v1.Probe
-	(*Probed)(nil),           // 17: sallyport.link.v1.Probed
-	(*Renew)(nil),            // 18: sallyport.link.v1.Renew
-	(*Renewed)(nil),          // 19: sallyport.link.v1.Renewed
-	(*Order)(nil),            // 20: sallyport.link.v1.Order
-	(*Proof)(nil),            // 21: sallyport.link.v1.Proof
-	(*Proven)(nil),           // 22: sallyport.link.v1.Proven
+	(*Guard)(nil),            // 12: sallyport.link.v1.Guard
+	(*DomainController)(nil), // 13: sallyport.link.v1.DomainController
+	(*Leaving)(nil),          // 14: sallyport.link.v1.Leaving
+	(*Drain)(nil),            // 15: sallyport.link.v1.Drain
+	(*Goodbye)(nil),          // 16: sallyport.link.v1.Goodbye
+	(*Probe)(nil),            // 17: sallyport.link.v1.Probe
+	(*Probed)(nil),           // 18: sallyport.link.v1.Probed
+	(*Renew)(nil),            // 19: sallyport.link.v1.Renew
+	(*Renewed)(nil),          // 20: sallyport.link.v1.Renewed
+	(*Order)(nil),            // 21: sallyport.link.v1.Order
+	(*Proof)(nil),            // 22: sallyport.link.v1.Proof
+	(*Proven)(nil),           // 23: sallyport.link.v1.Proven
 }
 var file_wire_linkpb_link_proto_depIdxs = []int32{
 	2,  // 0: sallyport.link.v1.FromAgent.hello:type_name -> sallyport.link.v1.Hello
@@ -1981,27 +2146,28 @@ var file_wire_linkpb_link_proto_depIdxs = []int32{
 	8,  // 2: sallyport.link.v1.FromAgent.answer:type_name -> sallyport.link.v1.Answer
 	9,  // 3: sallyport.link.v1.FromAgent.refusal:type_name -> sallyport.link.v1.Refusal
 	10, // 4: sallyport.link.v1.FromAgent.heartbeat:type_name -> sallyport.link.v1.Heartbeat
-	13, // 5: sallyport.link.v1.FromAgent.leaving:type_name -> sallyport.link.v1.Leaving
-	17, // 6: sallyport.link.v1.FromAgent.probed:type_name -> sallyport.link.v1.Probed
-	18, // 7: sallyport.link.v1.FromAgent.renew:type_name -> sallyport.link.v1.Renew
-	21, // 8: sallyport.link.v1.FromAgent.proof:type_name -> sallyport.link.v1.Proof
+	14, // 5: sallyport.link.v1.FromAgent.leaving:type_name -> sallyport.link.v1.Leaving
+	18, // 6: sallyport.link.v1.FromAgent.probed:type_name -> sallyport.link.v1.Probed
+	19, // 7: sallyport.link.v1.FromAgent.renew:type_name -> sallyport.link.v1.Renew
+	22, // 8: sallyport.link.v1.FromAgent.proof:type_name -> sallyport.link.v1.Proof
 	3,  // 9: sallyport.link.v1.ToAgent.welcome:type_name -> sallyport.link.v1.Welcome
 	4,  // 10: sallyport.link.v1.ToAgent.check:type_name -> sallyport.link.v1.Check
 	6,  // 11: sallyport.link.v1.ToAgent.go:type_name -> sallyport.link.v1.Go
 	7,  // 12: sallyport.link.v1.ToAgent.cancel:type_name -> sallyport.link.v1.Cancel
-	14, // 13: sallyport.link.v1.ToAgent.drain:type_name -> sallyport.link.v1.Drain
-	15, // 14: sallyport.link.v1.ToAgent.goodbye:type_name -> sallyport.link.v1.Goodbye
-	16, // 15: sallyport.link.v1.ToAgent.probe:type_name -> sallyport.link.v1.Probe
-	20, // 16: sallyport.link.v1.ToAgent.order:type_name -> sallyport.link.v1.Order
-	19, // 17: sallyport.link.v1.ToAgent.renewed:type_name -> sallyport.link.v1.Renewed
-	22, // 18: sallyport.link.v1.ToAgent.proven:type_name -> sallyport.link.v1.Proven
+	15, // 13: sallyport.link.v1.ToAgent.drain:type_name -> sallyport.link.v1.Drain
+	16, // 14: sallyport.link.v1.ToAgent.goodbye:type_name -> sallyport.link.v1.Goodbye
+	17, // 15: sallyport.link.v1.ToAgent.probe:type_name -> sallyport.link.v1.Probe
+	21, // 16: sallyport.link.v1.ToAgent.order:type_name -> sallyport.link.v1.Order
+	20, // 17: sallyport.link.v1.ToAgent.renewed:type_name -> sallyport.link.v1.Renewed
+	23, // 18: sallyport.link.v1.ToAgent.proven:type_name -> sallyport.link.v1.Proven
 	11, // 19: sallyport.link.v1.Heartbeat.health:type_name -> sallyport.link.v1.Health
-	12, // 20: sallyport.link.v1.Health.servers:type_name -> sallyport.link.v1.DomainController
-	21, // [21:21] is the sub-list for method output_type
-	21, // [21:21] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	13, // 20: sallyport.link.v1.Health.servers:type_name -> sallyport.link.v1.DomainController
+	12, // 21: sallyport.link.v1.Health.guard:type_name -> sallyport.link.v1.Guard
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_wire_linkpb_link_proto_init() }
@@ -2038,7 +2204,7 @@ func file_wire_linkpb_link_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_linkpb_link_proto_rawDesc), len(file_wire_linkpb_link_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   23,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -42,6 +42,22 @@ const (
 	// attributesTimeout bounds reading the attributes after an accepted bind: the verdict waits for it.
 	attributesTimeout = 2 * time.Second
 
+	// readConnections of the reader to each server at most: a question takes a millisecond, a thousand checks a second need three.
+	readConnections = 8
+	// readTimeout bounds all questions about one account, or about policies, together.
+	readTimeout = 2 * time.Second
+	// readIdle is how long a connection of the reader is kept without a question.
+	readIdle = 5 * time.Minute
+	// policyEvery is how often policies are read, policyRetry how soon after that failed.
+	policyEvery, policyRetry = 3 * time.Minute, 15 * time.Second
+	// readerPause is how long a reader that the directory refused is not tried again: six wrong passwords an hour stay below
+	// what locks it in most directories, and an administrator who corrects the password restarts the agent.
+	readerPause = 10 * time.Minute
+	// busyFor is how long an account's last attempt is remembered: longer than any check lasts. sweepAbove bounds the memory of that.
+	busyFor, sweepAbove = 30 * time.Second, 10_000
+	// mostFound bounds what one question may find: groups within a protected group, and password settings objects.
+	mostFound = 2000
+
 	// maxPacket is the largest LDAP message accepted from a server, in bytes: a user with a thousand long group names has a
 	// quarter of it.
 	maxPacket = 1 << 20

@@ -16,6 +16,9 @@
 // silent for a moment is asked a harmless question before the fence, so that a domain controller that lost its power costs
 // a second and not somebody's attempt.
 //
+// Before the fence the guard, if it has a reader account, looks the account up on a connection of its own to the same server, and spends no
+// attempt that would lock it there or that asks about a protected account; see [Guard].
+//
 // The package refuses: connections without TLS or without verification (a private CA is trusted by giving the CA), following
 // referrals, empty passwords and NUL (see [directory.Check.Refuse]), and inventing a verdict. Its log names servers and
 // causes, never the names that people typed: a password typed into the wrong field would be among them.

@@ -28,6 +28,8 @@ type Config struct {
 	DialTimeout time.Duration
 	// BindTimeout from sending the password to the answer; 0 means six seconds.
 	BindTimeout time.Duration
+	// Guard looks before an attempt is spent; the zero value looks at nothing.
+	Guard Guard
 	// Logger; nil means that nothing is logged.
 	Logger *slog.Logger
 }
@@ -54,6 +56,7 @@ type ServerStatus struct {
 type Validator struct {
 	servers  []*server
 	expected *expectation
+	guard    *guardian
 	bindFor  time.Duration
 	log      *slog.Logger
 }
@@ -81,6 +84,11 @@ func New(c Config) (*Validator, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	v := &Validator{expected: &expectation{}, bindFor: c.BindTimeout, log: c.Logger}
+	var err error
+	if v.guard, err = newGuardian(c.Guard, c.Logger); err != nil {
+		return nil, err
+	}
+	v.guard.bases = v.firstServing
 	seen := map[string]bool{}
 	for _, text := range c.Servers {
 		a, err := parseAddress(text)
@@ -103,6 +111,7 @@ func (v *Validator) Run(ctx context.Context) error {
 	for _, s := range v.servers {
 		wg.Go(func() { s.run(ctx) })
 	}
+	wg.Go(func() { v.guard.run(ctx) })
 	wg.Wait()
 	return ctx.Err()
 }
@@ -116,9 +125,23 @@ func (v *Validator) Status() []ServerStatus {
 	return all
 }
 
+// GuardStatus returns how the guard stands.
+func (v *Validator) GuardStatus() GuardStatus { return v.guard.status() }
+
+// firstServing returns the server that is used first and has told of its domain; nil while there is none.
+func (v *Validator) firstServing() *server {
+	for _, s := range v.servers {
+		if s.admits() && s.baseDN() != "" {
+			return s
+		}
+	}
+	return nil
+}
+
 // Validate checks one password with one bind; see [directory.Validator]. Its errors are *[directory.Error] with these codes:
 // PasswordUnusable, DirectoryUnreachable (nothing was sent, or the server answered that it is busy or unavailable), AgentTooSlow
-// (ctx ended before anything was sent), TransientNetwork (the fence was refused), and after the bind was sent DirectoryTimeout,
+// (ctx ended before anything was sent), LockoutSpared and AccountProtected (the guard spends no attempt), TransientNetwork (the fence was
+// refused), and after the bind was sent DirectoryTimeout,
 // DirectoryUnusable and what [directory.TroubleCode] makes of the answer.
 func (v *Validator) Validate(ctx context.Context, check directory.Check) (directory.Result, error) {
 	if e := check.Refuse(); e != nil {
@@ -146,6 +169,11 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 		keep = true
 		return directory.Result{}, &directory.Error{Code: code, DC: dc, Cause: cause}
 	}
+	spent, refused := v.guard.admit(ctx, s, check.Name)
+	if refused != nil {
+		return notSent(refused.Code, refused.Cause)
+	}
+	defer spent()
 	if err := check.Fence(ctx); err != nil {
 		return notSent(wire.TransientNetwork, fmt.Errorf("fence: %w", err))
 	}

@@ -1,0 +1,443 @@
+package ldap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	goldap "github.com/go-ldap/ldap/v3"
+
+	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/directory/guard"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+// Guard says what is looked at before somebody's attempt is spent, and as whom.
+//
+//	live connection ─▶ who is it? ─▶ protected? ─▶ how far from being locked? ─▶ fence ─▶ bind
+//	                     │ nobody        │ AccountProtected   │ LockoutSpared
+//	                     ▼               ▼                    ▼
+//	                   bind as ever    nothing is sent      nothing is sent
+//
+// What the reader may not see guards nothing, and [GuardStatus] says so. A domain controller that does not answer the reader is trouble of its own:
+// nothing is sent then, or whoever floods it would switch the guard off.
+type Guard struct {
+	// Reader is the account that looks, as name@domain; empty means that nobody looks.
+	Reader string
+	// Password of the reader. It is kept for as long as the validator.
+	Password wire.Secret
+	// Reserve is how many attempts are left unspent; 0 means guard.DefaultReserve.
+	Reserve int
+	// Protection says who is never asked about. Names alone are the caller's to refuse, who has them before the directory is reached.
+	Protection guard.Protection
+}
+
+// GuardState is how the guard's reader stands.
+type GuardState string
+
+// The states.
+const (
+	GuardOff     GuardState = "off"     // no reader is configured
+	GuardUntried GuardState = "untried" // nothing was read yet
+	GuardReading GuardState = "reading"
+	GuardPartial GuardState = "partial" // something that the guard needs cannot be read
+	GuardRefused GuardState = "refused" // the directory does not accept the reader
+)
+
+// GuardStatus is how the guard stands, for people and monitoring.
+type GuardStatus struct {
+	State  GuardState
+	Reader string
+	// Reserve is how many attempts are left unspent.
+	Reserve int
+	// Domain is the domain's policy and Strictest the strictest of all that were seen; nil while unknown.
+	Domain, Strictest *guard.Policy
+	// Objects is how many password settings objects were seen.
+	Objects int
+	// ReadAt is when policies were last read; zero for never.
+	ReadAt time.Time
+	// Missing says what cannot be read, and LastError what went wrong last.
+	Missing     []string
+	LastError   string
+	LastErrorAt time.Time
+	// Spared and Protected count the attempts that were not spent.
+	Spared, Protected uint64
+}
+
+// guardian is the guard of one validator.
+type guardian struct {
+	config Guard
+	log    *slog.Logger
+	bases  func() *server // the server to read policies at; nil while none serves
+
+	mu       sync.Mutex
+	pools    map[string]*readers // by address
+	closed   bool
+	read     *policies
+	readAt   time.Time
+	pause    time.Time       // until when a refused reader is not tried again
+	missing  map[string]bool // what could not be read
+	busy     map[string]*attempts
+	lastErr  string
+	lastAt   time.Time
+	spared   uint64
+	shielded uint64
+}
+
+// policies are what the directory has for all accounts.
+type policies struct {
+	domain  guard.Policy
+	known   bool
+	objects map[string]guard.Policy // by folded DN
+	// ahead is how far the directory's clock is ahead of ours.
+	ahead time.Duration
+	// others are the names of the forest's other domains, in lower case: an account@other is none of this domain's.
+	others map[string]bool
+	// groups are the relative identifiers of the protected groups and of those within them, for an account's primary group.
+	groups map[string]bool
+}
+
+// attempts are those of one account that this agent has under way.
+type attempts struct {
+	running int
+	ended   time.Time     // of the last one that is over
+	changed chan struct{} // closed when one ends
+}
+
+// readers are the connections of the reader to one server. The first of slots to come has a connection to itself.
+type readers struct {
+	slots chan struct{}
+	idle  []*conn // guarded by guardian.mu
+}
+
+func newGuardian(c Guard, log *slog.Logger) (*guardian, error) {
+	if err := c.Protection.Check(); err != nil {
+		return nil, err
+	}
+	if c.Reserve < 0 {
+		return nil, errors.New("the lockout reserve must not be negative")
+	}
+	if c.Reserve == 0 {
+		c.Reserve = guard.DefaultReserve
+	}
+	if c.Reader != "" {
+		check := directory.Check{Name: c.Reader, Password: c.Password, Fence: func(context.Context) error { return nil }}
+		if e := check.Refuse(); e != nil {
+			return nil, fmt.Errorf("reader account: %w", e.Cause)
+		}
+	}
+	return &guardian{config: c, log: log, pools: map[string]*readers{}, missing: map[string]bool{}, busy: map[string]*attempts{}}, nil
+}
+
+// run reads policies now and then until ctx ends, and closes what is idle.
+func (g *guardian) run(ctx context.Context) {
+	if g.config.Reader == "" {
+		return
+	}
+	for ctx.Err() == nil {
+		pause := policyRetry
+		if s := g.bases(); s != nil {
+			if g.refresh(ctx, s) == nil {
+				pause = policyEvery
+			}
+		}
+		g.sweep(time.Now())
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	g.mu.Lock()
+	g.closed = true
+	var idle []*conn
+	for _, p := range g.pools {
+		idle, p.idle = append(idle, p.idle...), nil
+	}
+	g.mu.Unlock()
+	for _, c := range idle {
+		c.close()
+	}
+}
+
+// status describes the guard for people.
+func (g *guardian) status() GuardStatus {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	s := GuardStatus{State: GuardUntried, Reader: g.config.Reader, Reserve: g.config.Reserve, ReadAt: g.readAt, LastError: g.lastErr, LastErrorAt: g.lastAt,
+		Spared: g.spared, Protected: g.shielded}
+	for what := range g.missing {
+		s.Missing = append(s.Missing, what)
+	}
+	slices.Sort(s.Missing)
+	if p := g.read; p != nil {
+		s.State, s.Objects = GuardReading, len(p.objects)
+		if p.known {
+			domain := p.domain
+			strictest := domain
+			for _, o := range p.objects {
+				if o.Stricter(strictest) {
+					strictest = o
+				}
+			}
+			s.Domain, s.Strictest = &domain, &strictest
+		}
+	}
+	switch {
+	case g.config.Reader == "":
+		s.State = GuardOff
+	case time.Now().Before(g.pause):
+		s.State = GuardRefused
+	case len(s.Missing) > 0:
+		s.State = GuardPartial
+	}
+	return s
+}
+
+// admit decides whether an attempt of this name may be spent at s. When it may, done is to be called after the bind. A name that the
+// domain does not have is the directory's to refuse, after the same questions as for one that it has.
+func (g *guardian) admit(ctx context.Context, s *server, name string) (done func(), e *directory.Error) {
+	nothing := func() {}
+	if g.config.Reader == "" || !g.tries(time.Now()) {
+		return nothing, nil
+	}
+	if err := g.fresh(ctx, s); errors.Is(err, errUnanswered) {
+		return nil, g.unreachable(ctx, err)
+	}
+	for {
+		began := time.Now()
+		found, err := g.look(ctx, s, name)
+		switch {
+		case errors.Is(err, errUnanswered):
+			return nil, g.unreachable(ctx, err)
+		case err != nil:
+			return nothing, nil // fallen back, and written down
+		case slices.ContainsFunc(found, func(a account) bool { return a.protected }):
+			g.mu.Lock()
+			g.shielded++
+			g.mu.Unlock()
+			return nil, &directory.Error{Code: wire.AccountProtected, Cause: errors.New("a protected account is never asked about")}
+		}
+		done, again, e := g.reserve(found, began, time.Now())
+		if again == nil {
+			return done, e
+		}
+		select {
+		case <-again:
+		case <-ctx.Done():
+			return nil, &directory.Error{Code: wire.AgentTooSlow, Cause: context.Cause(ctx)}
+		}
+	}
+}
+
+func (g *guardian) unreachable(ctx context.Context, err error) *directory.Error {
+	code := wire.DirectoryUnreachable
+	if ctx.Err() != nil {
+		code = wire.AgentTooSlow
+	}
+	return &directory.Error{Code: code, Cause: fmt.Errorf("lockout guard: %w", err)}
+}
+
+// again is closed: look once more at once.
+var atOnce = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// reserve counts one more attempt for these accounts, if each bears it along with those that are under way here. The counts were read since
+// began: an attempt that ended after that may or may not be among them, so they are to be read again. again is not nil when it is worth looking
+// once more, as soon as it is closed: an attempt that is under way may turn out to have been right.
+func (g *guardian) reserve(found []account, began, now time.Time) (done func(), again <-chan struct{}, e *directory.Error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var ahead time.Duration
+	if g.read != nil {
+		ahead = g.read.ahead
+	}
+	for _, a := range found {
+		b := g.busy[a.key]
+		running := 0
+		if b != nil {
+			if !b.ended.Before(began) {
+				return nil, atOnce, nil
+			}
+			running = b.running
+		}
+		if !a.counted {
+			continue
+		}
+		at := now.Add(ahead)
+		d := guard.Decide(a.policy, a.count, a.last, at, g.config.Reserve)
+		if d.Spend && running > 0 {
+			d = guard.Decide(a.policy, guard.Standing(a.policy, a.count, a.last, at)+running, at, at, g.config.Reserve)
+			if !d.Spend {
+				return nil, b.changed, nil
+			}
+		}
+		if !d.Spend {
+			g.spared++
+			return nil, nil, &directory.Error{Code: wire.LockoutSpared, Cause: spared(a, d, g.config.Reserve)}
+		}
+	}
+	for _, a := range found {
+		b := g.busy[a.key]
+		if b == nil {
+			b = &attempts{changed: make(chan struct{})}
+			g.busy[a.key] = b
+		}
+		b.running++
+	}
+	return func() { g.ended(found) }, nil, nil
+}
+
+// ended takes an attempt of these accounts off.
+func (g *guardian) ended(found []account) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, a := range found {
+		b := g.busy[a.key]
+		b.running--
+		b.ended = time.Now()
+		close(b.changed)
+		b.changed = make(chan struct{})
+	}
+	if len(g.busy) > sweepAbove {
+		g.forget(time.Now())
+	}
+}
+
+func (g *guardian) sweep(now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.forget(now)
+}
+
+// forget drops accounts whose last attempt ended before anything that is still being looked at began.
+func (g *guardian) forget(now time.Time) {
+	for key, b := range g.busy {
+		if b.running == 0 && now.Sub(b.ended) > busyFor {
+			delete(g.busy, key)
+		}
+	}
+}
+
+// spared says why an attempt was not spent.
+func spared(a account, d guard.Decision, reserve int) error {
+	until := "an administrator unlocks it or a right password comes"
+	if !d.Until.IsZero() {
+		until = d.Until.UTC().Format(time.RFC3339)
+	}
+	return fmt.Errorf("%d more wrong passwords lock the account by the policy of %s (%d), and %d are kept in reserve; not asked until %s",
+		d.Left, a.policy.Source, a.policy.Threshold, reserve, until)
+}
+
+// account is what the reader saw of one account.
+type account struct {
+	key       string
+	protected bool
+	// counted says that policy, count and last are known, and that the account is not locked already: then the directory counts nothing.
+	counted bool
+	policy  guard.Policy
+	count   int
+	last    time.Time
+}
+
+// accountAttributes are read of an account. Two are made by the directory when asked for: which password settings object holds, and whether the
+// account is locked now (MS-ADTS 3.1.1.4.5.35, 3.1.1.4.5.17).
+var accountAttributes = []string{"objectSid", "sAMAccountName", "primaryGroupID", "badPwdCount", "badPasswordTime", "msDS-ResultantPSO",
+	"msDS-User-Account-Control-Computed"}
+
+// accountLocked is UF_LOCKOUT of msDS-User-Account-Control-Computed.
+const accountLocked = 0x10
+
+// look finds the accounts that a name may belong to. Where there are several, all have to bear the attempt, since only the directory knows which
+// it takes. The questions are the same for a name that nobody has. An error that is not errUnanswered was written down.
+func (g *guardian) look(ctx context.Context, s *server, name string) ([]account, error) {
+	g.mu.Lock()
+	p := g.read
+	g.mu.Unlock()
+	if p == nil {
+		return nil, errUnread
+	}
+	filter := nameFilter(name, p.others)
+	base := s.baseDN()
+	var entries, members []*goldap.Entry
+	err := g.ask(ctx, s, func(c *conn) (err error) {
+		if entries, err = c.few(base, filter, accountAttributes...); err != nil || len(g.config.Protection.Groups) == 0 {
+			return err
+		}
+		members, err = c.few(base, "(&"+filter+groupFilter(g.config.Protection.Groups)+")", "1.1")
+		if err != nil && !transport(err) {
+			g.lacks("members of protected groups", err)
+			err = nil
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var found []account
+	for _, e := range entries {
+		found = append(found, g.accountOf(e, p, slices.ContainsFunc(members, func(m *goldap.Entry) bool { return m.DN == e.DN })))
+	}
+	return found, nil
+}
+
+func (g *guardian) accountOf(e *goldap.Entry, p *policies, member bool) account {
+	sid := e.GetRawAttributeValue("objectSid")
+	a := account{key: string(sid), protected: member || g.config.Protection.Protects(e.GetAttributeValue("sAMAccountName"), sid) ||
+		p.groups[e.GetAttributeValue("primaryGroupID")]}
+	if a.key == "" {
+		a.key = strings.ToLower(e.DN)
+	}
+	if control, ok := guard.Count(e.GetAttributeValue("msDS-User-Account-Control-Computed")); ok && control&accountLocked != 0 {
+		return a
+	}
+	a.policy = p.domain
+	if dn := e.GetAttributeValue("msDS-ResultantPSO"); dn != "" {
+		own, ok := p.objects[strings.ToLower(dn)]
+		if ok {
+			a.policy = own
+		} else {
+			g.lacks("a password settings object that holds for somebody", fmt.Errorf("%.200q", dn))
+		}
+	}
+	var okCount, okLast bool
+	a.count, okCount = guard.Count(e.GetAttributeValue("badPwdCount"))
+	a.last, okLast = guard.Filetime(e.GetAttributeValue("badPasswordTime"))
+	if !okCount || !okLast {
+		g.lacks("badPwdCount and badPasswordTime of accounts", errors.New("no such value in an account's entry"))
+	}
+	a.counted = okCount && okLast && (p.known || a.policy.Source != "")
+	return a
+}
+
+// nameFilter finds the accounts that a directory may take a name for (MS-ADTS 5.1.1.1.1): by userPrincipalName, by sAMAccountName with any domain
+// but another one of the forest, and by what else a name of this form can be, which nobody should use.
+func nameFilter(name string, others map[string]bool) string {
+	name = strings.TrimSpace(name)
+	local, domain := name, ""
+	if at := strings.LastIndexByte(name, '@'); at >= 0 {
+		local, domain = name[:at], name[at+1:]
+	}
+	local = local[strings.LastIndexByte(local, '\\')+1:]
+	account := ""
+	if !others[strings.ToLower(domain)] {
+		account = "(sAMAccountName=" + goldap.EscapeFilter(local) + ")"
+	}
+	whole := goldap.EscapeFilter(name)
+	return "(&(objectClass=user)(|(userPrincipalName=" + whole + ")" + account + "(displayName=" + whole + ")(servicePrincipalName=" + whole + ")))"
+}
+
+// groupFilter finds direct and indirect members of groups (LDAP_MATCHING_RULE_IN_CHAIN, MS-ADTS 3.1.1.3.4.4.3).
+func groupFilter(groups []string) string {
+	var b strings.Builder
+	b.WriteString("(|")
+	for _, dn := range groups {
+		b.WriteString("(memberOf:1.2.840.113556.1.4.1941:=" + goldap.EscapeFilter(dn) + ")")
+	}
+	return b.String() + ")"
+}

@@ -1,0 +1,96 @@
+package ldap
+
+import (
+	"log/slog"
+	"testing"
+	"time"
+
+	goldap "github.com/go-ldap/ldap/v3"
+
+	"github.com/sallyport-auth/sallyport/agent/directory/guard"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+// What one attempt may build on: what was counted before it looked, what is under way, and never what ended in between.
+func TestReserve(t *testing.T) {
+	began := time.Now()
+	policy := guard.Policy{Threshold: 4, Window: 30 * time.Minute, Source: "the domain"}
+	seen := func(count int) account {
+		return account{key: "sue", counted: true, policy: policy, count: count, last: began.Add(-time.Minute)}
+	}
+	for _, test := range []struct {
+		name    string
+		found   []account
+		running int
+		ended   time.Time
+		want    string
+	}{
+		{"nobody else", []account{seen(2)}, 0, time.Time{}, "go"},
+		{"one ended before", []account{seen(2)}, 0, began.Add(-time.Second), "go"},
+		{"one ended while we looked", []account{seen(0)}, 0, began.Add(time.Millisecond), "look again"},
+		{"one is under way", []account{seen(1)}, 1, time.Time{}, "go"},
+		{"one is under way, with which it is too many", []account{seen(2)}, 1, time.Time{}, "wait"},
+		{"too many without it", []account{seen(3)}, 1, time.Time{}, "spared"},
+		{"old ones are forgotten, those under way are not", []account{{key: "sue", counted: true, policy: policy, count: 3, last: began.Add(-time.Hour)}}, 3, time.Time{}, "wait"},
+		{"two accounts of the name, one of which is at its end", []account{seen(0), {key: "other", counted: true, policy: policy, count: 3, last: began}}, 0, time.Time{}, "spared"},
+		{"locked, or unknown: nothing is counted", []account{{key: "sue"}}, 9, time.Time{}, "go"},
+		{"nobody of the name", nil, 0, time.Time{}, "go"},
+	} {
+		g, err := newGuardian(Guard{}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.busy["sue"] = &attempts{running: test.running, ended: test.ended, changed: make(chan struct{})}
+		done, again, e := g.reserve(test.found, began, began.Add(2*time.Millisecond))
+		got := "go"
+		switch {
+		case e != nil && e.Code == wire.LockoutSpared:
+			got = "spared"
+		case again == (<-chan struct{})(atOnce):
+			got = "look again"
+		case again == (<-chan struct{})(g.busy["sue"].changed):
+			got = "wait"
+		}
+		if got != test.want {
+			t.Errorf("%s: %s, want %s", test.name, got, test.want)
+		}
+		if got != "go" {
+			if g.busy["sue"].running != test.running || g.busy["other"] != nil {
+				t.Errorf("%s: an attempt that was not spent is under way", test.name)
+			}
+			continue
+		}
+		changed := g.busy["sue"].changed
+		done()
+		if g.busy["sue"].running != test.running {
+			t.Errorf("%s: %d under way at the end", test.name, g.busy["sue"].running)
+		}
+		if len(test.found) > 0 {
+			<-changed
+		}
+		g.sweep(time.Now().Add(busyFor + time.Second))
+		if left := len(g.busy); left != min(test.running, 1) {
+			t.Errorf("%s: %d accounts remembered", test.name, left)
+		}
+	}
+}
+
+// A name cannot be written so that the directory finds an account and the guard does not, nor so that it becomes part of the question.
+func TestNameFilter(t *testing.T) {
+	others := map[string]bool{"child.corp.example": true}
+	for name, want := range map[string]string{
+		"sue@corp.example":       "(&(objectClass=user)(|(userPrincipalName=sue@corp.example)(sAMAccountName=sue)(displayName=sue@corp.example)(servicePrincipalName=sue@corp.example)))",
+		"sue@Child.corp.example": "(&(objectClass=user)(|(userPrincipalName=sue@Child.corp.example)(displayName=sue@Child.corp.example)(servicePrincipalName=sue@Child.corp.example)))",
+		`CORP\sue@x`:             `(&(objectClass=user)(|(userPrincipalName=CORP\5csue@x)(sAMAccountName=sue)(displayName=CORP\5csue@x)(servicePrincipalName=CORP\5csue@x)))`,
+		"sue":                    "(&(objectClass=user)(|(userPrincipalName=sue)(sAMAccountName=sue)(displayName=sue)(servicePrincipalName=sue)))",
+		"*)(cn=*@x":              `(&(objectClass=user)(|(userPrincipalName=\2a\29\28cn=\2a@x)(sAMAccountName=\2a\29\28cn=\2a)(displayName=\2a\29\28cn=\2a@x)(servicePrincipalName=\2a\29\28cn=\2a@x)))`,
+	} {
+		got := nameFilter(name, others)
+		if got != want {
+			t.Errorf("%s: %s", name, got)
+		}
+		if _, err := goldap.CompileFilter(got); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
