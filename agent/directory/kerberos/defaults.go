@@ -18,6 +18,8 @@ const (
 	beforeFence = 2500 * time.Millisecond
 	// restFor is how long a KDC that did not answer is asked last.
 	restFor = 15 * time.Second
+	// lookFor bounds a look at a KDC by a person.
+	lookFor = 10 * time.Second
 	// clockSkew is what KDCs allow (RFC 4120 §1.6, five minutes everywhere).
 	clockSkew = 5 * time.Minute
 	// ticketLife is as long as a ticket can be useful here: the length of one check, with clocks that differ.

@@ -17,8 +17,10 @@ import (
 type kdc struct {
 	address string
 
-	mu    sync.Mutex
-	rests time.Time // until when it is asked last, because it did not answer
+	mu      sync.Mutex
+	rests   time.Time // until when it is asked last, because it did not answer
+	lastErr error     // why; nil when it has answered since
+	lastAt  time.Time
 }
 
 func parseKDC(s string) (*kdc, error) {
@@ -38,10 +40,36 @@ func (k *kdc) resting(now time.Time) bool {
 	return now.Before(k.rests)
 }
 
-func (k *kdc) rest(until time.Time) {
+// lost notes that it did not answer.
+func (k *kdc) lost(err error, now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.rests = until
+	k.rests, k.lastErr, k.lastAt = now.Add(restFor), err, now
+}
+
+// heard notes that it did.
+func (k *kdc) heard() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.rests, k.lastErr, k.lastAt = time.Time{}, nil, time.Time{}
+}
+
+// Status is how one KDC stands.
+type Status struct {
+	Address string
+	// LastError and its time: why it did not answer when it was last asked; empty if it did, or was never asked.
+	LastError   string
+	LastErrorAt time.Time
+}
+
+func (k *kdc) status() Status {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := Status{Address: k.address, LastErrorAt: k.lastAt}
+	if k.lastErr != nil {
+		s.LastError = k.lastErr.Error()
+	}
+	return s
 }
 
 // link is a connection for one message and its answer.

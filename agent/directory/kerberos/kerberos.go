@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -109,8 +110,78 @@ func New(c Config) (*Validator, error) {
 // Realm is that whose people are checked.
 func (v *Validator) Realm() string { return v.config.Realm }
 
-// Proven reports whether KDCs must prove themselves.
-func (v *Validator) Proven() bool { return v.config.Keytab != nil }
+// Service is the principal by whose key KDCs prove themselves; empty where they need not.
+func (v *Validator) Service() string {
+	if v.config.Keytab == nil {
+		return ""
+	}
+	return v.config.Keytab.Service()
+}
+
+// Status returns how the KDCs stand, in their order.
+func (v *Validator) Status() []Status {
+	all := make([]Status, len(v.kdcs))
+	for i, k := range v.kdcs {
+		all[i] = k.status()
+	}
+	return all
+}
+
+// Look is what one KDC answers to a question that concerns nobody.
+type Look struct {
+	Address string
+	// Err says why it cannot be used; nil if it can.
+	Err error
+	// Took is the time for the answer; ClockSkew how far its clock is ahead, to about a second.
+	Took, ClockSkew time.Duration
+}
+
+// Look asks every KDC once, without a proof, about the KDC's own account. It counts nowhere. Whether the keytab's key is still the right one
+// shows only with a password.
+func (v *Validator) Look(ctx context.Context) []Look {
+	all := make([]Look, len(v.kdcs))
+	var wg sync.WaitGroup
+	for i, k := range v.kdcs {
+		wg.Go(func() { all[i] = v.look(ctx, k) })
+	}
+	wg.Wait()
+	return all
+}
+
+func (v *Validator) look(ctx context.Context, k *kdc) Look {
+	l := Look{Address: k.address}
+	ctx, cancel := context.WithTimeout(ctx, lookFor)
+	defer cancel()
+	began := time.Now()
+	asked := request(account{"krbtgt", v.config.Realm}, v.config.Realm, v.service, began)
+	message, err := asked.Marshal()
+	if err != nil {
+		l.Err = err
+		return l
+	}
+	c, err := k.dial(ctx, lookFor)
+	if err != nil {
+		l.Err = err
+		return l
+	}
+	answer, err := c.exchange(ctx, message)
+	if err != nil {
+		l.Err = err
+		return l
+	}
+	r, err := parseReply(answer)
+	l.Took = time.Since(began)
+	switch {
+	case err != nil:
+		l.Err = err
+	case r.number == wrongRealm || r.number == clientUnknown: // every realm has the account that was asked about
+		l.Err = fmt.Errorf("it does not serve the realm %s", v.config.Realm)
+	}
+	if r.ticket == nil && err == nil {
+		l.ClockSkew = time.Until(r.clock)
+	}
+	return l
+}
 
 // Expect holds the validator to one domain, as [directory.Prover] says: no password is checked from now on if the realm is another's.
 func (v *Validator) Expect(d directory.Domain) {
@@ -193,7 +264,7 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	answer, err := f.link.exchange(limited, message)
 	r.Judged = time.Now()
 	if err != nil {
-		f.kdc.rest(r.Judged.Add(restFor))
+		f.kdc.lost(err, r.Judged)
 		return directory.Result{}, &directory.Error{Code: wire.DirectoryTimeout, Fenced: true, DC: dc, Cause: err}
 	}
 	if r.Verdict, e = v.judge(answer, f.asked, who, key, r.Judged); e != nil {
@@ -208,7 +279,7 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 
 // attributes asks whose password it was. Without an answer the yes is nobody's yet, and the service has to know.
 func (v *Validator) attributes(ctx context.Context, check directory.Check, verdict *wire.Verdict) {
-	err := errors.New("Kerberos tells no attributes")
+	err := errors.New("no attributes are told by Kerberos")
 	if v.config.Attributes != nil {
 		verdict.Attributes, err = v.config.Attributes.Attributes(ctx, check.Name, check.Password)
 	}
@@ -275,10 +346,11 @@ func (v *Validator) first(ctx context.Context, who account) (_ opened, e *direct
 		var told *directory.Error
 		switch {
 		case err == nil:
-			k.rest(time.Time{})
+			k.heard()
 			f.kdc, f.asked, kept = k, asked, true
 			return f, nil
 		case errors.As(err, &told):
+			k.heard()
 			told.DC = k.address
 			return opened{}, told
 		}
@@ -286,7 +358,7 @@ func (v *Validator) first(ctx context.Context, who account) (_ opened, e *direct
 		if limited.Err() != nil && ctx.Err() != nil {
 			break // the caller gave up, not the KDC
 		}
-		k.rest(time.Now().Add(restFor))
+		k.lost(err, time.Now())
 		if limited.Err() != nil {
 			break
 		}

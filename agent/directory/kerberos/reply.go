@@ -18,8 +18,10 @@ import (
 
 // Numbers of KRB-ERROR that steer the exchange (RFC 4120 §7.5.9).
 const (
+	clientUnknown   = 6
 	preauthRequired = 25
 	unavailable     = 29
+	wrongRealm      = 68
 )
 
 // reply is what a KDC said: a refusal, or a ticket.

@@ -342,7 +342,7 @@ func TestBeforeTheProof(t *testing.T) {
 }
 
 func TestClockIsLookedAtBeforeTheFence(t *testing.T) {
-	v, err := kerberos.New(kerberos.Config{Realm: realm, Unproven: true, KDCs: []string{rogue(t, func(t *testing.T, b []byte) []byte {
+	v, err := kerberos.New(kerberos.Config{Realm: realm, Unproven: true, KDCs: []string{rogue(t, func(t *testing.T, _ []byte) []byte {
 		e := messages.NewKRBError(types.PrincipalName{NameType: 2, NameString: []string{"krbtgt", realm}}, realm, 25, "")
 		e.EData, e.STime = hints(t, etypeInfo{18, salt, nil}), time.Now().UTC().Add(10*time.Minute)
 		b, err := e.Marshal()

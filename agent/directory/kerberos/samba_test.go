@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -263,5 +264,41 @@ func TestAttributesComeByLDAP(t *testing.T) {
 	}
 	if n, err := w.dc.BadPwdCount(t.Context(), "alice"); err != nil || n != 0 {
 		t.Errorf("counted %d, %v", n, err)
+	}
+}
+
+func TestLook(t *testing.T) {
+	w := start(t)
+	dead, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	must(t, dead.Close())
+	v := w.validator(t, func(c *kerberos.Config) { c.KDCs = []string{w.dc.Addr, dead.Addr().String()} })
+	if l := v.Look(t.Context()); l[0].Err != nil || l[0].Took <= 0 || l[0].ClockSkew.Abs() > time.Minute || l[1].Err == nil {
+		t.Errorf("%+v", l)
+	}
+	// A realm and a service that the KDC does not know.
+	other, err := kerberos.New(kerberos.Config{KDCs: []string{w.dc.Addr}, Realm: "ELSEWHERE.EXAMPLE", Unproven: true})
+	must(t, err)
+	if l := other.Look(t.Context()); l[0].Err == nil {
+		t.Errorf("another realm: %+v", l)
+	}
+	if st := v.Status(); len(st) != 2 || st[0].LastError != "" {
+		t.Errorf("%+v", st)
+	}
+	// What did not answer is told, and asked last from then on; an answer makes it good.
+	down := w.validator(t, func(c *kerberos.Config) { c.KDCs = []string{dead.Addr().String(), w.dc.Addr} })
+	r, err := down.Validate(t.Context(), ask("alice@"+w.dc.UPNSuffix, people.RightPassword).Check)
+	if st := down.Status(); err != nil || r.DC != net.JoinHostPort(w.dc.Addr, "88") || st[0].LastError == "" || st[0].LastErrorAt.IsZero() || st[1].LastError != "" {
+		t.Errorf("%+v, %v, %+v", r, err, st)
+	}
+}
+
+// A keytab of before: the account's key was set anew. Nobody is refused for that, and nobody is let in.
+func TestOldKeytab(t *testing.T) {
+	w := start(t)
+	must(t, w.dc.SetPassword(t.Context(), "AGENT1$", []byte("Another-Key-1")))
+	_, err := w.validator(t, nil).Validate(t.Context(), ask("alice@"+w.dc.UPNSuffix, people.RightPassword).Check)
+	if e := trouble(t, err); e.Code != wire.DirectoryUnusable || !e.Fenced || !strings.Contains(err.Error(), "the keytab has no key of number 2") {
+		t.Errorf("%v", err)
 	}
 }
