@@ -27,6 +27,7 @@ import (
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
 	"github.com/sallyport-auth/sallyport/agent/directory/guard"
+	"github.com/sallyport-auth/sallyport/agent/directory/kerberos"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/agent/identity"
 	"github.com/sallyport-auth/sallyport/agent/link"
@@ -43,6 +44,10 @@ type Config struct {
 	Identity *identity.Identity
 	// LDAP says how to reach the domain controllers. It is used when Validator is nil.
 	LDAP ldap.Config
+	// Kerberos, if set, checks passwords in place of LDAP's binds; LDAP still tells the domain and people's attributes.
+	Kerberos *kerberos.Config
+	// Choice says why it is this validator, for people; see [Choose].
+	Choice Choice
 	// Validator asks the directory, in place of LDAP. If it has a method Run(context.Context) error, the agent runs it.
 	Validator directory.Validator
 	// Slots is how many checks run at once; 0 means link.DefaultSlots.
@@ -106,7 +111,7 @@ func New(c Config) (*Agent, error) {
 		if c.LDAP.Logger == nil {
 			c.LDAP.Logger = a.log
 		}
-		v, err := ldap.New(c.LDAP)
+		v, err := NewValidator(c.LDAP, c.Kerberos)
 		if err != nil {
 			return nil, fmt.Errorf("%w: directory: %w", ErrConfig, err)
 		}
@@ -157,6 +162,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.log.Info("agent starts", "agent", f.AgentID, "agent_name", f.AgentName, "tenant", f.TenantID, "tenant_name", f.TenantName,
 		"directory", f.DirectoryID, "directory_name", f.DirectoryName, "gateway", f.Gateway, "version", a.config.Version,
 		"certificate_until", id.NotAfter(), "key_store", id.KeyStore())
+	a.announce()
 	linkCtx, stopLink := context.WithCancel(ctx)
 	defer stopLink()
 	// Whoever answers checks outlives the link: those in flight still need the directory.

@@ -39,6 +39,8 @@ type Status struct {
 	Link Link `json:"link"`
 	// Guard is how the lockout guard stands; nil when the directory is not LDAP.
 	Guard *Guard `json:"lockout_guard,omitempty"`
+	// Validator is which one checks passwords, and why; nil for one that the agent did not make.
+	Validator *Asked `json:"validator,omitempty"`
 	// Servers are the domain controllers in the order in which they are used; none when the directory is not LDAP.
 	Servers []Server `json:"servers,omitempty"`
 	// Recent are the newest checks that are over, the newest first.
@@ -145,6 +147,7 @@ func (a *Agent) Status(now time.Time) Status {
 			Reconnects: l.Reconnects, Failures: l.Failures},
 		Recent: a.answerer.ledger.newest(), Tally: a.answerer.Tally(), Remembered: a.answerer.seen.size(),
 	}
+	s.Validator = a.asked()
 	if v, ok := a.validator.(interface{ Status() []ldap.ServerStatus }); ok {
 		for _, d := range v.Status() {
 			s.Servers = append(s.Servers, Server{Address: d.Address, State: d.State, Since: d.Since, Idle: d.Idle, InUse: d.InUse,

@@ -24,6 +24,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sallyport-auth/sallyport/agent/directory/kerberos"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/agent/identity"
 	"github.com/sallyport-auth/sallyport/agent/link"
@@ -62,6 +63,9 @@ type Config struct {
 	// Servers and RootCAs are those of the agent's settings; no servers is a finding.
 	Servers []string
 	RootCAs *x509.CertPool
+	// Validator and Why are which one checks passwords ("ldap", "kerberos") and why; Kerberos is its configuration, nil for LDAP.
+	Validator, Why string
+	Kerberos       *kerberos.Config
 	// Proxy is that of the settings; nil means that of the environment.
 	Proxy *url.URL
 	// Threshold is after how many wrong passwords the service locks (its lockout.threshold); 0 means that it is not known.
@@ -91,6 +95,8 @@ func Examine(ctx context.Context, c Config) []Finding {
 		service reply
 		gateway link.Look
 		servers = make([]ldap.Examination, len(c.Servers))
+		kdcs    []kerberos.Look
+		refused error
 	)
 	if id != nil {
 		c.Service, c.ServiceCA = id.Facts().Service, id.Facts().GatewayCA
@@ -105,6 +111,14 @@ func Examine(ctx context.Context, c Config) []Finding {
 		c.Progress("domain controller " + server)
 		probes.Go(func() { servers[i] = ldap.Examine(ctx, server, c.RootCAs) })
 	}
+	if c.Kerberos != nil {
+		c.Progress("KDCs")
+		if v, err := kerberos.New(*c.Kerberos); err != nil {
+			refused = err
+		} else {
+			probes.Go(func() { kdcs = v.Look(ctx) })
+		}
+	}
 	probes.Wait()
 
 	now := time.Now()
@@ -117,6 +131,12 @@ func Examine(ctx context.Context, c Config) []Finding {
 	}
 	if id != nil {
 		add(judgeGateway(id.Gateway(), gateway, now)...)
+	}
+	if c.Validator != "" {
+		add(judgeValidator(c.Validator, c.Why, c.Kerberos, refused))
+	}
+	for _, k := range kdcs {
+		add(judgeKDC(k)...)
 	}
 	if len(c.Servers) == 0 {
 		add(Finding{Error, "domain controller", "", "no domain controller is given", "Give each with --dc, or as dc in the settings file of --config."})

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sallyport-auth/sallyport/agent/directory/kerberos"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/agent/identity"
 	"github.com/sallyport-auth/sallyport/agent/link"
@@ -138,6 +139,34 @@ func judgeSkew(whose string, skew, fails time.Duration) Finding {
 	}
 	return f
 }
+
+// judgeValidator says which validator checks passwords. err says why it cannot.
+func judgeValidator(kind, why string, k *kerberos.Config, err error) Finding {
+	f := Finding{Severity: OK, Check: "validator", Subject: kind, Says: why}
+	switch {
+	case err != nil:
+		f.Severity, f.Says, f.Remedy = Error, err.Error(), "Correct --realm, --kdc and --keytab, or use --validator ldap."
+	case k != nil && k.Keytab == nil:
+		f.Severity, f.Remedy = Warning, "Export a keytab for an account of this host and give it as --keytab, or use --validator ldap."
+	case k != nil:
+		f.Says += "; KDCs are proven by " + k.Keytab.Service()
+	}
+	return f
+}
+
+// judgeKDC says what a KDC answers to a question that concerns nobody.
+func judgeKDC(l kerberos.Look) []Finding {
+	if l.Err != nil {
+		return []Finding{{Error, "kdc", l.Address, l.Err.Error(),
+			"Check --kdc, --realm and the account of the keytab, and that the firewall lets this machine through to port 88 (TCP)."}}
+	}
+	skew := judgeSkew("KDC's", l.ClockSkew, kdcFails)
+	skew.Subject = l.Address
+	return []Finding{{OK, "kdc", l.Address, "answers in " + l.Took.Round(time.Millisecond).String(), ""}, skew}
+}
+
+// kdcFails is the difference of clocks at which KDCs refuse (RFC 4120 §1.6).
+const kdcFails = 5 * time.Minute
 
 // judgeServer judges one domain controller.
 func judgeServer(e ldap.Examination, now time.Time) []Finding {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sallyport-auth/sallyport/agent/directory/guard"
+	"github.com/sallyport-auth/sallyport/agent/directory/kerberos"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/agent/link"
 )
@@ -177,4 +178,13 @@ func TestGuardFindings(t *testing.T) {
 	} {
 		wants(t, what, []Finding{judgeGuard("dc1:636", c.status, c.err)}, c.want)
 	}
+}
+
+func TestValidator(t *testing.T) {
+	wants(t, "ldap", []Finding{judgeValidator("ldap", "no keytab", nil, nil)}, one{OK, "no keytab", false})
+	wants(t, "unproven", []Finding{judgeValidator("kerberos", "WITHOUT PROOF", &kerberos.Config{Unproven: true}, nil)}, one{Warning, "WITHOUT PROOF", true})
+	wants(t, "refused", []Finding{judgeValidator("kerberos", "asked for", &kerberos.Config{}, errors.New("no realm"))}, one{Error, "no realm", true})
+	wants(t, "a KDC in order", judgeKDC(kerberos.Look{Address: "dc1:88", Took: time.Millisecond}), one{OK, "answers in 1ms", false}, one{OK, "agree", false})
+	wants(t, "a KDC that is not there", judgeKDC(kerberos.Look{Address: "dc1:88", Err: errors.New("refused")}), one{Error, "refused", true})
+	wants(t, "a KDC of another time", judgeKDC(kerberos.Look{Address: "dc1:88", ClockSkew: 6 * time.Minute}), one{OK, "answers", false}, one{Error, "6m0s ahead", true})
 }

@@ -9,9 +9,13 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"slices"
+	"strings"
 
 	"golang.org/x/term"
 
+	"github.com/sallyport-auth/sallyport/agent"
+	"github.com/sallyport-auth/sallyport/agent/directory/kerberos"
 	"github.com/sallyport-auth/sallyport/agent/doctor"
 )
 
@@ -19,6 +23,50 @@ import (
 type directoryFlags struct {
 	DC       []string `help:"Domain controller: ldaps://dc1.corp.example, or ldap://… (StartTLS). Repeat it for each." placeholder:"URL" name:"dc"`
 	DCCAFile string   `help:"PEM file of the CA that issued the domain controllers' certificates. The system's roots by default." name:"dc-ca-file" placeholder:"FILE" type:"path"`
+
+	Validator        agent.Kind `help:"How passwords are checked: ldap (a bind), kerberos (needs --keytab), or auto, which is kerberos if there is a keytab." enum:"auto,ldap,kerberos" default:"auto" placeholder:"KIND"`
+	Keytab           string     `help:"Keytab with the AES key of this host's own account, such as host/agent1.corp.example: KDCs prove themselves by it." placeholder:"FILE" type:"path"`
+	Realm            string     `help:"Kerberos realm. That of the keytab by default." placeholder:"REALM"`
+	KDC              []string   `help:"KDC: dc1.corp.example, with a port if it is not 88. The hosts of --dc by default. Repeat it for each." placeholder:"HOST" name:"kdc"`
+	KerberosUnproven bool       `help:"Let --validator kerberos work without a keytab. Whoever is on the network between can then sign in as anybody: for tests only."`
+}
+
+// validator chooses how passwords are checked; the configuration is nil for LDAP.
+func (d directoryFlags) validator() (agent.Choice, *kerberos.Config, error) {
+	choice, err := agent.Choose(d.Validator, d.Keytab != "", d.KerberosUnproven)
+	if err != nil {
+		return choice, nil, err
+	}
+	if choice.Kind == agent.LDAP {
+		if d.Realm != "" || len(d.KDC) > 0 {
+			return choice, nil, errors.New("--realm and --kdc belong to the validator kerberos, which needs --keytab")
+		}
+		return choice, nil, nil
+	}
+	c := &kerberos.Config{KDCs: d.KDC, Realm: d.Realm, Unproven: d.KerberosUnproven}
+	if d.Keytab != "" {
+		if c.Keytab, err = kerberos.ReadKeytab(d.Keytab); err != nil {
+			return choice, nil, err
+		}
+	}
+	if len(c.KDCs) == 0 {
+		c.KDCs = hostsOf(d.DC)
+	}
+	return choice, c, nil
+}
+
+// hostsOf are the hosts of domain controllers' addresses, each once; what is no address is refused elsewhere.
+func hostsOf(dcs []string) []string {
+	var hosts []string
+	for _, dc := range dcs {
+		if !strings.Contains(dc, "://") {
+			dc = "ldaps://" + dc
+		}
+		if u, err := url.Parse(dc); err == nil && u.Hostname() != "" && !slices.Contains(hosts, u.Hostname()) {
+			hosts = append(hosts, u.Hostname())
+		}
+	}
+	return hosts
 }
 
 type doctorCommand struct {
@@ -70,7 +118,11 @@ func (d *doctorCommand) Run(ctx context.Context, c *cli, t *terminal) error {
 	if service, err := url.Parse(d.Service); d.Service != "" && (err != nil || service.Scheme != "https" || service.Host == "" || service.User != nil) {
 		return &usageError{errors.New("--service: want https://host, as for register")}
 	}
-	config := doctor.Config{State: c.State, Service: d.Service, ServiceCA: string(ca), Servers: d.DC, RootCAs: roots, Proxy: proxy, Threshold: d.ServiceThreshold, Account: d.As}
+	choice, byKerberos, err := d.validator()
+	if err != nil {
+		return &usageError{err}
+	}
+	config := doctor.Config{Kerberos: byKerberos, Validator: string(choice.Kind), Why: choice.Why, State: c.State, Service: d.Service, ServiceCA: string(ca), Servers: d.DC, RootCAs: roots, Proxy: proxy, Threshold: d.ServiceThreshold, Account: d.As}
 	if d.As != "" {
 		if config.Password, err = passwordFrom(d.PasswordFile, bufio.NewReader(t.in), t); err != nil {
 			return err

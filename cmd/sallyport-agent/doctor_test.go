@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -206,5 +207,44 @@ func TestSignIn(t *testing.T) {
 	}
 	if r := execute(t, nil, append([]string{"test-signin", "a@corp.example.com"}, flags...)...); r.code != exitUsage || !strings.Contains(r.errOut, "--password-file") {
 		t.Errorf("no terminal: %+v", r)
+	}
+}
+
+// TestByKerberos checks passwords with a keytab, and settings that cannot be.
+func TestByKerberos(t *testing.T) {
+	dc := sambatest.Start(t, samba.Options{}, people.Everybody("corp.example.com")...)
+	keytab := filepath.Join(t.TempDir(), "agent.keytab")
+	principal, err := dc.Keytab(t.Context(), "agent1", keytab)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags := []string{"--dc", dc.LDAPS(), "--dc-ca-file", dc.CAFile}
+	proven := append(slices.Clone(flags), "--keytab", keytab)
+	if r := signIn(t, people.RightPassword, append(proven, "alice@corp.example.com")...); r.code != 0 || !strings.Contains(r.out, dc.Addr+":88 accepts") ||
+		!strings.Contains(r.out, "objectGUID") || !strings.Contains(r.errOut, "kerberos: chosen because there is a keytab") {
+		t.Errorf("%+v", r)
+	}
+	if r := signIn(t, people.WrongPassword, append(proven, "bob@corp.example.com")...); r.code != exitNotRight || !strings.Contains(r.out, "KDC_ERR_PREAUTH_FAILED (24)") {
+		t.Errorf("%+v", r)
+	}
+	if n, err := dc.BadPwdCount(t.Context(), "bob"); err != nil || n != 1 {
+		t.Errorf("counted %d, %v", n, err)
+	}
+	if r := signIn(t, people.RightPassword, append(proven, "--validator", "ldap", "alice@corp.example.com")...); r.code != exitUsage || !strings.Contains(r.errOut, "ldap was asked for") {
+		t.Errorf("%+v", r)
+	}
+	if r := signIn(t, people.RightPassword, append(flags, "--validator", "kerberos", "--realm", dc.Realm, "alice@corp.example.com")...); r.code != exitUsage || !strings.Contains(r.errOut, "without a keytab") {
+		t.Errorf("%+v", r)
+	}
+	if r := signIn(t, people.RightPassword, append(flags, "alice@corp.example.com")...); r.code != 0 || !strings.Contains(r.errOut, "ldap: chosen because there is no keytab") {
+		t.Errorf("%+v", r)
+	}
+	all := findings(t, 1, append(proven, "--state", t.TempDir()+"/none")...)
+	if !has(all, doctor.OK, "validator", "KDCs are proven by "+principal) || !has(all, doctor.OK, "kdc", "answers in") || !has(all, doctor.OK, "clock", "KDC's") {
+		t.Errorf("%+v", all)
+	}
+	careless := findings(t, 1, append(flags, "--state", t.TempDir()+"/none", "--validator", "kerberos", "--kerberos-unproven", "--realm", dc.Realm)...)
+	if !has(careless, doctor.Warning, "validator", "WITHOUT PROOF") {
+		t.Errorf("%+v", careless)
 	}
 }

@@ -430,7 +430,8 @@ func TestMistypedSettings(t *testing.T) {
 func TestStatusShowsChecks(t *testing.T) {
 	now := time.Now()
 	s := agent.Status{Written: now, Started: now, Link: agent.Link{State: link.Attached, Reconnects: 2, Failures: 7}, Certificate: now.Add(time.Hour),
-		Servers: []agent.Server{{Address: "dc1:636", State: "serving", Latency: &agent.Latency{Answers: 40, MedianMS: 3.21, P95MS: 12.5}}},
+		Validator: &agent.Asked{Choice: agent.Choice{Kind: agent.Kerberos, Why: "a keytab"}, Realm: "CORP.EXAMPLE", KDCs: []agent.KDC{{Address: "dc1:88"}, {Address: "dc2:88", LastError: "refused"}}},
+		Servers:   []agent.Server{{Address: "dc1:636", State: "serving", Latency: &agent.Latency{Answers: 40, MedianMS: 3.21, P95MS: 12.5}}},
 		Recent: []agent.Finished{
 			{At: now, Trace: "4bf9", Outcome: agent.Right, Reason: "accepted", DC: "dc1:636", TookMS: 5.25},
 			{At: now, Outcome: agent.NotAccepted, Reason: "password_expired", DC: "dc1:636", TookMS: 5.25},
@@ -442,6 +443,7 @@ func TestStatusShowsChecks(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"2 reconnects, 7 failed tries", "answers in 3.21 ms (median of the last 40), 12.5 ms", "right, dc1:636 in 5.25 ms, trace 4bf9",
+		"kerberos: a keytab", "realm CORP.EXAMPLE, proven by NOTHING", "dc1:88 in order", "dc2:88 refused",
 		"not accepted, password_expired, dc1:636 in 5.25 ms, trace none", "trouble, directory-unreachable (80007), trace 77aa"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())

@@ -36,6 +36,7 @@ func (runCommand) Help() string {
 
 Examples:
   sallyport-agent run --dc ldaps://dc1.corp.example --dc ldaps://dc2.corp.example --dc-ca-file corp-ca.pem
+  sallyport-agent run --dc ldaps://dc1.corp.example --keytab /etc/sallyport-agent/agent.keytab
   sallyport-agent run --config /etc/sallyport-agent.yaml
 
   # /etc/sallyport-agent.yaml
@@ -52,6 +53,10 @@ func (r *runCommand) Run(ctx context.Context, c *cli, term *terminal) error {
 		return &usageError{errNoDC}
 	}
 	roots, err := readRoots(r.DCCAFile)
+	if err != nil {
+		return &usageError{err}
+	}
+	choice, byKerberos, err := r.validator()
 	if err != nil {
 		return &usageError{err}
 	}
@@ -77,8 +82,9 @@ func (r *runCommand) Run(ctx context.Context, c *cli, term *terminal) error {
 	}
 	v, _ := build()
 	a, err := agent.New(agent.Config{
-		Keeper:     keeper,
-		LDAP:       ldap.Config{Servers: r.DC, RootCAs: roots, Connections: r.Connections, Guard: looks, Logger: log},
+		Keeper:   keeper,
+		LDAP:     ldap.Config{Servers: r.DC, RootCAs: roots, Connections: r.Connections, Guard: looks, Logger: log},
+		Kerberos: byKerberos, Choice: choice,
 		Slots:      r.Slots,
 		Limits:     agent.Limits{NamePerMinute: r.NameRate, NameBurst: r.NameBurst, PerSecond: r.Rate, Burst: r.Burst},
 		Protection: r.protection(),

@@ -113,6 +113,15 @@ func printStatus(out io.Writer, s agent.Status, now time.Time, checks int) error
 			row("", "%s", g.LastError)
 		}
 	}
+	if v := s.Validator; v != nil {
+		row("validator", "%s: %s", v.Kind, v.Why)
+		if v.Kind == agent.Kerberos {
+			row("", "realm %s, proven by %s", v.Realm, cmp.Or(v.Service, "NOTHING"))
+		}
+		for _, k := range v.KDCs {
+			row("kdc", "%s %s", k.Address, cmp.Or(k.LastError, "in order"))
+		}
+	}
 	for _, d := range s.Servers {
 		row("domain controller", "%s %s, %d connections idle, %d in use", d.Address, d.State, d.Idle, d.InUse)
 		if l := d.Latency; l != nil {

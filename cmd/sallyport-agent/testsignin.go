@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/sallyport-auth/sallyport/agent"
 	"github.com/sallyport-auth/sallyport/agent/directory"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/wire"
@@ -53,6 +54,10 @@ func (c *testCommand) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return &usageError{err}
 	}
+	choice, byKerberos, err := c.validator()
+	if err != nil {
+		return &usageError{err}
+	}
 	in := bufio.NewReader(t.in)
 	if c.Name == "" {
 		if c.Name, err = ask(in, t.err, "Name: "); err != nil {
@@ -64,10 +69,11 @@ func (c *testCommand) Run(ctx context.Context, t *terminal) error {
 		return err
 	}
 	defer password.Wipe()
-	v, err := ldap.New(ldap.Config{Servers: c.DC, RootCAs: roots, Connections: 1, DialTimeout: testDial})
+	v, err := agent.NewValidator(ldap.Config{Servers: c.DC, RootCAs: roots, Connections: 1, DialTimeout: testDial}, byKerberos)
 	if err != nil {
 		return &usageError{err}
 	}
+	fmt.Fprintf(t.err, "asking by %s: %s\n", choice.Kind, choice.Why)
 	began := time.Now()
 	result, err := v.Validate(ctx, directory.Check{Name: c.Name, Password: password, WantAttributes: true, Fence: func(context.Context) error { return nil }})
 	var trouble *directory.Error

@@ -1,0 +1,39 @@
+package kerberos
+
+import "time"
+
+// Numbers that a Config may leave zero.
+const (
+	// defaultConcurrency is how many checks run at once. Every message has a connection of its own, and Samba's KDC lines up ten.
+	defaultConcurrency = 8
+	// defaultDialTimeout for one connection: what a dead KDC may cost, once.
+	defaultDialTimeout = time.Second
+	// defaultAnswerTimeout from sending the proof to the answer: the service waits 8 seconds after the fence.
+	defaultAnswerTimeout = 6 * time.Second
+)
+
+// Numbers that nobody has to set.
+const (
+	// beforeFence bounds everything before the fence: the service waits 3 seconds for it.
+	beforeFence = 2500 * time.Millisecond
+	// restFor is how long a KDC that did not answer is asked last.
+	restFor = 15 * time.Second
+	// lookFor bounds a look at a KDC by a person.
+	lookFor = 10 * time.Second
+	// clockSkew is what KDCs allow (RFC 4120 §1.6, five minutes everywhere).
+	clockSkew = 5 * time.Minute
+	// ticketLife is as long as a ticket can be useful here: the length of one check, with clocks that differ.
+	ticketLife = 10 * time.Minute
+
+	// maxReply is the largest message accepted from a KDC, in bytes. A ticket of somebody in a thousand groups has a quarter of it.
+	maxReply = 256 << 10
+	// maxSalt in bytes; AD's is the realm and the account's name.
+	maxSalt = 1024
+	// maxHints and maxEData bound the lists and the data in an error.
+	maxHints, maxEData = 32, 16 << 10
+	// leastRounds and mostRounds bound how often PBKDF2 is run for an AES key (RFC 3962 §4). Fewer than the default would make the
+	// proof cheap to guess for whoever asked for them; AD never asks for more.
+	leastRounds, mostRounds = 4096, 1 << 16
+	// maxKeytab is the largest keytab file, in bytes.
+	maxKeytab = 1 << 20
+)

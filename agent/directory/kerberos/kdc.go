@@ -1,0 +1,113 @@
+package kerberos
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// kdc is one KDC.
+type kdc struct {
+	address string
+
+	mu      sync.Mutex
+	rests   time.Time // until when it is asked last, because it did not answer
+	lastErr error     // why; nil when it has answered since
+	lastAt  time.Time
+}
+
+func parseKDC(s string) (*kdc, error) {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		host, port = strings.Trim(s, "[]"), "88"
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || host == "" || strings.ContainsAny(host, "/ @[]") {
+		return nil, fmt.Errorf("KDC %q: want a host, or host:port", s)
+	}
+	return &kdc{address: net.JoinHostPort(host, port)}, nil
+}
+
+func (k *kdc) resting(now time.Time) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return now.Before(k.rests)
+}
+
+// lost notes that it did not answer.
+func (k *kdc) lost(err error, now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.rests, k.lastErr, k.lastAt = now.Add(restFor), err, now
+}
+
+// heard notes that it did.
+func (k *kdc) heard() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.rests, k.lastErr, k.lastAt = time.Time{}, nil, time.Time{}
+}
+
+// Status is how one KDC stands.
+type Status struct {
+	Address string
+	// LastError and its time: why it did not answer when it was last asked; empty if it did, or was never asked.
+	LastError   string
+	LastErrorAt time.Time
+}
+
+func (k *kdc) status() Status {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := Status{Address: k.address, LastErrorAt: k.lastAt}
+	if k.lastErr != nil {
+		s.LastError = k.lastErr.Error()
+	}
+	return s
+}
+
+// link is a connection for one message and its answer.
+type link struct{ net.Conn }
+
+// dial connects. Everything on the connection ends with ctx.
+func (k *kdc) dial(ctx context.Context, limit time.Duration) (link, error) {
+	c, err := (&net.Dialer{Timeout: limit}).DialContext(ctx, "tcp", k.address)
+	return link{c}, err
+}
+
+var errReply = errors.New("the KDC's answer has an impossible length")
+
+// exchange sends one message and reads the answer; over TCP each has its length before it (RFC 4120 §7.2.2). It closes the connection.
+func (l link) exchange(ctx context.Context, message []byte) ([]byte, error) {
+	defer l.Close()
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	reply, err := l.talk(message)
+	if err != nil && ctx.Err() != nil {
+		return nil, fmt.Errorf("%w: %w", context.Cause(ctx), err)
+	}
+	return reply, err
+}
+
+func (l link) talk(message []byte) ([]byte, error) {
+	if _, err := l.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(message))), message...)); err != nil {
+		return nil, err
+	}
+	var head [4]byte
+	if _, err := io.ReadFull(l, head[:]); err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint32(head[:])
+	if n == 0 || n > maxReply {
+		return nil, errReply
+	}
+	reply := make([]byte, n)
+	_, err := io.ReadFull(l, reply)
+	return reply, err
+}

@@ -1,0 +1,437 @@
+package kerberos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jcmturner/gokrb5/v8/iana/nametype"
+	"github.com/jcmturner/gokrb5/v8/messages"
+	"github.com/jcmturner/gokrb5/v8/types"
+
+	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+// Attributer tells who a person is whose password was just found right; package ldap does, by a bind as that person.
+type Attributer interface {
+	Attributes(ctx context.Context, name string, password wire.Secret) (*wire.Attributes, error)
+}
+
+// Config says which KDCs to ask and how.
+type Config struct {
+	// KDCs in the order in which they are used, "dc1.corp.example", with a port if it is not 88. At least one.
+	KDCs []string
+	// Realm whose people are checked; empty means the keytab's.
+	Realm string
+	// Keytab has the key of the agent's own service, by which KDCs prove themselves.
+	Keytab *Keytab
+	// Unproven allows to work without a keytab: whoever is between agent and KDC can then sign in as anybody.
+	Unproven bool
+	// Attributes tells whose password it was; nil means that nobody does, and answers carry none.
+	Attributes Attributer
+	// Concurrency is how many checks run at once; 0 means 8.
+	Concurrency int
+	// DialTimeout for one connection; 0 means one second. AnswerTimeout from sending the proof to the answer; 0 means six.
+	DialTimeout, AnswerTimeout time.Duration
+	// Logger; nil means that nothing is logged.
+	Logger *slog.Logger
+}
+
+// ErrUnproven refuses to work without a keytab.
+var ErrUnproven = errors.New("without a keytab nothing proves that it is the KDC who answers: whoever is on the network between could accept a password of his own for anybody")
+
+// Validator checks passwords by AS exchanges. Make it with [New]. Safe for concurrent use.
+type Validator struct {
+	config  Config
+	service types.PrincipalName
+	kdcs    []*kdc
+	slots   chan struct{}
+	log     *slog.Logger
+	// foreign says why no password is checked: the realm is not that of the directory.
+	foreign atomic.Pointer[string]
+}
+
+var _ directory.Validator = (*Validator)(nil)
+
+// New checks the configuration and contacts nobody. Its error wraps [ErrUnproven] when the keytab is missing.
+func New(c Config) (*Validator, error) {
+	if len(c.KDCs) == 0 {
+		return nil, errors.New("no KDCs are configured")
+	}
+	if c.Concurrency < 0 || c.DialTimeout < 0 || c.AnswerTimeout < 0 {
+		return nil, errors.New("concurrency and timeouts must not be negative")
+	}
+	if c.Keytab == nil && !c.Unproven {
+		return nil, ErrUnproven
+	}
+	if c.Realm == "" && c.Keytab != nil {
+		c.Realm = c.Keytab.realm
+	}
+	c.Realm = strings.ToUpper(c.Realm)
+	switch {
+	case c.Realm == "":
+		return nil, errors.New("no realm is configured")
+	case c.Keytab != nil && c.Keytab.realm != c.Realm:
+		return nil, fmt.Errorf("the keytab is of realm %s, not of %s", c.Keytab.realm, c.Realm)
+	}
+	if c.Concurrency == 0 {
+		c.Concurrency = defaultConcurrency
+	}
+	if c.DialTimeout == 0 {
+		c.DialTimeout = defaultDialTimeout
+	}
+	if c.AnswerTimeout == 0 {
+		c.AnswerTimeout = defaultAnswerTimeout
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	v := &Validator{config: c, slots: make(chan struct{}, c.Concurrency), log: c.Logger,
+		service: types.PrincipalName{NameType: nametype.KRB_NT_SRV_INST, NameString: []string{"krbtgt", c.Realm}}}
+	if c.Keytab != nil {
+		v.service = c.Keytab.service
+	}
+	for _, text := range c.KDCs {
+		k, err := parseKDC(text)
+		if err != nil {
+			return nil, err
+		}
+		v.kdcs = append(v.kdcs, k)
+	}
+	return v, nil
+}
+
+// Realm is that whose people are checked.
+func (v *Validator) Realm() string { return v.config.Realm }
+
+// Service is the principal by whose key KDCs prove themselves; empty where they need not.
+func (v *Validator) Service() string {
+	if v.config.Keytab == nil {
+		return ""
+	}
+	return v.config.Keytab.Service()
+}
+
+// Status returns how the KDCs stand, in their order.
+func (v *Validator) Status() []Status {
+	all := make([]Status, len(v.kdcs))
+	for i, k := range v.kdcs {
+		all[i] = k.status()
+	}
+	return all
+}
+
+// Look is what one KDC answers to a question that concerns nobody.
+type Look struct {
+	Address string
+	// Err says why it cannot be used; nil if it can.
+	Err error
+	// Took is the time for the answer; ClockSkew how far its clock is ahead, to about a second.
+	Took, ClockSkew time.Duration
+}
+
+// Look asks every KDC once, without a proof, about the KDC's own account. It counts nowhere. Whether the keytab's key is still the right one
+// shows only with a password.
+func (v *Validator) Look(ctx context.Context) []Look {
+	all := make([]Look, len(v.kdcs))
+	var wg sync.WaitGroup
+	for i, k := range v.kdcs {
+		wg.Go(func() { all[i] = v.look(ctx, k) })
+	}
+	wg.Wait()
+	return all
+}
+
+func (v *Validator) look(ctx context.Context, k *kdc) Look {
+	l := Look{Address: k.address}
+	ctx, cancel := context.WithTimeout(ctx, lookFor)
+	defer cancel()
+	began := time.Now()
+	asked := request(account{"krbtgt", v.config.Realm}, v.config.Realm, v.service, began)
+	message, err := asked.Marshal()
+	if err != nil {
+		l.Err = err
+		return l
+	}
+	c, err := k.dial(ctx, lookFor)
+	if err != nil {
+		l.Err = err
+		return l
+	}
+	answer, err := c.exchange(ctx, message)
+	if err != nil {
+		l.Err = err
+		return l
+	}
+	r, err := parseReply(answer)
+	l.Took = time.Since(began)
+	switch {
+	case err != nil:
+		l.Err = err
+	case r.number == wrongRealm || r.number == clientUnknown: // every realm has the account that was asked about
+		l.Err = fmt.Errorf("it does not serve the realm %s", v.config.Realm)
+	}
+	if r.ticket == nil && err == nil {
+		l.ClockSkew = time.Until(r.clock)
+	}
+	return l
+}
+
+// Expect holds the validator to one domain, as [directory.Prover] says: no password is checked from now on if the realm is another's.
+func (v *Validator) Expect(d directory.Domain) {
+	realm := strings.ToUpper(realmOf(d.NamingContext))
+	if realm == "" || realm == v.config.Realm {
+		v.foreign.Store(nil)
+		return
+	}
+	why := fmt.Sprintf("the realm is %s, the directory's is %s: correct --realm or --keytab", v.config.Realm, realm)
+	v.foreign.Store(&why)
+}
+
+// realmOf turns DC=corp,DC=example into corp.example; "" if it is anything else.
+func realmOf(dn string) string {
+	var labels []string
+	for part := range strings.SplitSeq(dn, ",") {
+		kind, label, ok := strings.Cut(strings.TrimSpace(part), "=")
+		if !ok || !strings.EqualFold(kind, "DC") || label == "" {
+			return ""
+		}
+		labels = append(labels, label)
+	}
+	return strings.Join(labels, ".")
+}
+
+// Validate checks one password with one proof; see [directory.Validator]. Its errors are *[directory.Error] with these codes:
+// PasswordUnusable (also for names that Kerberos has not), DirectoryUnreachable, AgentTooSlow, ClockSkew and what
+// [directory.KDCTroubleCode] makes of a refusal, TransientNetwork (the fence was refused); and after the proof was sent DirectoryTimeout, and
+// DirectoryUnusable for a KDC that says yes without proving that it may.
+//
+// What a KDC says before any proof is a verdict too, such as that it knows nobody of this name. The fence is asked for it as for
+// any other, and nothing is sent then.
+func (v *Validator) Validate(ctx context.Context, check directory.Check) (directory.Result, error) {
+	if e := check.Refuse(); e != nil {
+		return directory.Result{}, e
+	}
+	who, err := parseName(check.Name)
+	if err != nil {
+		return directory.Result{}, &directory.Error{Code: wire.PasswordUnusable, Cause: fmt.Errorf("%w: %w", directory.ErrUnusable, err)}
+	}
+	if why := v.foreign.Load(); why != nil {
+		return directory.Result{}, &directory.Error{Code: wire.DirectoryUnusable, Cause: errors.New(*why)}
+	}
+	f, e := v.first(ctx, who)
+	if e != nil {
+		return directory.Result{}, e
+	}
+	defer func() { <-v.slots }()
+	dc := f.kdc.address
+	if f.open {
+		defer f.link.Close()
+	}
+	notSent := func(code wire.Code, cause error) (directory.Result, error) {
+		return directory.Result{}, &directory.Error{Code: code, DC: dc, Cause: cause}
+	}
+	var message []byte
+	var key types.EncryptionKey
+	if f.open {
+		if key, err = f.hint.key(check.Password.Reveal()); err != nil {
+			return notSent(wire.DirectoryUnusable, fmt.Errorf("key: %w", err))
+		}
+		defer clear(key.KeyValue)
+	}
+	if err := check.Fence(ctx); err != nil {
+		return notSent(wire.TransientNetwork, fmt.Errorf("fence: %w", err))
+	}
+	if ctx.Err() != nil {
+		return notSent(wire.AgentTooSlow, context.Cause(ctx))
+	}
+	r := directory.Result{DC: dc, Fenced: time.Now()}
+	if !f.open {
+		r.Verdict, r.Judged = f.verdict, r.Fenced
+		return r, nil
+	}
+	if message, err = prove(f.asked, key, r.Fenced); err != nil {
+		return notSent(wire.DirectoryUnusable, fmt.Errorf("proof: %w", err))
+	}
+	limited, cancel := context.WithTimeout(ctx, v.config.AnswerTimeout)
+	defer cancel()
+	answer, err := f.link.exchange(limited, message)
+	r.Judged = time.Now()
+	if err != nil {
+		f.kdc.lost(err, r.Judged)
+		return directory.Result{}, &directory.Error{Code: wire.DirectoryTimeout, Fenced: true, DC: dc, Cause: err}
+	}
+	if r.Verdict, e = v.judge(answer, f.asked, who, key, r.Judged); e != nil {
+		e.DC = dc
+		return directory.Result{}, e
+	}
+	if check.WantAttributes && r.Verdict.Reason.Right() {
+		v.attributes(ctx, check, &r.Verdict)
+	}
+	return r, nil
+}
+
+// attributes asks whose password it was. Without an answer the yes is nobody's yet, and the service has to know.
+func (v *Validator) attributes(ctx context.Context, check directory.Check, verdict *wire.Verdict) {
+	err := errors.New("no attributes are told by Kerberos")
+	if v.config.Attributes != nil {
+		verdict.Attributes, err = v.config.Attributes.Attributes(ctx, check.Name, check.Password)
+	}
+	if err != nil {
+		v.log.Warn("attributes left out", "error", err)
+		verdict.Diagnostic = directory.Shown("identity not proven: " + err.Error())
+	}
+}
+
+// judge turns the answer to a proof into a verdict or an error.
+func (v *Validator) judge(answer []byte, asked messages.ASReq, who account, key types.EncryptionKey, now time.Time) (wire.Verdict, *directory.Error) {
+	r, err := parseReply(answer)
+	if err != nil {
+		return wire.Verdict{}, &directory.Error{Code: wire.DirectoryUnusable, Fenced: true, Cause: err}
+	}
+	if r.ticket == nil {
+		if verdict, ok := directory.FromKDC(r.number, r.status); ok {
+			return verdict, nil
+		}
+		return wire.Verdict{}, &directory.Error{Code: directory.KDCTroubleCode(r.number, r.status), Fenced: true,
+			Cause: errors.New(directory.KDCWords(r.number, r.status))}
+	}
+	if err := verify(r.ticket, asked, who, key, v.config.Keytab, now); err != nil {
+		v.log.Error("a KDC's yes was not believed", "err", err)
+		return wire.Verdict{}, &directory.Error{Code: wire.DirectoryUnusable, Fenced: true, Cause: err}
+	}
+	return wire.Verdict{Reason: wire.Accepted}, nil
+}
+
+// opened is the state right before the fence.
+type opened struct {
+	kdc   *kdc
+	asked messages.ASReq
+	// open says that the KDC wants a proof, made as hint says and sent over link. Else verdict is its last word.
+	open    bool
+	hint    hint
+	link    link
+	verdict wire.Verdict
+}
+
+// first asks without a proof, until a KDC has answered and a connection to it is open. With its result comes a slot, which the caller gives back.
+func (v *Validator) first(ctx context.Context, who account) (_ opened, e *directory.Error) {
+	limited, cancel := context.WithTimeout(ctx, beforeFence)
+	defer cancel()
+	select {
+	case v.slots <- struct{}{}:
+	case <-limited.Done():
+		return opened{}, unreachable(ctx, errors.New("all slots are busy"))
+	}
+	kept := false
+	defer func() {
+		if !kept {
+			<-v.slots
+		}
+	}()
+	asked := request(who, v.config.Realm, v.service, time.Now())
+	message, err := asked.Marshal()
+	if err != nil {
+		return opened{}, &directory.Error{Code: wire.PasswordUnusable, Cause: fmt.Errorf("%w: the name cannot be written: %w", directory.ErrUnusable, err)}
+	}
+	var all []error
+	for _, k := range v.order(time.Now()) {
+		f, err := v.ask(limited, k, message)
+		var told *directory.Error
+		switch {
+		case err == nil:
+			k.heard()
+			f.kdc, f.asked, kept = k, asked, true
+			return f, nil
+		case errors.As(err, &told):
+			k.heard()
+			told.DC = k.address
+			return opened{}, told
+		}
+		all = append(all, fmt.Errorf("%s: %w", k.address, err))
+		if limited.Err() != nil && ctx.Err() != nil {
+			break // the caller gave up, not the KDC
+		}
+		k.lost(err, time.Now())
+		if limited.Err() != nil {
+			break
+		}
+	}
+	return opened{}, unreachable(ctx, errors.Join(all...))
+}
+
+func unreachable(ctx context.Context, err error) *directory.Error {
+	if ctx.Err() != nil {
+		return &directory.Error{Code: wire.AgentTooSlow, Cause: context.Cause(ctx)}
+	}
+	return &directory.Error{Code: wire.DirectoryUnreachable, Cause: err}
+}
+
+// order is that of the settings, with those that rest at the end.
+func (v *Validator) order(now time.Time) []*kdc {
+	var ready, resting []*kdc
+	for _, k := range v.kdcs {
+		if k.resting(now) {
+			resting = append(resting, k)
+		} else {
+			ready = append(ready, k)
+		}
+	}
+	return append(ready, resting...)
+}
+
+// ask asks one KDC. An error that is a *directory.Error is its answer; after any other the next KDC may be asked.
+func (v *Validator) ask(ctx context.Context, k *kdc, message []byte) (opened, error) {
+	l, err := k.dial(ctx, v.config.DialTimeout)
+	if err != nil {
+		return opened{}, err
+	}
+	limited, cancel := context.WithTimeout(ctx, v.config.DialTimeout)
+	defer cancel()
+	answer, err := l.exchange(limited, message)
+	if err != nil {
+		return opened{}, err
+	}
+	r, err := parseReply(answer)
+	if err != nil {
+		return opened{}, err
+	}
+	if r.number == unavailable {
+		return opened{}, errors.New(directory.KDCWords(r.number, r.status))
+	}
+	if r.number != preauthRequired && r.ticket == nil {
+		verdict, ok := directory.FromKDC(r.number, r.status)
+		if !ok {
+			return opened{}, &directory.Error{Code: directory.KDCTroubleCode(r.number, r.status), Cause: errors.New(directory.KDCWords(r.number, r.status))}
+		}
+		return opened{verdict: unproven(verdict)}, nil
+	}
+	// A ticket without proof, for an account that needs none, has the hint too; the proof is asked for all the same.
+	if skew := time.Until(r.clock); r.ticket == nil && skew.Abs() > clockSkew {
+		return opened{}, &directory.Error{Code: wire.ClockSkew, Cause: fmt.Errorf("the KDC's clock is %s ahead", skew.Round(time.Second))}
+	}
+	h, err := hintOf(r.hints)
+	if err != nil {
+		return opened{}, &directory.Error{Code: wire.DirectoryUnusable, Cause: err}
+	}
+	if l, err = k.dial(ctx, v.config.DialTimeout); err != nil {
+		return opened{}, err
+	}
+	return opened{open: true, hint: h, link: l}, nil
+}
+
+// unproven takes from a verdict that was given without a proof what only the password's owner may be told: a KDC that looks at the
+// account first says "disabled" to everybody.
+func unproven(v wire.Verdict) wire.Verdict {
+	if v.Reason.ProvesPassword() {
+		v.Reason = wire.AccountRestricted
+	}
+	v.Diagnostic += ", before any password was judged"
+	return v
+}

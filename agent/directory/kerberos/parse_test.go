@@ -1,0 +1,185 @@
+package kerberos
+
+import (
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+func bytesOf(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestStatusShapes(t *testing.T) {
+	for what, c := range map[string]struct {
+		edata string
+		want  uint32
+	}{
+		"KERB-ERROR-DATA of a locked account":   {"3015 a103020103 a20e040c 340200c0 00000000 01000000", 0xC0000234},
+		"METHOD-DATA":                           {"3017 3015 a103020103 a20e040c 720000c0 00000000 01000000", 0xC0000072},
+		"METHOD-DATA, the second element":       {"3022 3009 a103020113 a2020400 3015 a103020103 a20e040c 710000c0 00000000 01000000", 0xC0000071},
+		"the bare structure":                    {"240200c0 00000000 01000000", 0xC0000224},
+		"more flags":                            {"240200c0 00000000 03000000", 0xC0000224},
+		"another type":                          {"3015 a103020102 a20e040c 340200c0 00000000 01000000", 0},
+		"no flag":                               {"3015 a103020103 a20e040c 340200c0 00000000 00000000", 0},
+		"a salt of twelve letters":              {"3015 a103020103 a20e040c 434f52502e4558414d504c45", 0},
+		"no error":                              {"00000000 00000000 01000000", 0},
+		"cut short":                             {"3015 a103020103 a20e040c 340200c0 00000000 010000", 0},
+		"something after it":                    {"3015 a103020103 a20e040c 340200c0 00000000 01000000 00", 0},
+		"nothing":                               {"", 0},
+		"KERB-ERROR-DATA without data (type 2)": {"3005 a103020102", 0},
+	} {
+		if got := statusOf(bytesOf(t, c.edata)); got != c.want {
+			t.Errorf("%s: %#x, want %#x", what, got, c.want)
+		}
+	}
+	if got := statusOf(make([]byte, maxEData+1)); got != 0 {
+		t.Errorf("%#x", got)
+	}
+}
+
+func TestNames(t *testing.T) {
+	for typed, want := range map[string]account{"a@b": {"a", "b"}, " a@b ": {"a", "b"}, `D\a`: {"a", "D"}, "a@b@c": {"a@b", "c"}, "ü@b": {"ü", "b"},
+		"": {}, "a": {}, "@b": {}, "a@": {}, `\a`: {}, `D\`: {}, `D\a@b`: {}, `D\a\b`: {}, `a\@b`: {}} {
+		if got, err := parseName(typed); got != want || (err == nil) != (want != account{}) {
+			t.Errorf("%q: %v, %v", typed, got, err)
+		}
+	}
+	ada := owner{user: "ada", realm: "CORP.EXAMPLE", upn: "ada.l@brand.example", short: "CORP"}
+	for typed, want := range map[string]bool{"ada@corp.example": true, "ADA@CORP.EXAMPLE": true, "ada.l@brand.example": true, `corp\Ada`: true, "ada@corp": true,
+		"bob@corp.example": false, "ada@brand.example": false, "ada.l@corp.example": false, `OTHER\ada`: false, "ada@other.example": false} {
+		a, err := parseName(typed)
+		if err != nil || ada.owns(a) != want {
+			t.Errorf("%q: %v", typed, !want)
+		}
+	}
+	// Without a PAC only the implicit name is known, and an empty short name is nobody's.
+	if bare := (owner{user: "ada", realm: "CORP.EXAMPLE"}); !bare.owns(account{"ada", "corp.example"}) || bare.owns(account{"ada", "CORP"}) || bare.owns(account{"ada", ""}) {
+		t.Error(bare)
+	}
+}
+
+// RFC 3962 appendix B, 1200 rounds and the 20-byte phrase's neighbour; rounds below the limit are fine for the arithmetic.
+func TestKeyOfRFC3962(t *testing.T) {
+	for _, c := range []struct {
+		rounds   int
+		kind     int32
+		expected string
+	}{
+		{1200, 18, "55a6ac740ad17b4846941051e1e8b0a7548d93b0ab30a8bc3ff16280382b8c2a"},
+		{1200, 17, "4c01cd46d632d01e6dbe230a01ed642a"},
+	} {
+		k, err := hint{kind: c.kind, salt: []byte("ATHENA.MIT.EDUraeburn"), rounds: c.rounds}.key([]byte("password"))
+		if err != nil || hex.EncodeToString(k.KeyValue) != c.expected {
+			t.Errorf("%d: %x, %v", c.kind, k.KeyValue, err)
+		}
+	}
+}
+
+func TestExpect(t *testing.T) {
+	v, err := New(Config{KDCs: []string{"127.0.0.1:1"}, Realm: "corp.example", Unproven: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := directory.Check{Name: "a@corp.example", Password: wire.NewSecret([]byte("x")), Fence: nil}
+	if v.Expect(directory.Domain{NamingContext: "DC=other,DC=example"}); v.foreign.Load() == nil {
+		t.Error("another domain's realm is asked")
+	}
+	if _, err := v.Validate(t.Context(), check); err == nil {
+		t.Error("and without a fence")
+	}
+	if v.Expect(directory.Domain{NamingContext: "DC=corp,DC=example"}); v.foreign.Load() != nil {
+		t.Error(*v.foreign.Load())
+	}
+}
+
+// Transcripts of a Samba 4.17 domain controller: its answers to a proof, each in a file named after the account. TestRecord writes them.
+func TestTranscripts(t *testing.T) {
+	for name, want := range map[string]wire.Reason{"bob": wire.BadPassword, "disabled": wire.AccountDisabled, "locked": wire.AccountLocked, "expired": wire.PasswordExpired,
+		"mustchange": wire.MustChange, "accountexpired": wire.AccountExpired, "logonhours": wire.LogonHours, "nobody": wire.NoSuchUser} {
+		text, err := os.ReadFile(filepath.Join("testdata", "samba", name+".hex"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := parseReply(bytesOf(t, strings.TrimSpace(string(text))))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if v, ok := directory.FromKDC(r.number, r.status); !ok || v.Reason != want {
+			t.Errorf("%s: %+v, %v; want %s", name, r, v, want)
+		}
+	}
+}
+
+// FuzzReply: whatever a KDC says, it is read without a panic, and what is read stays within the limits.
+func FuzzReply(f *testing.F) {
+	files, _ := filepath.Glob(filepath.Join("testdata", "samba", "*.hex"))
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(bytesOf(f, strings.TrimSpace(string(text))))
+	}
+	f.Add([]byte{0x7e, 2, 0x30, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := parseReply(b)
+		if err != nil {
+			return
+		}
+		if (r.number <= 0) == (r.ticket == nil) || len(r.hints) > maxHints {
+			t.Fatalf("%+v", r)
+		}
+		if h, err := hintOf(r.hints); err == nil && (h.rounds < leastRounds || h.rounds > mostRounds || len(h.salt) == 0 || len(h.salt) > maxSalt || !isAES(h.kind)) {
+			t.Fatalf("%+v", h)
+		}
+		directory.FromKDC(r.number, r.status)
+	})
+}
+
+// FuzzStatus: e-data is read without a panic, and a status is always an error.
+func FuzzStatus(f *testing.F) {
+	for _, s := range []string{"3015a103020103a20e040c340200c00000000001000000", "30173015a103020103a20e040c720000c00000000001000000", "240200c00000000001000000", ""} {
+		f.Add(bytesOf(f, s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if s := statusOf(b); s != 0 && s>>30 != 3 {
+			t.Fatalf("%#x", s)
+		}
+	})
+}
+
+// FuzzKeytab: a file is refused or gives a service with a realm.
+func FuzzKeytab(f *testing.F) {
+	f.Add([]byte{5, 2})
+	f.Add([]byte{5, 2, 0, 0, 0, 8, 0, 1, 0, 1, 'R', 0, 1, 's'})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if k, err := parseKeytab(b); err == nil && (k.realm == "" || len(k.service.NameString) == 0) {
+			t.Fatalf("%+v", k)
+		}
+	})
+}
+
+// What one check costs the agent: a key from a password, at the ordinary and at the greatest number of rounds.
+func BenchmarkKey(b *testing.B) {
+	for name, rounds := range map[string]int{"4096": leastRounds, "65536": mostRounds} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := (hint{kind: 18, salt: []byte("CORP.EXAMPLE.COMalice"), rounds: rounds}).key([]byte("Correct-Horse-7")); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,47 @@
+package ldap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+// Attributes reads the attributes of somebody whose password another validator has just found right, by a bind as that person. It is no
+// check: it asks no fence, and whoever calls it with a password that may be wrong spends an attempt that nobody allowed.
+func (v *Validator) Attributes(ctx context.Context, name string, password wire.Secret) (*wire.Attributes, error) {
+	if e := (directory.Check{Name: name, Password: password, Fence: func(context.Context) error { return nil }}).Refuse(); e != nil {
+		return nil, e
+	}
+	c, err := v.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keep := false
+	defer func() {
+		if keep {
+			c.server.put(c)
+		} else {
+			c.server.drop(c)
+		}
+	}()
+	err = c.within(ctx, v.bindFor, func() error { return c.bind(name, password) })
+	c.used = time.Now()
+	c.seen = c.used
+	verdict, understood, e := judge(err)
+	switch {
+	case repeats(err, password):
+		return nil, errors.New(repeated)
+	case e != nil:
+		return nil, e
+	case !verdict.Reason.Right():
+		keep = understood
+		return nil, fmt.Errorf("LDAP says %s (%s)", verdict.Reason, verdict.Diagnostic)
+	}
+	attributes, err := c.attributes(ctx, name)
+	keep = understood && err == nil
+	return attributes, err
+}

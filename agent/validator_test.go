@@ -1,0 +1,108 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/directory/kerberos"
+	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
+	"github.com/sallyport-auth/sallyport/lab/people"
+	"github.com/sallyport-auth/sallyport/lab/samba"
+	"github.com/sallyport-auth/sallyport/lab/samba/sambatest"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+func TestChoose(t *testing.T) {
+	for _, c := range []struct {
+		asked            Kind
+		keytab, unproven bool
+		want             Kind
+		says             string
+	}{
+		{Auto, false, false, LDAP, "no keytab"},
+		{"", false, false, LDAP, "no keytab"},
+		{Auto, true, false, Kerberos, "there is a keytab"},
+		{LDAP, false, false, LDAP, "ask for it"},
+		{Kerberos, true, false, Kerberos, "ask for it"},
+		{Kerberos, false, true, Kerberos, "WITHOUT PROOF"},
+		// Refused: nothing that would prove a KDC, and settings that contradict each other.
+		{Kerberos, false, false, "", "--keytab"},
+		{Kerberos, true, true, "", "leave out"},
+		{Auto, false, true, "", "--validator kerberos"},
+		{Auto, true, true, "", "--validator kerberos"},
+		{LDAP, true, false, "", "ldap was asked for"},
+		{LDAP, false, true, "", "ldap was asked for"},
+		{"ntlm", false, false, "", "ntlm"},
+	} {
+		got, err := Choose(c.asked, c.keytab, c.unproven)
+		said := got.Why
+		if err != nil {
+			said = err.Error()
+		}
+		if got.Kind != c.want || (err != nil) != (c.want == "") || err != nil && !errors.Is(err, ErrConfig) || !strings.Contains(said, c.says) {
+			t.Errorf("%q, keytab %v, unproven %v: %+v, %v", c.asked, c.keytab, c.unproven, got, err)
+		}
+	}
+	if _, err := Choose(Kerberos, false, false); !errors.Is(err, kerberos.ErrUnproven) {
+		t.Error(err)
+	}
+}
+
+// An agent with a keytab asks the KDC, reads attributes by LDAP, shows both in its status, and asks nobody about the people of another domain.
+func TestAgentByKerberos(t *testing.T) {
+	dc := sambatest.Start(t, samba.Options{}, people.Everybody("corp.example.com")...)
+	file := filepath.Join(t.TempDir(), "keytab")
+	principal, err := dc.Keytab(t.Context(), "agent1", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keytab, err := kerberos.ReadKeytab(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	choice, err := Choose(Auto, true, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	a, err := New(Config{Identity: newAuthority(t).newIdentity(t, "127.0.0.1:1", time.Now().Add(time.Hour)), Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		LDAP: ldap.Config{Servers: []string{dc.LDAPS()}, RootCAs: dc.CAPool}, Kerberos: &kerberos.Config{KDCs: []string{dc.Addr}, Keytab: keytab}, Choice: choice})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.announce()
+	if !strings.Contains(log.String(), "validator=kerberos") || !strings.Contains(log.String(), "there is a keytab") || !strings.Contains(log.String(), principal) {
+		t.Error(log.String())
+	}
+	fences := 0
+	check := directory.Check{Name: "alice@corp.example.com", Password: wire.NewSecret([]byte(people.RightPassword)), WantAttributes: true,
+		Fence: func(context.Context) error { fences++; return nil }}
+	prover, ok := a.validator.(directory.Prover)
+	if !ok {
+		t.Fatal("it cannot say which domain it asks")
+	}
+	domain, err := prover.Prove(t.Context())
+	if err != nil || domain.NamingContext != dc.BaseDN {
+		t.Fatalf("%+v, %v", domain, err)
+	}
+	r, err := a.validator.Validate(t.Context(), check)
+	if err != nil || !r.Verdict.Reason.Right() || r.DC != dc.Addr+":88" || r.Verdict.Attributes == nil || r.Verdict.Attributes.UPN != check.Name || fences != 1 {
+		t.Errorf("%+v, %v, %d fences", r, err, fences)
+	}
+	s := a.Status(time.Now())
+	if v := s.Validator; v == nil || v.Kind != Kerberos || v.Realm != dc.Realm || v.Service != principal+"@"+dc.Realm || len(v.KDCs) != 1 || v.KDCs[0].LastError != "" || len(s.Servers) != 1 {
+		t.Errorf("%+v", s.Validator)
+	}
+	prover.Expect(directory.Domain{NamingContext: "DC=other,DC=example", GUID: "x"})
+	var trouble *directory.Error
+	if _, err := a.validator.Validate(t.Context(), check); !errors.As(err, &trouble) || trouble.Fenced || fences != 1 {
+		t.Errorf("%v, %d fences", err, fences)
+	}
+}
