@@ -57,15 +57,15 @@ func Choose(asked Kind, keytab, unproven bool) (Choice, error) {
 	return Choice{}, fmt.Errorf("%w: no validator is called %q", ErrConfig, asked)
 }
 
-// NewValidator makes the validator of an agent: LDAP, which also tells the domain and people's attributes; if k is not nil, passwords are
-// checked by Kerberos instead.
+// NewValidator makes the validator of an agent: LDAP, which also tells the domain and people's attributes, and guards against
+// lockout; if k is not nil, passwords are checked by Kerberos instead.
 func NewValidator(l ldap.Config, k *kerberos.Config) (directory.Validator, error) {
 	byLDAP, err := ldap.New(l)
 	if err != nil || k == nil {
 		return byLDAP, err
 	}
 	c := *k
-	c.Attributes = byLDAP
+	c.Attributes, c.Guard = byLDAP, byLDAP
 	if c.Logger == nil {
 		c.Logger = l.Logger
 	}

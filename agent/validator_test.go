@@ -55,6 +55,55 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+// Checked by Kerberos, an account is spared as it is by LDAP, and a protected one never asked about.
+func TestGuardHoldsForKerberos(t *testing.T) {
+	everybody := append(people.Everybody("corp.example.com"),
+		people.Person{SAM: "reader", UPN: "reader@corp.example.com", Password: wire.NewSecret([]byte(people.RightPassword)), DisplayName: "Reader"})
+	dc := sambatest.Start(t, samba.Options{}, everybody...)
+	file := filepath.Join(t.TempDir(), "keytab")
+	if _, err := dc.Keytab(t.Context(), "agent1", file); err != nil {
+		t.Fatal(err)
+	}
+	keytab, err := kerberos.ReadKeytab(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := dc.SetLockoutPolicy(t.Context(), 3, 30*time.Minute, 30*time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	v, err := NewValidator(ldap.Config{Servers: []string{dc.LDAPS()}, RootCAs: dc.CAPool,
+		Guard: ldap.Guard{Reader: "reader@corp.example.com", Password: wire.NewSecret([]byte(people.RightPassword))}},
+		&kerberos.Config{KDCs: []string{dc.Addr}, Keytab: keytab})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = v.(interface{ Run(context.Context) error }).Run(ctx) // closes what is idle
+	})
+	fences := 0
+	try := func(name, password string) (wire.Reason, wire.Code) {
+		r, err := v.Validate(t.Context(), directory.Check{Name: name, Password: wire.NewSecret([]byte(password)), Fence: func(context.Context) error { fences++; return nil }})
+		var trouble *directory.Error
+		if errors.As(err, &trouble) {
+			return "", trouble.Code
+		}
+		return r.Verdict.Reason, 0
+	}
+	for i, want := range []wire.Code{0, 0, wire.LockoutSpared, wire.LockoutSpared} {
+		if reason, code := try("alice@corp.example.com", people.WrongPassword); code != want || want == 0 && reason != wire.BadPassword {
+			t.Errorf("attempt %d: %s %d", i+1, reason, code)
+		}
+	}
+	if n, err := dc.BadPwdCount(t.Context(), "alice"); err != nil || n != 2 || fences != 2 {
+		t.Errorf("the directory counts %d, %v; %d fences", n, err, fences)
+	}
+	if _, code := try("Administrator@corp.example.com", people.WrongPassword); code != wire.AccountProtected || fences != 2 {
+		t.Errorf("%d, %d fences", code, fences)
+	}
+}
+
 // An agent with a keytab asks the KDC, reads attributes by LDAP, shows both in its status, and asks nobody about the people of another domain.
 func TestAgentByKerberos(t *testing.T) {
 	dc := sambatest.Start(t, samba.Options{}, people.Everybody("corp.example.com")...)

@@ -23,6 +23,12 @@ type Attributer interface {
 	Attributes(ctx context.Context, name string, password wire.Secret) (*wire.Attributes, error)
 }
 
+// Guard decides whether one more attempt of this name may be spent at a domain controller, given as host and port; package ldap does, which reads how
+// far the account is from being locked. When it may, done is to be called after the attempt. A refusal is a *directory.Error with nothing sent.
+type Guard interface {
+	Admit(ctx context.Context, dc, name string) (done func(), refused *directory.Error)
+}
+
 // Config says which KDCs to ask and how.
 type Config struct {
 	// KDCs in the order in which they are used, "dc1.corp.example", with a port if it is not 88. At least one.
@@ -35,6 +41,8 @@ type Config struct {
 	Unproven bool
 	// Attributes tells whose password it was; nil means that nobody does, and answers carry none.
 	Attributes Attributer
+	// Guard is asked before each attempt; nil means that every one may be spent.
+	Guard Guard
 	// Concurrency is how many checks run at once; 0 means 8.
 	Concurrency int
 	// DialTimeout for one connection; 0 means one second. AnswerTimeout from sending the proof to the answer; 0 means six.
@@ -209,7 +217,7 @@ func realmOf(dn string) string {
 
 // Validate checks one password with one proof; see [directory.Validator]. Its errors are *[directory.Error] with these codes:
 // PasswordUnusable (also for names that Kerberos has not), DirectoryUnreachable, AgentTooSlow, ClockSkew and what
-// [directory.KDCTroubleCode] makes of a refusal, TransientNetwork (the fence was refused); and after the proof was sent DirectoryTimeout, and
+// [directory.KDCTroubleCode] makes of a refusal, what the guard refuses with, TransientNetwork (the fence was refused); and after the proof was sent DirectoryTimeout, and
 // DirectoryUnusable for a KDC that says yes without proving that it may.
 //
 // What a KDC says before any proof is a verdict too, such as that it knows nobody of this name. The fence is asked for it as for
@@ -244,6 +252,14 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 			return notSent(wire.DirectoryUnusable, fmt.Errorf("key: %w", err))
 		}
 		defer clear(key.KeyValue)
+	}
+	// Asked although a KDC that wants no proof has spoken already: what the guard knows of an account takes as long for one that is not there.
+	if v.config.Guard != nil {
+		spent, refused := v.config.Guard.Admit(ctx, dc, check.Name)
+		if refused != nil {
+			return notSent(refused.Code, refused.Cause)
+		}
+		defer spent()
 	}
 	if err := check.Fence(ctx); err != nil {
 		return notSent(wire.TransientNetwork, fmt.Errorf("fence: %w", err))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -234,6 +235,35 @@ func (g *guardian) admit(ctx context.Context, s *server, name string) (done func
 			return nil, &directory.Error{Code: wire.AgentTooSlow, Cause: context.Cause(ctx)}
 		}
 	}
+}
+
+// Admit asks the guard whether one more attempt of this name may be spent, for a validator that asks the domain controllers by another protocol. dc is the
+// one that it is about to ask, as host and port of that protocol: the counts are read there if it is one of ours, since each has its own, and
+// else at the one that is used first. When the attempt may be spent, done is to be called after it. The codes are those of [Validator.Validate].
+func (v *Validator) Admit(ctx context.Context, dc, name string) (done func(), refused *directory.Error) {
+	if v.guard.config.Reader == "" {
+		return func() {}, nil
+	}
+	host, _, err := net.SplitHostPort(dc)
+	if err != nil {
+		host = dc
+	}
+	s := v.firstServing()
+	for _, other := range v.servers {
+		if strings.EqualFold(other.address.host, host) && other.admits() && other.baseDN() != "" {
+			s = other
+			break
+		}
+	}
+	if s == nil { // the background has not met one yet, or all are down
+		c, err := v.take(ctx)
+		if err != nil {
+			return nil, v.guard.unreachable(ctx, fmt.Errorf("%w: %w", errUnanswered, err))
+		}
+		s = c.server
+		s.put(c)
+	}
+	return v.guard.admit(ctx, s, name)
 }
 
 func (g *guardian) unreachable(ctx context.Context, err error) *directory.Error {
