@@ -419,7 +419,7 @@ func TestEqualAgentsGetEqualShares(t *testing.T) {
 			}
 			for i, at := range on {
 				w.attach(w.register(doors[at], fmt.Sprint("a", i)), 8, handlerFunc(func(ctx context.Context, c *linkpb.Check, fence func(context.Context, []byte) ([]byte, error)) link.Reply {
-					<-time.After(25 * time.Millisecond) // a directory's time, so that that of a busy machine does not decide
+					<-time.After(50 * time.Millisecond) // a directory's time, so that that of a busy machine does not decide
 					return yes(ctx, c, fence)
 				}))
 			}
