@@ -19,7 +19,9 @@ func TestContentIsReadStrictly(t *testing.T) {
 	edit := func(f func(b []byte) []byte) []byte { return f(bytes.Clone(good)) }
 	for name, b := range map[string][]byte{
 		"empty":              {},
-		"unknown flag":       edit(func(b []byte) []byte { b[0] |= 2; return b }),
+		"unknown flag":       edit(func(b []byte) []byte { b[0] |= 4; return b }),
+		"no attribute":       edit(func(b []byte) []byte { b[0] |= 2; return b }),
+		"attribute too long": edit(func(b []byte) []byte { b[0] |= 2; b[11] = 65; return b }),
 		"name too long":      edit(func(b []byte) []byte { b[1] = 0xff; return b }),
 		"name past the end":  edit(func(b []byte) []byte { b[1], b[2] = 1, 0xff; return b }),
 		"password too long":  edit(func(b []byte) []byte { b[6] = 0xff; return b }),

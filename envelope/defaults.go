@@ -13,6 +13,8 @@ const (
 	// MaxName and MaxPassword are the longest name and password in bytes. Active Directory knows passwords of up to 256
 	// characters, of at most four bytes each in UTF-8; a user principal name may have 1024 bytes.
 	MaxName, MaxPassword = 1024, 1024
+	// MaxAttribute is the longest name of an attribute in bytes; Active Directory's longest have some fifty.
+	MaxAttribute = 64
 	// MaxField is the longest identifier in a [Binding], in bytes; ours have 36.
 	MaxField = 128
 	// MaxAnswer is the largest sealed answer in bytes: thousands of group names. All that carries answers – link, gateway, queue – makes

@@ -23,7 +23,7 @@ var (
 	ErrAhead      = fmt.Errorf("%w: its expiry lies too far ahead", ErrStale)
 	ErrUnreadable = errors.New("envelope: cannot be opened: damaged, or bound to something else")
 	ErrBinding    = errors.New("envelope: incomplete binding")
-	ErrTooLong    = errors.New("envelope: name or password too long")
+	ErrTooLong    = errors.New("envelope: name, password or attribute too long")
 	ErrAnswer     = errors.New("envelope: not an answer to this check")
 )
 
@@ -35,13 +35,23 @@ type Check struct {
 	Password wire.Secret
 	// WantAttributes asks for the user's attributes if the password is right.
 	WantAttributes bool
+	// NameAttribute has the agent look for an account whose attribute of this name, such as mail, has the value Name, besides one whose user principal
+	// name it is; at most [MaxAttribute] bytes, empty for none. Agents that do not know of it refuse the envelope.
+	NameAttribute string
 }
 
-const flagAttributes = 1 // the one flag of version 1; others are refused
+// The flags of version 1; others are refused.
+const (
+	flagAttributes = 1 << iota
+	flagNameAttribute
+)
 
-// encode writes flags, name and password and pads with zeros. The caller wipes the result.
+// encode writes flags, name and password, and the attribute if there is one, and pads with zeros. The caller wipes the result.
 func (c Check) encode() []byte {
 	size := 1 + 2 + len(c.Name) + 2 + c.Password.Len()
+	if c.NameAttribute != "" {
+		size += 2 + len(c.NameAttribute)
+	}
 	// One allocation of the final size: growing would leave copies of the password behind.
 	b := make([]byte, 1, (size+padStep-1)/padStep*padStep)
 	if c.WantAttributes {
@@ -49,21 +59,31 @@ func (c Check) encode() []byte {
 	}
 	b = appendString(b, c.Name)
 	b = appendString(b, c.Password.Reveal())
+	if c.NameAttribute != "" {
+		b[0] |= flagNameAttribute
+		b = appendString(b, c.NameAttribute)
+	}
 	return b[:cap(b)]
 }
 
 // decodeCheck reads what encode wrote and nothing else. The password is a copy of its own.
 func decodeCheck(b []byte) (Check, error) {
-	if len(b) == 0 || len(b)%padStep != 0 || b[0]&^flagAttributes != 0 {
+	if len(b) == 0 || len(b)%padStep != 0 || b[0]&^(flagAttributes|flagNameAttribute) != 0 {
 		return Check{}, fmt.Errorf("%w: content", ErrFormat)
 	}
 	name, rest, okName := cutString(b[1:], MaxName)
 	password, padding, okPassword := cutString(rest, MaxPassword)
-	if !okName || !okPassword || len(padding) >= padStep || len(bytes.TrimLeft(padding, "\x00")) > 0 {
+	var attribute []byte
+	okAttribute := true
+	if b[0]&flagNameAttribute != 0 && okPassword {
+		attribute, padding, okAttribute = cutString(padding, MaxAttribute)
+		okAttribute = okAttribute && len(attribute) > 0
+	}
+	if !okName || !okPassword || !okAttribute || len(padding) >= padStep || len(bytes.TrimLeft(padding, "\x00")) > 0 {
 		return Check{}, fmt.Errorf("%w: content", ErrFormat)
 	}
 	return Check{Name: string(name), Password: wire.NewSecret(append(make([]byte, 0, len(password)), password...)),
-		WantAttributes: b[0]&flagAttributes != 0}, nil
+		WantAttributes: b[0]&flagAttributes != 0, NameAttribute: string(attribute)}, nil
 }
 
 func cutString(b []byte, limit int) (s, rest []byte, ok bool) {
@@ -83,7 +103,7 @@ func Seal(to PublicKey, b Binding, c Check) (sealed []byte, s *Sender, err error
 	if err := b.check(); err != nil {
 		return nil, nil, err
 	}
-	if len(c.Name) > MaxName || c.Password.Len() > MaxPassword {
+	if len(c.Name) > MaxName || c.Password.Len() > MaxPassword || len(c.NameAttribute) > MaxAttribute {
 		return nil, nil, ErrTooLong
 	}
 	_, kdf, aead, err := to.suite.algorithms() // the zero key has no suite
@@ -130,8 +150,8 @@ func Open(k PrivateKey, b Binding, sealed []byte, now time.Time) (Check, *Receiv
 		return Check{}, nil, err
 	}
 	encSize := h.suite.encSize()
-	// The largest plaintext is a full name and password with their lengths and flags, and less than one step of padding.
-	if len(body) < encSize+padStep || len(body) >= encSize+5+MaxName+MaxPassword+padStep+16 {
+	// The largest plaintext is a full name, password and attribute with their lengths and flags, and less than one step of padding.
+	if len(body) < encSize+padStep || len(body) >= encSize+7+MaxName+MaxPassword+MaxAttribute+padStep+16 {
 		return Check{}, nil, fmt.Errorf("%w: %d bytes", ErrFormat, len(sealed))
 	}
 	if k.key == nil || h.suite != k.public.suite || h.keyID != k.public.id {

@@ -127,7 +127,8 @@ func TestAnyBytes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		name := rapid.SliceOfN(rapid.Byte(), 0, envelope.MaxName).Draw(t, "name")
 		password := rapid.SliceOfN(rapid.Byte(), 0, envelope.MaxPassword).Draw(t, "password")
-		c := envelope.Check{Name: string(name), Password: wire.NewSecret(bytes.Clone(password)), WantAttributes: rapid.Bool().Draw(t, "want")}
+		attribute := rapid.StringN(0, -1, envelope.MaxAttribute).Draw(t, "attribute")
+		c := envelope.Check{Name: string(name), Password: wire.NewSecret(bytes.Clone(password)), WantAttributes: rapid.Bool().Draw(t, "want"), NameAttribute: attribute}
 		sealed, s, err := envelope.Seal(k.Public(), binding(), c)
 		if err != nil {
 			t.Fatal(err)
@@ -136,7 +137,7 @@ func TestAnyBytes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.Name != string(name) || !bytes.Equal(got.Password.Reveal(), password) || got.WantAttributes != c.WantAttributes {
+		if got.Name != string(name) || !bytes.Equal(got.Password.Reveal(), password) || got.WantAttributes != c.WantAttributes || got.NameAttribute != attribute {
 			t.Fatal("changed on the way")
 		}
 		if !bytes.Equal(s.GoToken(nonce), r.GoToken(nonce)) {

@@ -43,6 +43,7 @@ type said struct {
 	NowMS          int64    `json:"now_ms,omitempty"`
 	Name           hexBytes `json:"name"`
 	Password       hexBytes `json:"password"`
+	Attribute      hexBytes `json:"attribute"`
 	WantAttributes bool     `json:"want_attributes"`
 	Sealed         hexBytes `json:"sealed,omitempty"`
 	GoNonce        hexBytes `json:"go_nonce,omitempty"`
@@ -177,15 +178,16 @@ func TestSecondImplementation(t *testing.T) {
 	if refusals < 10 {
 		t.Errorf("%d refusals in the vectors", refusals)
 	}
-	for _, c := range []struct{ name, password string }{
-		{"sam@corp.example", "correct horse battery"},
-		{"", ""},
-		{"J\u00fcrgen\xff", "\x00\x01\xfe\xff"},
-		{strings.Repeat("n", envelope.MaxName), strings.Repeat("p", envelope.MaxPassword)},
+	for _, c := range []struct{ name, password, attribute string }{
+		{"sam@corp.example", "correct horse battery", ""},
+		{"sam@mail.example", "correct horse battery", "mail"},
+		{"", "", ""},
+		{"J\u00fcrgen\xff", "\x00\x01\xfe\xff", "x"},
+		{strings.Repeat("n", envelope.MaxName), strings.Repeat("p", envelope.MaxPassword), strings.Repeat("a", envelope.MaxAttribute)},
 	} {
 		for _, k := range []envelope.PrivateKey{key(t), keyP256(t)} {
-			o.seals(t, k, c.name, c.password)
-			o.opens(t, k, c.name, c.password)
+			o.seals(t, k, c.name, c.password, c.attribute)
+			o.opens(t, k, c.name, c.password, c.attribute)
 		}
 	}
 }
@@ -208,16 +210,16 @@ func (o *other) goes(t *testing.T, id int, ours interface{ GoToken([]byte) []byt
 }
 
 // seals has the other side seal, and this package be the agent.
-func (o *other) seals(t *testing.T, k envelope.PrivateKey, name, password string) {
+func (o *other) seals(t *testing.T, k envelope.PrivateKey, name, password, attribute string) {
 	t.Helper()
 	b := binding()
 	theirs := o.must(said{Do: "seal", Suite: uint16(k.Public().Suite()), PublicKey: k.Public().Bytes(), Tenant: b.Tenant, Directory: b.Directory, Agent: b.Agent, Request: b.Request,
-		ExpiresMS: b.Expires.UnixMilli(), Name: hexBytes(name), Password: hexBytes(password), WantAttributes: true})
+		ExpiresMS: b.Expires.UnixMilli(), Name: hexBytes(name), Password: hexBytes(password), Attribute: hexBytes(attribute), WantAttributes: true})
 	c, r, err := envelope.Open(k, b, theirs.Sealed, now)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Name != name || string(c.Password.Reveal()) != password || !c.WantAttributes {
+	if c.Name != name || string(c.Password.Reveal()) != password || !c.WantAttributes || c.NameAttribute != attribute {
 		t.Error("the content differs")
 	}
 	o.goes(t, theirs.ID, r)
@@ -243,7 +245,7 @@ func (o *other) seals(t *testing.T, k envelope.PrivateKey, name, password string
 }
 
 // opens has this package seal, and the other side be the agent.
-func (o *other) opens(t *testing.T, k envelope.PrivateKey, name, password string) {
+func (o *other) opens(t *testing.T, k envelope.PrivateKey, name, password, attribute string) {
 	t.Helper()
 	raw, err := k.Bytes()
 	if err != nil {
@@ -253,10 +255,12 @@ func (o *other) opens(t *testing.T, k envelope.PrivateKey, name, password string
 		t.Fatalf("suite %s", hex.EncodeToString(raw[:2]))
 	}
 	b := binding()
-	sealed, s := seal(t, k, b, check(name, password))
+	asked := check(name, password)
+	asked.NameAttribute = attribute
+	sealed, s := seal(t, k, b, asked)
 	theirs := o.must(said{Do: "open", Suite: uint16(k.Public().Suite()), PrivateKey: raw[2:], Tenant: b.Tenant, Directory: b.Directory, Agent: b.Agent, Request: b.Request, Sealed: sealed,
 		NowMS: now.UnixMilli()})
-	if string(theirs.Name) != name || string(theirs.Password) != password {
+	if string(theirs.Name) != name || string(theirs.Password) != password || string(theirs.Attribute) != attribute {
 		t.Error("the content differs")
 	}
 	o.goes(t, theirs.ID, s)

@@ -63,7 +63,7 @@ class MlKem768P256 {
 const withKEM = (kem) => new CipherSuite({ kem, kdf: new HkdfSha256(), aead: new Aes256Gcm() });
 const suites = { 1: withKEM(new XWing()), 2: withKEM(new MlKem768P256()) };
 const encSizes = { 1: 1120, 2: 1153 };
-const headerSize = 31, step = 512, longest = 1024, maxAnswer = 131072, maxLife = 120_000n;
+const headerSize = 31, step = 512, longest = 1024, longestAttribute = 64, maxAnswer = 131072, maxLife = 120_000n;
 
 class Refusal extends Error {}
 const refuse = (word) => { throw new Refusal(word); };
@@ -89,7 +89,7 @@ async function session(context, header, c) {
 }
 
 function decode(plain) {
-  if (plain.length % step !== 0 || plain[0] > 1) refuse("format");
+  if (plain.length % step !== 0 || plain[0] > 3) refuse("format");
   let at = 1;
   const cut = () => {
     if (at + 2 > plain.length) refuse("format");
@@ -98,9 +98,10 @@ function decode(plain) {
     at += 2 + size;
     return plain.subarray(at - size, at);
   };
-  const name = cut(), password = cut(), padding = plain.subarray(at);
+  const name = cut(), password = cut(), attribute = plain[0] & 2 ? cut() : Buffer.alloc(0), padding = plain.subarray(at);
+  if ((plain[0] & 2) !== 0 && (attribute.length === 0 || attribute.length > longestAttribute)) refuse("format");
   if (padding.length >= step || padding.some((b) => b !== 0)) refuse("format");
-  return { name: hex(name), password: hex(password), want_attributes: plain[0] === 1 };
+  return { name: hex(name), password: hex(password), attribute: hex(attribute), want_attributes: (plain[0] & 1) === 1 };
 }
 
 async function open(c) {
@@ -132,8 +133,10 @@ async function seal(c) {
   const header = Buffer.concat([ascii("SPEV"), Buffer.from([1, 0, c.suite]), keyID(c.suite, raw), expires]);
   const recipient = await suite.kem.deserializePublicKey(new Uint8Array(raw).buffer);
   const context = await suite.createSenderContext({ recipientPublicKey: recipient, info: bound("sallyport envelope 1 info", header, c) });
-  const flags = Buffer.from([c.want_attributes ? 1 : 0]);
-  const plain = padded(Buffer.concat([flags, len16(bytes(c.name)), len16(bytes(c.password))]), 0);
+  const attribute = bytes(c.attribute);
+  const flags = Buffer.from([(c.want_attributes ? 1 : 0) | (attribute.length > 0 ? 2 : 0)]);
+  const tail = attribute.length > 0 ? [len16(attribute)] : [];
+  const plain = padded(Buffer.concat([flags, len16(bytes(c.name)), len16(bytes(c.password)), ...tail]), 0);
   const ciphertext = await context.seal(plain, bound("sallyport envelope 1 check", header, c));
   const sealed = Buffer.concat([header, Buffer.from(context.enc), Buffer.from(ciphertext)]);
   return { sealed: hex(sealed), ...(await session(context, header, c)) };
