@@ -80,6 +80,8 @@ var reachedBy = map[wire.Code]string{
 	wire.AccountProtected:      "agent/directory/ldap.TestGuardProtects",
 	wire.LockoutMisordered:     "service/gateway.TestLockoutTheWrongWayRound",
 	wire.ReaderRefused:         "agent/directory/ldap.TestGuardWithoutReader",
+	wire.NameAmbiguous:         "agent/directory/ldap.TestSignInByAnotherAttribute",
+	wire.NameNotLookedUp:       "agent/directory/ldap.TestSignInByAnotherAttribute",
 	wire.KeyStoreRefused:       "service/fleet.TestKeysInHardwareAreDemanded",
 	wire.VerdictsDisagree:      "service/password.TestRogueAgents",
 	wire.YesUnconfirmed:        "service/password.TestUnconfirmed",

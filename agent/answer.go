@@ -118,10 +118,30 @@ func (w *work) answer(ctx context.Context, c *linkpb.Check) (reply link.Reply) {
 		// Sealed as any trouble: the gateway does not learn whom we protect.
 		return w.seal(w.judge(directory.Result{}, &directory.Error{Code: wire.AccountProtected, Cause: errProtected}))
 	}
+	account, e := w.find(ctx)
+	if e != nil {
+		return w.seal(w.judge(directory.Result{}, e))
+	}
 	result, err := w.a.validator.Validate(ctx, directory.Check{
-		Name: w.check.Name, Password: w.check.Password, WantAttributes: w.check.WantAttributes, Fence: w.fence,
+		Name: w.check.Name, Password: w.check.Password, Account: account, WantAttributes: w.check.WantAttributes, Fence: w.fence,
 	})
 	return w.seal(w.judge(result, err))
+}
+
+// find looks up who has the name, if it may be another than those that the directory knows people by. nil for nobody: then the directory says so.
+func (w *work) find(ctx context.Context) (*directory.Account, *directory.Error) {
+	if w.check.NameAttribute == "" {
+		return nil, nil
+	}
+	finder, ok := w.a.validator.(directory.Finder)
+	if !ok {
+		return nil, cannotFind()
+	}
+	account, e := finder.Find(ctx, w.check.NameAttribute, w.check.Name)
+	if account != nil && w.a.protection.Named(account.Name(), foldName) {
+		return nil, &directory.Error{Code: wire.AccountProtected, Cause: errProtected}
+	}
+	return account, e
 }
 
 // open opens the envelope and decides whether the directory may be asked at all. The order matters: what cannot be opened

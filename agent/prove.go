@@ -42,6 +42,23 @@ func (p *proven) Validate(ctx context.Context, c directory.Check) (directory.Res
 	return p.inner.Validate(ctx, c)
 }
 
+// Find looks a name up when the directory is proven, as Validate asks: nobody else's directory tells who has a name.
+func (p *proven) Find(ctx context.Context, attribute, name string) (*directory.Account, *directory.Error) {
+	finder, ok := p.inner.(directory.Finder)
+	if !ok {
+		return nil, cannotFind()
+	}
+	if err := p.await(ctx); err != nil {
+		return nil, &directory.Error{Code: wire.DirectoryUnreachable, Cause: err}
+	}
+	return finder.Find(ctx, attribute, name)
+}
+
+// cannotFind is the answer where the validator looks nobody up.
+func cannotFind() *directory.Error {
+	return &directory.Error{Code: wire.NameNotLookedUp, Cause: errors.New("the agent's validator looks nobody up")}
+}
+
 func (p *proven) await(ctx context.Context) error {
 	p.mu.Lock()
 	open, opened := p.open, p.opened

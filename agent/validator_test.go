@@ -99,7 +99,17 @@ func TestGuardHoldsForKerberos(t *testing.T) {
 	if n, err := dc.BadPwdCount(t.Context(), "alice"); err != nil || n != 2 || fences != 2 {
 		t.Errorf("the directory counts %d, %v; %d fences", n, err, fences)
 	}
-	if _, code := try("Administrator@corp.example.com", people.WrongPassword); code != wire.AccountProtected || fences != 2 {
+	// Whoever was looked up is asked about as the account that was found.
+	account, e := v.(directory.Finder).Find(t.Context(), "userPrincipalName", "bob@corp.example.com")
+	if e != nil || account == nil || account.SAM != "bob" {
+		t.Fatalf("%+v, %v", account, e)
+	}
+	r, err := v.Validate(t.Context(), directory.Check{Name: "whatever@was.typed", Account: account, Password: wire.NewSecret([]byte(people.RightPassword)), WantAttributes: true,
+		Fence: func(context.Context) error { fences++; return nil }})
+	if err != nil || !r.Verdict.Reason.Right() || r.Verdict.Attributes == nil || r.Verdict.Attributes.SignInName != "bob@corp.example.com" || fences != 3 {
+		t.Errorf("%+v, %v, %d fences", r.Verdict, err, fences)
+	}
+	if _, code := try("Administrator@corp.example.com", people.WrongPassword); code != wire.AccountProtected || fences != 3 {
 		t.Errorf("%d, %d fences", code, fences)
 	}
 }

@@ -85,6 +85,8 @@ const (
 	AccountProtected      Code = 90111 // never asked about, whatever the password
 	LockoutMisordered     Code = 90112 // the directory locks before the service does
 	ReaderRefused         Code = 90113 // the agent's account for looking
+	NameAmbiguous         Code = 90114 // more than one account of the directory has the name
+	NameNotLookedUp       Code = 90115 // the agent cannot look the other name up that the domain allows
 )
 
 // String returns the decimal number.

@@ -69,6 +69,8 @@ type Attributes struct {
 	GivenName   string `json:"given_name,omitempty"`
 	FamilyName  string `json:"family_name,omitempty"`
 	Email       string `json:"email,omitempty"`
+	// SignInName is the value of the attribute by which the check asked for the name to be looked up; empty if it did not, or there is none.
+	SignInName string `json:"sign_in_name,omitempty"`
 	// Groups are the names (CN) of the groups that list the user as a direct member.
 	Groups []string `json:"groups,omitempty"`
 }

@@ -35,11 +35,31 @@ type Check struct {
 	Name string
 	// Password as the person typed it. Validators read it and leave the wiping to the caller.
 	Password wire.Secret
+	// Account is whose password it is, if the name had to be looked up; nil means that the directory is asked about Name.
+	Account *Account
 	// WantAttributes asks for the user's attributes if the directory accepts.
 	WantAttributes bool
 	// Fence is called exactly once, with a live connection in hand, right before the password is sent. It returns nil when the
 	// service has written the fence down; an error stops the check with nothing sent. It must not be nil.
 	Fence func(ctx context.Context) error
+}
+
+// Account is an entry of the directory that a typed name was found to belong to.
+type Account struct {
+	// DN is its distinguished name. SAM and Domain, the DNS name of its domain, make up another name that is its alone.
+	DN, SAM, Domain string
+	// SignInName is the value of the attribute by which it was looked up; empty if it has none.
+	SignInName string
+}
+
+// Name is the account's implicit user principal name ([MS-ADTS] 5.1.1.1.1).
+func (a Account) Name() string { return a.SAM + "@" + a.Domain }
+
+// Finder looks up names that the directory itself does not know.
+type Finder interface {
+	// Find returns the one account of which the attribute has this value, or which has this user principal name; nil if there is none. It is an error
+	// of its own if there are several. Nothing was sent about anybody's password, so no error is Fenced.
+	Find(ctx context.Context, attribute, name string) (*Account, *Error)
 }
 
 // ErrUnusable is the cause of a check refused before anything was contacted.

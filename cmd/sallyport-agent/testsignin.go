@@ -20,6 +20,9 @@ import (
 
 type testCommand struct {
 	directoryFlags
+	guardFlags
+	NameAttribute string `help:"Look the name up by this attribute too, such as mail, as the agent does for a domain that allows it (sallyport domain change --sign-in-attribute). Needs the reader." placeholder:"NAME"`
+
 	Name         string   `arg:"" optional:"" help:"Name to check, as the person types it. It is asked for when it is not given."`
 	Rest         []string `arg:"" optional:"" hidden:""`
 	PasswordFile string   `placeholder:"FILE" help:"Read the password from this file, or with - from standard input, in place of asking for it."`
@@ -34,6 +37,7 @@ Exit codes: 0 the password is right; 6 the directory judged otherwise; 1 nobody 
 
 Examples:
   sallyport-agent test-signin --dc ldaps://dc1.corp.example ada@corp.example
+  sallyport-agent test-signin --config /etc/sallyport-agent.yaml --name-attribute mail ada.lovelace@mail.example
   sallyport-agent test-signin --config /etc/sallyport-agent.yaml`
 }
 
@@ -58,6 +62,10 @@ func (c *testCommand) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return &usageError{err}
 	}
+	looks, err := c.guard()
+	if err != nil {
+		return err
+	}
 	in := bufio.NewReader(t.in)
 	if c.Name == "" {
 		if c.Name, err = ask(in, t.err, "Name: "); err != nil {
@@ -69,13 +77,14 @@ func (c *testCommand) Run(ctx context.Context, t *terminal) error {
 		return err
 	}
 	defer password.Wipe()
-	v, err := agent.NewValidator(ldap.Config{Servers: c.DC, RootCAs: roots, Connections: 1, DialTimeout: testDial}, byKerberos)
+	v, err := agent.NewValidator(ldap.Config{Servers: c.DC, RootCAs: roots, Connections: 1, DialTimeout: testDial, Guard: looks}, byKerberos)
 	if err != nil {
 		return &usageError{err}
 	}
 	fmt.Fprintf(t.err, "asking by %s: %s\n", choice.Kind, choice.Why)
 	began := time.Now()
-	result, err := v.Validate(ctx, directory.Check{Name: c.Name, Password: password, WantAttributes: true, Fence: func(context.Context) error { return nil }})
+	check := directory.Check{Name: c.Name, Password: password, WantAttributes: true, Fence: func(context.Context) error { return nil }}
+	result, err := c.check(ctx, v, check, t.err)
 	var trouble *directory.Error
 	if errors.As(err, &trouble) {
 		if entry, ok := wire.Lookup(trouble.Code); ok {
@@ -89,6 +98,27 @@ func (c *testCommand) Run(ctx context.Context, t *terminal) error {
 		return err
 	}
 	return printVerdict(t.out, result, time.Since(began))
+}
+
+// check asks as the agent does: who has the name, where it may be another attribute's, and then for the password.
+func (c *testCommand) check(ctx context.Context, v directory.Validator, check directory.Check, out io.Writer) (directory.Result, error) {
+	if c.NameAttribute != "" {
+		finder, ok := v.(directory.Finder)
+		if !ok {
+			return directory.Result{}, &usageError{errors.New("--name-attribute: this validator looks nobody up")}
+		}
+		account, e := finder.Find(ctx, c.NameAttribute, c.Name)
+		switch {
+		case e != nil:
+			return directory.Result{}, e
+		case account != nil:
+			fmt.Fprintf(out, "the name is of %s (%s)\n", account.Name(), account.DN)
+		default:
+			fmt.Fprintf(out, "nobody has the name as %s or as user principal name; the directory is asked about it as it is\n", c.NameAttribute)
+		}
+		check.Account = account
+	}
+	return v.Validate(ctx, check)
 }
 
 // testDial is how long one domain controller may take before the next is asked: a person waits, and wants to know.

@@ -20,13 +20,13 @@ import (
 
 // Attributer tells who a person is whose password was just found right; package ldap does, by a bind as that person.
 type Attributer interface {
-	Attributes(ctx context.Context, name string, password wire.Secret) (*wire.Attributes, error)
+	Attributes(ctx context.Context, check directory.Check) (*wire.Attributes, error)
 }
 
-// Guard decides whether one more attempt of this name may be spent at a domain controller, given as host and port; package ldap does, which reads how
+// Guard decides whether the attempt of this check may be spent at a domain controller, given as host and port; package ldap does, which reads how
 // far the account is from being locked. When it may, done is to be called after the attempt. A refusal is a *directory.Error with nothing sent.
 type Guard interface {
-	Admit(ctx context.Context, dc, name string) (done func(), refused *directory.Error)
+	Admit(ctx context.Context, dc string, check directory.Check) (done func(), refused *directory.Error)
 }
 
 // Config says which KDCs to ask and how.
@@ -226,7 +226,11 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	if e := check.Refuse(); e != nil {
 		return directory.Result{}, e
 	}
-	who, err := parseName(check.Name)
+	name := check.Name
+	if check.Account != nil {
+		name = check.Account.Name()
+	}
+	who, err := parseName(name)
 	if err != nil {
 		return directory.Result{}, &directory.Error{Code: wire.PasswordUnusable, Cause: fmt.Errorf("%w: %w", directory.ErrUnusable, err)}
 	}
@@ -255,7 +259,7 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	}
 	// Asked although a KDC that wants no proof has spoken already: what the guard knows of an account takes as long for one that is not there.
 	if v.config.Guard != nil {
-		spent, refused := v.config.Guard.Admit(ctx, dc, check.Name)
+		spent, refused := v.config.Guard.Admit(ctx, dc, check)
 		if refused != nil {
 			return notSent(refused.Code, refused.Cause)
 		}
@@ -297,7 +301,7 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 func (v *Validator) attributes(ctx context.Context, check directory.Check, verdict *wire.Verdict) {
 	err := errors.New("no attributes are told by Kerberos")
 	if v.config.Attributes != nil {
-		verdict.Attributes, err = v.config.Attributes.Attributes(ctx, check.Name, check.Password)
+		verdict.Attributes, err = v.config.Attributes.Attributes(ctx, check)
 	}
 	if err != nil {
 		v.log.Warn("attributes left out", "error", err)

@@ -14,6 +14,7 @@ import (
 	goldap "github.com/go-ldap/ldap/v3"
 	"github.com/google/uuid"
 
+	"github.com/sallyport-auth/sallyport/agent/directory"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -23,12 +24,12 @@ var (
 	errOther     = errors.New("the entry of this name may be another person's")
 )
 
-// attributes reads the entry of the person who is bound on this connection, as that person.
+// attributes reads the entry of the person who is bound on this connection, as that person. Who was looked up was bound by the name of the entry.
 //
 // The name that was typed must find it, which is certain only for an explicit userPrincipalName: the directory itself looks
 // there first. A name that is a sAMAccountName with a domain can exist in other domains too, so the entry found must be
 // in the security token of the connection.
-func (c *conn) attributes(ctx context.Context, name string) (*wire.Attributes, error) {
+func (c *conn) attributes(ctx context.Context, check directory.Check) (*wire.Attributes, error) {
 	c.server.mu.Lock()
 	base := c.server.base
 	c.server.mu.Unlock()
@@ -37,7 +38,20 @@ func (c *conn) attributes(ctx context.Context, name string) (*wire.Attributes, e
 	}
 	var a *wire.Attributes
 	err := c.within(ctx, attributesTimeout, func() (err error) {
-		a, err = c.find(name, base)
+		if check.Account == nil {
+			a, err = c.find(check.Name, base)
+			return err
+		}
+		entry, err := c.oneEntry(check.Account.DN, userAttributes...)
+		if err != nil {
+			return err
+		}
+		if entry == nil {
+			return errNoEntry
+		}
+		if a, err = fromEntry(entry, base); err == nil {
+			a.SignInName = check.Account.SignInName
+		}
 		return err
 	})
 	return a, err

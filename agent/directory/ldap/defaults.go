@@ -58,6 +58,9 @@ const (
 	// mostFound bounds what one question may find: groups within a protected group, and password settings objects.
 	mostFound = 2000
 
+	// schemaFor is how long is remembered whether people may be looked up by an attribute, and mostLookups of how many.
+	schemaFor, mostLookups = 10 * time.Minute, 64
+
 	// maxPacket is the largest LDAP message accepted from a server, in bytes: a user with a thousand long group names has a
 	// quarter of it.
 	maxPacket = 1 << 20

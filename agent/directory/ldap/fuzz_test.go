@@ -13,6 +13,7 @@ import (
 	goldap "github.com/go-ldap/ldap/v3"
 	"github.com/google/uuid"
 
+	"github.com/sallyport-auth/sallyport/agent/directory"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -94,7 +95,7 @@ func FuzzAnswers(f *testing.F) {
 				t.Fatalf("%+v, %v", verdict, trouble)
 			}
 			if trouble == nil && verdict.Reason.Right() {
-				if a, err := c.attributes(t.Context(), "sam@corp"); err == nil {
+				if a, err := c.attributes(t.Context(), directory.Check{Name: "sam@corp"}); err == nil {
 					hold(t, a)
 				}
 			}

@@ -201,9 +201,9 @@ func (g *guardian) status() GuardStatus {
 	return s
 }
 
-// admit decides whether an attempt of this name may be spent at s. When it may, done is to be called after the bind. A name that the
+// admit decides whether an attempt of this check's name may be spent at s. When it may, done is to be called after the bind. A name that the
 // domain does not have is the directory's to refuse, after the same questions as for one that it has.
-func (g *guardian) admit(ctx context.Context, s *server, name string) (done func(), e *directory.Error) {
+func (g *guardian) admit(ctx context.Context, s *server, check directory.Check) (done func(), e *directory.Error) {
 	nothing := func() {}
 	if g.config.Reader == "" || !g.tries(time.Now()) {
 		return nothing, nil
@@ -213,7 +213,7 @@ func (g *guardian) admit(ctx context.Context, s *server, name string) (done func
 	}
 	for {
 		began := time.Now()
-		found, err := g.look(ctx, s, name)
+		found, err := g.look(ctx, s, check)
 		switch {
 		case errors.Is(err, errUnanswered):
 			return nil, g.unreachable(ctx, err)
@@ -240,7 +240,7 @@ func (g *guardian) admit(ctx context.Context, s *server, name string) (done func
 // Admit asks the guard whether one more attempt of this name may be spent, for a validator that asks the domain controllers by another protocol. dc is the
 // one that it is about to ask, as host and port of that protocol: the counts are read there if it is one of ours, since each has its own, and
 // else at the one that is used first. When the attempt may be spent, done is to be called after it. The codes are those of [Validator.Validate].
-func (v *Validator) Admit(ctx context.Context, dc, name string) (done func(), refused *directory.Error) {
+func (v *Validator) Admit(ctx context.Context, dc string, check directory.Check) (done func(), refused *directory.Error) {
 	if v.guard.config.Reader == "" {
 		return func() {}, nil
 	}
@@ -248,6 +248,15 @@ func (v *Validator) Admit(ctx context.Context, dc, name string) (done func(), re
 	if err != nil {
 		host = dc
 	}
+	s, e := v.serving(ctx, host)
+	if e != nil {
+		return nil, e
+	}
+	return v.guard.admit(ctx, s, check)
+}
+
+// serving returns the server on this host, if it serves and has told of its domain, and else the one that is used first.
+func (v *Validator) serving(ctx context.Context, host string) (*server, *directory.Error) {
 	s := v.firstServing()
 	for _, other := range v.servers {
 		if strings.EqualFold(other.address.host, host) && other.admits() && other.baseDN() != "" {
@@ -263,7 +272,7 @@ func (v *Validator) Admit(ctx context.Context, dc, name string) (done func(), re
 		s = c.server
 		s.put(c)
 	}
-	return v.guard.admit(ctx, s, name)
+	return s, nil
 }
 
 func (g *guardian) unreachable(ctx context.Context, err error) *directory.Error {
@@ -385,14 +394,17 @@ const accountLocked = 0x10
 
 // look finds the accounts that a name may belong to. Where there are several, all have to bear the attempt, since only the directory knows which
 // it takes. The questions are the same for a name that nobody has. An error that is not errUnanswered was written down.
-func (g *guardian) look(ctx context.Context, s *server, name string) ([]account, error) {
+func (g *guardian) look(ctx context.Context, s *server, check directory.Check) ([]account, error) {
 	g.mu.Lock()
 	p := g.read
 	g.mu.Unlock()
 	if p == nil {
 		return nil, errUnread
 	}
-	filter := nameFilter(name, p.others)
+	filter := nameFilter(check.Name, p.others)
+	if check.Account != nil {
+		filter = "(distinguishedName=" + goldap.EscapeFilter(check.Account.DN) + ")"
+	}
 	base := s.baseDN()
 	var entries, members []*goldap.Entry
 	err := g.ask(ctx, s, func(c *conn) (err error) {

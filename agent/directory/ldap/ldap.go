@@ -57,6 +57,7 @@ type Validator struct {
 	servers  []*server
 	expected *expectation
 	guard    *guardian
+	lookups  lookups
 	bindFor  time.Duration
 	log      *slog.Logger
 }
@@ -169,7 +170,7 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 		keep = true
 		return directory.Result{}, &directory.Error{Code: code, DC: dc, Cause: cause}
 	}
-	spent, refused := v.guard.admit(ctx, s, check.Name)
+	spent, refused := v.guard.admit(ctx, s, check)
 	if refused != nil {
 		return notSent(refused.Code, refused.Cause)
 	}
@@ -186,7 +187,7 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	}
 
 	r := directory.Result{DC: dc, Fenced: time.Now()}
-	err = c.within(ctx, v.bindFor, func() error { return c.bind(check.Name, check.Password) })
+	err = c.within(ctx, v.bindFor, func() error { return c.bind(bindName(check), check.Password) })
 	r.Judged = time.Now()
 	c.used, c.seen = r.Judged, r.Judged
 	verdict, understood, e := judge(err)
@@ -208,7 +209,7 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	}
 	r.Verdict = verdict
 	if check.WantAttributes && verdict.Reason.Right() {
-		attributes, err := c.attributes(ctx, check.Name)
+		attributes, err := c.attributes(ctx, check)
 		if err != nil {
 			v.log.Warn("attributes left out", "dc", dc, "error", err)
 			// The service has to know that this yes is nobody's yet.
@@ -217,6 +218,14 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 		r.Verdict.Attributes = attributes
 	}
 	return r, nil
+}
+
+// bindName is what the directory is asked about: the name as it was typed, or who was found to have it.
+func bindName(check directory.Check) string {
+	if check.Account != nil {
+		return check.Account.DN
+	}
+	return check.Name
 }
 
 // judge turns what the bind returned into a verdict or an error; the password has been sent. understood says that the server is in

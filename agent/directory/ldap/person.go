@@ -12,8 +12,8 @@ import (
 
 // Attributes reads the attributes of somebody whose password another validator has just found right, by a bind as that person. It is no
 // check: it asks no fence, and whoever calls it with a password that may be wrong spends an attempt that nobody allowed.
-func (v *Validator) Attributes(ctx context.Context, name string, password wire.Secret) (*wire.Attributes, error) {
-	if e := (directory.Check{Name: name, Password: password, Fence: func(context.Context) error { return nil }}).Refuse(); e != nil {
+func (v *Validator) Attributes(ctx context.Context, check directory.Check) (*wire.Attributes, error) {
+	if e := check.Refuse(); e != nil {
 		return nil, e
 	}
 	c, err := v.take(ctx)
@@ -28,12 +28,12 @@ func (v *Validator) Attributes(ctx context.Context, name string, password wire.S
 			c.server.drop(c)
 		}
 	}()
-	err = c.within(ctx, v.bindFor, func() error { return c.bind(name, password) })
+	err = c.within(ctx, v.bindFor, func() error { return c.bind(bindName(check), check.Password) })
 	c.used = time.Now()
 	c.seen = c.used
 	verdict, understood, e := judge(err)
 	switch {
-	case repeats(err, password):
+	case repeats(err, check.Password):
 		return nil, errors.New(repeated)
 	case e != nil:
 		return nil, e
@@ -41,7 +41,7 @@ func (v *Validator) Attributes(ctx context.Context, name string, password wire.S
 		keep = understood
 		return nil, fmt.Errorf("LDAP says %s (%s)", verdict.Reason, verdict.Diagnostic)
 	}
-	attributes, err := c.attributes(ctx, name)
+	attributes, err := c.attributes(ctx, check)
 	keep = understood && err == nil
 	return attributes, err
 }

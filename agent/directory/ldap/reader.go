@@ -11,6 +11,7 @@ import (
 
 	goldap "github.com/go-ldap/ldap/v3"
 
+	"github.com/sallyport-auth/sallyport/agent/directory"
 	"github.com/sallyport-auth/sallyport/agent/directory/guard"
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -225,7 +226,7 @@ func ExamineGuard(ctx context.Context, server string, roots *x509.CertPool, c Gu
 	}
 	on.server.put(on)
 	if c.Reader != "" && v.guard.refresh(ctx, on.server) == nil {
-		_, _ = v.guard.look(ctx, on.server, c.Reader) // what it lacks is in the status
+		_, _ = v.guard.look(ctx, on.server, directory.Check{Name: c.Reader}) // what it lacks is in the status
 	}
 	return v.guard.status(), nil
 }

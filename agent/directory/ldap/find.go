@@ -1,0 +1,180 @@
+package ldap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	goldap "github.com/go-ldap/ldap/v3"
+
+	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+var _ directory.Finder = (*Validator)(nil)
+
+// Find looks for the one account that has a typed name, as [directory.Finder] says. The reader looks, so there must be one. The codes of its errors:
+// NameAmbiguous, NameNotLookedUp, DirectoryUnreachable and AgentTooSlow.
+func (v *Validator) Find(ctx context.Context, attribute, name string) (*directory.Account, *directory.Error) {
+	g := v.guard
+	cannot := func(err error) (*directory.Account, *directory.Error) {
+		return nil, &directory.Error{Code: wire.NameNotLookedUp, Cause: err}
+	}
+	switch {
+	case g.config.Reader == "":
+		return cannot(errors.New("the agent has no reader account: give --reader-name"))
+	case !g.tries(time.Now()):
+		return cannot(errRefused)
+	}
+	s, e := v.serving(ctx, "")
+	if e != nil {
+		return nil, e
+	}
+	base := s.baseDN()
+	var why error
+	var entries []*goldap.Entry
+	err := g.ask(ctx, s, func(c *conn) (err error) {
+		if why, err = v.lookups.allows(c, attribute, time.Now()); why != nil || err != nil {
+			return err
+		}
+		entries, err = c.few(base, findFilter(attribute, name, base), "sAMAccountName", attribute)
+		return err
+	})
+	switch {
+	case errors.Is(err, errUnanswered):
+		return nil, g.unreachable(ctx, err)
+	case err != nil:
+		return cannot(err)
+	case why != nil:
+		return cannot(why)
+	}
+	switch len(entries) {
+	case 0:
+		return nil, nil
+	case 1:
+		found := entries[0]
+		return &directory.Account{DN: found.DN, SAM: found.GetAttributeValue("sAMAccountName"), Domain: dnsName(base),
+			SignInName: ownValue(attribute, found.GetAttributeValues(attribute), name)}, nil
+	}
+	var names []string
+	for _, entry := range entries[:min(len(entries), 4)] {
+		names = append(names, entry.DN)
+	}
+	return nil, &directory.Error{Code: wire.NameAmbiguous, DC: s.address.String(),
+		Cause: fmt.Errorf("%d accounts have it, as %s or as user principal name: %s", len(entries), attribute, strings.Join(names, "; "))}
+}
+
+// mailPrefix stands before the addresses in proxyAddresses, in capitals before the one that is used first.
+const mailPrefix = "smtp:"
+
+func isProxy(attribute string) bool { return strings.EqualFold(attribute, "proxyAddresses") }
+
+// findFilter finds all accounts that a name may mean where it may be a value of the attribute: those and those that the directory itself would
+// take for it, which are its user principal names, explicit and implicit ([MS-ADTS] 5.1.1.1.1).
+func findFilter(attribute, name, base string) string {
+	name = strings.TrimSpace(name)
+	value := name
+	if isProxy(attribute) {
+		value = mailPrefix + name
+	}
+	implicit := ""
+	if n := splitName(name); n.upn != "" && strings.EqualFold(n.domain, dnsName(base)) {
+		implicit = "(sAMAccountName=" + goldap.EscapeFilter(n.account) + ")"
+	}
+	return "(&(objectClass=user)(|(" + attribute + "=" + goldap.EscapeFilter(value) + ")(userPrincipalName=" + goldap.EscapeFilter(name) + ")" + implicit + "))"
+}
+
+// ownValue is the value of the attribute by which its owner is called: the typed one if it is among them, the only one, or none.
+func ownValue(attribute string, values []string, name string) string {
+	values = slices.Clone(values)
+	for i, v := range values {
+		if isProxy(attribute) && len(v) > len(mailPrefix) && strings.EqualFold(v[:len(mailPrefix)], mailPrefix) {
+			values[i] = v[len(mailPrefix):]
+		}
+		if strings.EqualFold(values[i], strings.TrimSpace(name)) {
+			return values[i]
+		}
+	}
+	if len(values) == 1 && len(values[0]) <= maxText {
+		return values[0]
+	}
+	return ""
+}
+
+// lookups remember which attributes people may be looked up by.
+type lookups struct {
+	mu    sync.Mutex
+	known map[string]lookup // by lower-case name
+}
+
+type lookup struct {
+	why error // why not; nil if they may
+	at  time.Time
+}
+
+// allows says why nobody may be looked up by this attribute, from the directory's schema; err that it could not be read.
+func (l *lookups) allows(c *conn, attribute string, now time.Time) (why, err error) {
+	key := strings.ToLower(attribute)
+	l.mu.Lock()
+	known, ok := l.known[key]
+	l.mu.Unlock()
+	if ok && now.Sub(known.at) < schemaFor {
+		return known.why, nil
+	}
+	root, err := c.oneEntry("", "schemaNamingContext")
+	if err != nil {
+		return nil, err
+	}
+	var entries []*goldap.Entry
+	if schema := root; schema != nil && schema.GetAttributeValue("schemaNamingContext") != "" {
+		if entries, err = c.few(schema.GetAttributeValue("schemaNamingContext"),
+			"(&(objectClass=attributeSchema)(lDAPDisplayName="+goldap.EscapeFilter(attribute)+"))", "searchFlags", "attributeSyntax"); err != nil {
+			return nil, err
+		}
+	}
+	why = fmt.Errorf("the directory's schema has no attribute %q", attribute)
+	if len(entries) == 1 {
+		why = lookable(attribute, entries[0].GetAttributeValue("searchFlags"), entries[0].GetAttributeValue("attributeSyntax"))
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.known == nil || len(l.known) >= mostLookups {
+		l.known = map[string]lookup{}
+	}
+	l.known[key] = lookup{why, now}
+	return why, nil
+}
+
+// Bits of searchFlags ([MS-ADTS] 2.2.10).
+const (
+	attributeIndexed      = 0x01
+	attributeConfidential = 0x80
+)
+
+// textSyntaxes are those of text ([MS-ADTS] 3.1.1.2.2.2): case-sensitive, teletex, IA5 and printable, and Unicode.
+var textSyntaxes = []string{"2.5.5.3", "2.5.5.4", "2.5.5.5", "2.5.5.12"}
+
+// lookable is the rule: people are looked up by text that is indexed, or each sign-in reads the whole directory, and not confidential, or whoever asks
+// the service could try values of what nobody may read.
+func lookable(attribute, searchFlags, syntax string) error {
+	flags, err := strconv.ParseInt(searchFlags, 10, 32)
+	if searchFlags == "" {
+		flags, err = 0, nil
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("the schema's searchFlags of %s is %.20q", attribute, searchFlags)
+	case !slices.Contains(textSyntaxes, syntax):
+		return fmt.Errorf("the attribute %s is no text", attribute)
+	case flags&attributeConfidential != 0:
+		return fmt.Errorf("the attribute %s is confidential", attribute)
+	case flags&attributeIndexed == 0:
+		return fmt.Errorf("the attribute %s is not indexed: looking people up by it would read the whole directory each time", attribute)
+	}
+	return nil
+}
