@@ -159,9 +159,11 @@ type domainCommand struct {
 }
 
 type domainWay struct {
-	Kind       *string `enum:"pass-through,cloud" help:"pass-through (a directory checks passwords) or cloud."`
-	Directory  *string `help:"Directory that checks the passwords, by name or id."`
-	AdmitUsers *bool   `negatable:"" help:"Let people whom the directory accepts appear as users at their first sign-in."`
+	Kind            *string `enum:"pass-through,cloud" help:"pass-through (a directory checks passwords) or cloud."`
+	Directory       *string `help:"Directory that checks the passwords, by name or id."`
+	AdmitUsers      *bool   `negatable:"" help:"Let people whom the directory accepts appear as users at their first sign-in."`
+	SignInAttribute *string `help:"Attribute of the directory, such as mail, that names of the domain may be values of besides user principal names; empty for none. Agents need a reader account for it." placeholder:"NAME"`
+	NetBIOSName     *string `name:"netbios-name" help:"The domain's NetBIOS name: people may type CORP\\ada, too; empty for none." placeholder:"NAME"`
 }
 
 type domainCreate struct {
@@ -172,7 +174,7 @@ type domainCreate struct {
 
 func (c domainCreate) Run(ctx context.Context, t *terminal) error {
 	return call[admin.Domain](ctx, t, c.apiFlags, http.MethodPost, c.path("domains"),
-		admin.DomainInput{Name: c.Name, Kind: c.Kind, Directory: c.Directory, AdmitUsers: c.AdmitUsers}, "")
+		admin.DomainInput{Name: c.Name, Kind: c.Kind, Directory: c.Directory, AdmitUsers: c.AdmitUsers, SignInAttribute: c.SignInAttribute, NetBIOSName: c.NetBIOSName}, "")
 }
 
 type domainList struct{ tenantFlags }
@@ -184,7 +186,20 @@ func (c domainList) Run(ctx context.Context, t *terminal) error {
 	}
 	return list(ctx, t, c.apiFlags, c.path("domains"), []column[admin.Domain]{
 		{"name", func(x admin.Domain) string { return x.Name }}, {"kind", func(x admin.Domain) string { return x.Kind }},
-		{"directory", func(x admin.Domain) string { return directories[x.Directory] }}, {"admits users", func(x admin.Domain) string { return yes(x.AdmitUsers) }}})
+		{"directory", func(x admin.Domain) string { return directories[x.Directory] }}, {"admits users", func(x admin.Domain) string { return yes(x.AdmitUsers) }},
+		{"names", func(x admin.Domain) string { return namesOf(x) }}})
+}
+
+// namesOf says which forms of a name people of a domain may type.
+func namesOf(d admin.Domain) string {
+	forms := []string{"ada@" + d.Name}
+	if d.SignInAttribute != "" {
+		forms = append(forms, d.SignInAttribute)
+	}
+	if d.NetBIOSName != "" {
+		forms = append(forms, d.NetBIOSName+`\ada`)
+	}
+	return strings.Join(forms, ", ")
 }
 
 type domainName struct {
@@ -205,7 +220,7 @@ type domainChange struct {
 
 func (c domainChange) Run(ctx context.Context, t *terminal) error {
 	return call[admin.Domain](ctx, t, c.apiFlags, http.MethodPatch, c.path("domains", c.Domain),
-		admin.DomainInput{Kind: c.Kind, Directory: c.domainWay.Directory, AdmitUsers: c.AdmitUsers}, "")
+		admin.DomainInput{Kind: c.Kind, Directory: c.domainWay.Directory, AdmitUsers: c.AdmitUsers, SignInAttribute: c.SignInAttribute, NetBIOSName: c.NetBIOSName}, "")
 }
 
 type domainRemove struct{ domainName }

@@ -106,7 +106,12 @@ func TestDirectoriesAndDomains(t *testing.T) {
 	if d.Directory != lab.ID || !d.AdmitUsers {
 		t.Errorf("%+v", d)
 	}
-	if got := read[Domain](t, w.want(200, w.contoso, "GET", below+"/domains/LAB.example", "")); got.Name != "lab.example" {
+	d = read[Domain](t, w.want(200, w.contoso, "PATCH", below+"/domains/lab.example", `{"sign_in_attribute":"mail","netbios_name":"lab"}`))
+	if d.SignInAttribute != "mail" || d.NetBIOSName != "LAB" || !d.AdmitUsers {
+		t.Errorf("%+v", d)
+	}
+	w.want(400, w.contoso, "PATCH", below+"/domains/lab.example", `{"sign_in_attribute":"mail)(cn=*"}`)
+	if got := read[Domain](t, w.want(200, w.contoso, "GET", below+"/domains/LAB.example", "")); got.Name != "lab.example" || got.SignInAttribute != "mail" {
 		t.Errorf("%+v", got)
 	}
 	for _, c := range []struct {

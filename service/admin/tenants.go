@@ -179,7 +179,7 @@ func (a *API) unpinDirectory(ctx context.Context, r *request) (int, any, error) 
 }
 
 func domainJSON(d tenant.Domain) Domain {
-	return Domain{Name: d.Name, Kind: string(d.Kind), Directory: d.DirectoryID, AdmitUsers: d.AdmitUsers,
+	return Domain{Name: d.Name, Kind: string(d.Kind), Directory: d.DirectoryID, AdmitUsers: d.AdmitUsers, SignInAttribute: d.SignInAttribute, NetBIOSName: d.NetBIOSName,
 		Created: d.Created.UTC(), Changed: d.Changed.UTC()}
 }
 
@@ -196,7 +196,8 @@ func (a *API) createDomain(ctx context.Context, r *request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	d := tenant.Domain{Name: in.Name, Kind: tenant.Kind(value(in.Kind, string(tenant.PassThrough)))}
+	d := tenant.Domain{Name: in.Name, Kind: tenant.Kind(value(in.Kind, string(tenant.PassThrough))),
+		SignInAttribute: value(in.SignInAttribute, ""), NetBIOSName: value(in.NetBIOSName, "")}
 	d.AdmitUsers = value(in.AdmitUsers, d.Kind == tenant.PassThrough)
 	if in.Directory != nil && *in.Directory != "" {
 		dir, err := a.findDirectory(ctx, r.scope, *in.Directory)
@@ -222,7 +223,7 @@ func (a *API) changeDomain(ctx context.Context, r *request) (int, any, error) {
 	if in.Name != "" {
 		return 0, nil, fault.New(wire.BadRequest, "a domain's name cannot change; remove it and create another")
 	}
-	change := tenant.DomainChange{AdmitUsers: in.AdmitUsers}
+	change := tenant.DomainChange{AdmitUsers: in.AdmitUsers, SignInAttribute: in.SignInAttribute, NetBIOSName: in.NetBIOSName}
 	if in.Kind != nil {
 		kind := tenant.Kind(*in.Kind)
 		change.Kind = &kind

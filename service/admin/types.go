@@ -78,12 +78,15 @@ type Canary struct {
 
 // Domain is a DNS suffix and how its users' passwords are checked: kind "pass-through" (by Directory) or "cloud".
 type Domain struct {
-	Name       string    `json:"name"`
-	Kind       string    `json:"kind"`
-	Directory  string    `json:"directory,omitempty"`
-	AdmitUsers bool      `json:"admit_users"`
-	Created    time.Time `json:"created"`
-	Changed    time.Time `json:"changed"`
+	Name       string `json:"name"`
+	Kind       string `json:"kind"`
+	Directory  string `json:"directory,omitempty"`
+	AdmitUsers bool   `json:"admit_users"`
+	// SignInAttribute is what names of the domain may be values of besides user principal names; NetBIOSName lets people type CORP\ada.
+	SignInAttribute string    `json:"sign_in_attribute,omitempty"`
+	NetBIOSName     string    `json:"netbios_name,omitempty"`
+	Created         time.Time `json:"created"`
+	Changed         time.Time `json:"changed"`
 }
 
 // DomainInput creates or changes a domain. Directory may be an id or a name.
@@ -92,6 +95,9 @@ type DomainInput struct {
 	Kind       *string `json:"kind,omitempty"`
 	Directory  *string `json:"directory,omitempty"`
 	AdmitUsers *bool   `json:"admit_users,omitempty"`
+	// Empty for none.
+	SignInAttribute *string `json:"sign_in_attribute,omitempty"`
+	NetBIOSName     *string `json:"netbios_name,omitempty"`
 }
 
 // User is a person.
@@ -105,6 +111,7 @@ type User struct {
 	GivenName   string    `json:"given_name,omitempty"`
 	FamilyName  string    `json:"family_name,omitempty"`
 	Email       string    `json:"email,omitempty"`
+	SignInName  string    `json:"sign_in_name,omitempty"`
 	Groups      []string  `json:"groups,omitempty"`
 	Role        string    `json:"role,omitempty"`
 	Disabled    bool      `json:"disabled"`

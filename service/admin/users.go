@@ -15,7 +15,7 @@ import (
 
 func userJSON(u user.User) User {
 	return User{ID: u.ID, UPN: u.UPN, Source: string(u.Source), Directory: u.DirectoryID, Anchor: u.Anchor,
-		DisplayName: u.DisplayName, GivenName: u.GivenName, FamilyName: u.FamilyName, Email: u.Email, Groups: u.Groups,
+		DisplayName: u.DisplayName, GivenName: u.GivenName, FamilyName: u.FamilyName, Email: u.Email, SignInName: u.SignInName, Groups: u.Groups,
 		Role: string(u.Role), Disabled: u.Disabled, Created: u.Created.UTC(), Changed: u.Changed.UTC()}
 }
 

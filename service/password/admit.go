@@ -26,6 +26,7 @@ func (k *check) admit(ctx context.Context, told *wire.Attributes) error {
 		return nil
 	}
 	attributes, admits, err := k.ownName(ctx, *told)
+	attributes.SignInName = k.otherName(told.SignInName)
 	if err != nil {
 		return err
 	}
@@ -47,6 +48,16 @@ func (k *check) admit(ctx context.Context, told *wire.Attributes) error {
 		return fault.Wrap(wire.DirectoryUnusable, "what the directory told of the user cannot be stored", err)
 	}
 	return fmt.Errorf("password: storing the user: %w", err)
+}
+
+// otherName is the name beside the UPN that a directory told, if this check asked for it, in the form in which names are looked up. A directory names
+// people of the domain alone of which it was asked.
+func (k *check) otherName(told string) string {
+	name, form, domain := nameOf(told)
+	if form != formUPN || k.domain.SignInAttribute == "" || domain != k.domain.Name {
+		return ""
+	}
+	return name
 }
 
 // ownName keeps a directory from naming users of another: the name it tells must be in a domain that this tenant has given to this

@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport-auth/sallyport/service/fault"
 	"github.com/sallyport-auth/sallyport/service/fleet"
 	"github.com/sallyport-auth/sallyport/service/queue"
+	"github.com/sallyport-auth/sallyport/service/user"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -32,7 +33,8 @@ func (k *check) passThrough(ctx context.Context) error {
 	// From here on only the deadline ends what has been delivered; see the package comment.
 	delivering, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
 	defer cancel()
-	k.want = wantAttributes(k.known, k.domain.DirectoryID, time.Now())
+	// A name that is not the user's own may be another person's since.
+	k.want = wantAttributes(k.known, k.domain.DirectoryID, time.Now()) || user.Key(k.known.UPN) != user.Key(k.name)
 
 	var excluded []string
 	var last error // why the last try failed
@@ -108,7 +110,8 @@ func (k *check) tryOne(ctx context.Context, request string, offer queue.Offer, d
 	}
 	k.ans.AgentName = agent.Name
 	sealed, sender, err := envelope.Seal(agent.Key, envelope.Binding{Tenant: k.tenantID, Directory: k.domain.DirectoryID, Agent: agent.ID, Request: request,
-		Expires: now.Add(envelope.Life)}, envelope.Check{Name: k.name, Password: k.attempt.Password, WantAttributes: k.want})
+		Expires: now.Add(envelope.Life)}, envelope.Check{Name: k.name, Password: k.attempt.Password, WantAttributes: k.want,
+		NameAttribute: k.domain.SignInAttribute})
 	if err != nil {
 		return release(wire.AgentRefused, "sealing: "+err.Error())
 	}

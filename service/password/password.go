@@ -149,6 +149,12 @@ type check struct {
 func (k *check) run(ctx context.Context) error {
 	var domainName string
 	k.name, k.ans.NameForm, domainName = nameOf(k.attempt.Name)
+	if k.ans.NameForm == formDownLevel {
+		var err error
+		if domainName, err = k.downLevel(ctx); err != nil {
+			return err
+		}
+	}
 	if unusable(k.attempt.Password) {
 		// Whatever the name: this depends on the password alone, so its speed tells nothing.
 		k.refuse(wire.PasswordUnusable, "")
@@ -158,7 +164,7 @@ func (k *check) run(ctx context.Context) error {
 		return err
 	}
 	cloud := k.known.Source == user.CloudOnly || k.domain.Kind == tenant.Cloud
-	if k.ans.NameForm != formUPN {
+	if domainName == "" {
 		why := ""
 		if k.ans.NameForm == formUnusable {
 			why = "the name is empty, too long, or holds a space, something invisible or a second @"
@@ -211,40 +217,62 @@ func (k *check) nowhere(ctx context.Context) error {
 func (k *check) who(ctx context.Context, domainName string) error {
 	k.face = timingKey{k.tenantID, tenant.PassThrough}
 	k.account = fold(k.name)
-	if k.ans.NameForm != formUPN {
+	if domainName == "" {
 		return nil
 	}
-	// The second spelling is for a user whose stored name has an internationalised domain in letters.
 	var err error
-	if k.known, err = k.byUPN(ctx, k.name, strings.TrimSpace(k.attempt.Name)); err != nil {
-		return err
-	}
-	// Attempts at a spelling that only the directory takes for a user's name count as that user's.
-	counted := k.known
-	if counted.ID == "" {
-		if counted, err = k.byUPN(ctx, k.account); err != nil {
-			return err
-		}
-	}
-	if counted.ID != "" {
-		k.account = counted.ID
-	}
 	if k.domain, err = k.tenants.Domain(ctx, k.scope, domainName); err != nil && !fault.Has(err, wire.NotFound) {
 		return fmt.Errorf("password: looking for the domain: %w", err)
 	}
 	if k.domain.Name != "" {
 		k.face.kind = k.domain.Kind
 	}
+	// The second spelling is for a user whose stored name has an internationalised domain in letters.
+	if k.known, err = k.byName(ctx, k.name, strings.TrimSpace(k.attempt.Name)); err != nil {
+		return err
+	}
+	// Attempts at a spelling that only the directory takes for a user's name count as that user's.
+	counted := k.known
+	if counted.ID == "" {
+		if counted, err = k.byName(ctx, k.account); err != nil {
+			return err
+		}
+	}
+	if counted.ID != "" {
+		k.account = counted.ID
+	}
 	return nil
 }
 
-// byUPN finds the user of the first of these spellings that has one; the zero user if none has.
-func (k *check) byUPN(ctx context.Context, spellings ...string) (user.User, error) {
+// downLevel makes ada@corp.example of CORP\ada, where the tenant allows that: it is what a directory makes of it, the implicit user principal name
+// ([MS-ADTS] 5.1.1.1.1). From there on there is one name, and so one count. domain is empty where it is not allowed.
+func (k *check) downLevel(ctx context.Context) (domain string, err error) {
+	short, account, _ := strings.Cut(k.name, `\`)
+	if account == "" || strings.ContainsAny(account, `@\`) {
+		return "", nil
+	}
+	d, err := k.tenants.DomainByNetBIOS(ctx, k.scope, short)
+	if fault.Has(err, wire.NotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("password: looking for the domain: %w", err)
+	}
+	k.name = account + "@" + d.Name
+	return d.Name, nil
+}
+
+// byName finds the user of the first of these spellings that has one, as a user principal name or as the other name that the domain allows; the
+// zero user if none has.
+func (k *check) byName(ctx context.Context, spellings ...string) (user.User, error) {
 	for i, s := range spellings {
 		if i > 0 && user.Key(s) == user.Key(spellings[0]) {
 			continue
 		}
 		u, err := k.users.ByUPN(ctx, k.scope, s)
+		if fault.Has(err, wire.NotFound) && k.domain.SignInAttribute != "" {
+			u, err = k.users.BySignInName(ctx, k.scope, k.domain.DirectoryID, s)
+		}
 		if err == nil {
 			return u, nil
 		}

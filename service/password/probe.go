@@ -38,12 +38,20 @@ func (c *Checker) Probe(ctx context.Context, scope tenant.Scope, p Probe) (v wir
 	if unusable(p.Password) {
 		return wire.Verdict{}, 0, fault.New(wire.PasswordUnusable, "")
 	}
-	name, form, _ := nameOf(p.Name)
+	name, form, domainName := nameOf(p.Name)
 	if form != formUPN {
 		return wire.Verdict{}, 0, fault.Newf(wire.BadRequest, "the name %.80q is not of the form name@domain", p.Name)
 	}
+	// Asked as a person of the name's domain would be, or the agent could tell a probe.
+	domain, err := c.tenants.Domain(ctx, scope, domainName)
+	if err != nil && !fault.Has(err, wire.NotFound) {
+		return wire.Verdict{}, 0, fmt.Errorf("%w: looking for the domain: %w", ErrNotAsked, err)
+	}
+	if domain.DirectoryID != p.Directory {
+		domain = tenant.Domain{DirectoryID: p.Directory}
+	}
 	k := &check{Checker: c, scope: scope, tenantID: tenantID, attempt: Attempt{Password: p.Password, Trace: p.Trace}, name: name, want: p.WantAttributes,
-		domain: tenant.Domain{DirectoryID: p.Directory}, ans: Answer{Started: time.Now()}}
+		domain: domain, ans: Answer{Started: time.Now()}}
 	ctx, cancel := context.WithTimeout(ctx, overall)
 	defer cancel()
 	request := newRequest()

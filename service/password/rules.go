@@ -143,8 +143,10 @@ func Next(k Known) Step {
 	return step
 }
 
-// guarded reports whether a number says that an agent's guard did not spend the attempt.
-func guarded(c wire.Code) bool { return c == wire.LockoutSpared || c == wire.AccountProtected }
+// guarded reports whether a number says that an agent did not spend the attempt, for a reason that lies with the account: another agent would say the same.
+func guarded(c wire.Code) bool {
+	return c == wire.LockoutSpared || c == wire.AccountProtected || c == wire.NameAmbiguous
+}
 
 // troubleCode keeps numbers that speak of trouble between here and the directory. Any other (one that would speak of the
 // password, or that nobody knows) becomes instead: trouble must never look like a verdict.
@@ -152,7 +154,7 @@ func troubleCode(c, instead wire.Code) wire.Code {
 	switch {
 	case c == wire.OutsideLogonHours:
 		return instead
-	case c >= wire.NoAgent && c <= wire.AgentTooSlow, c >= wire.LostAfterFence && c <= wire.AgentRateLimited, c == wire.GatewayDraining:
+	case c >= wire.NoAgent && c <= wire.AgentTooSlow, c >= wire.LostAfterFence && c <= wire.AgentRateLimited, c == wire.GatewayDraining, c == wire.NameNotLookedUp:
 		if _, known := wire.Lookup(c); known {
 			return c
 		}

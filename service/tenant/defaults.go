@@ -24,4 +24,8 @@ const (
 
 	// maxDirectoryName is the length of a DNS label, which most directories are named after.
 	maxDirectoryName = 63
+
+	// maxAttribute bounds the name of an attribute; AD's longest have some fifty. A NetBIOS name has 15 characters (the sixteenth is its kind).
+	maxAttribute = 64
+	maxNetBIOS   = 15
 )

@@ -30,21 +30,29 @@ type Domain struct {
 	DirectoryID string
 	// AdmitUsers lets a user whom the directory accepts, and who is unknown here, in: the user is made at the first
 	// sign-in. It is false for a cloud domain.
-	AdmitUsers       bool
+	AdmitUsers bool
+	// SignInAttribute is the directory's attribute that names of this domain may be values of, such as mail, besides user principal names; empty
+	// for none. An agent looks them up, so it needs a reader account.
+	SignInAttribute string
+	// NetBIOSName lets people of this domain type CORP\ada, which is ada@ this domain then; empty if they may not. It is in upper case, and
+	// one domain's alone.
+	NetBIOSName      string
 	Created, Changed time.Time
 }
 
 // DomainChange is what may change of a domain; nil fields stay as they are. A change to Cloud drops the directory and
-// AdmitUsers, unless the same change sets them, which is refused.
+// AdmitUsers and the other forms of names, unless the same change sets them, which is refused.
 type DomainChange struct {
 	DirectoryID *string
 	Kind        *Kind
 	AdmitUsers  *bool
+	// SignInAttribute and NetBIOSName: "" ends what was allowed.
+	SignInAttribute, NetBIOSName *string
 }
 
-const domainColumns = `name, kind, directory_id, admit_users, created_at, changed_at`
+const domainColumns = `name, kind, directory_id, admit_users, sign_in_attribute, netbios_name, created_at, changed_at`
 
-// CreateDomain adds a domain; d's times are ignored. Faults: BadRequest, Conflict for a name that the tenant has already,
+// CreateDomain adds a domain; d's times are ignored. Faults: BadRequest, Conflict for a name or NetBIOS name that the tenant has already,
 // NotFound for a directory that it does not have.
 func (s *Store) CreateDomain(ctx context.Context, scope Scope, d Domain, now time.Time) (Domain, error) {
 	tenant, err := scope.ID()
@@ -54,7 +62,7 @@ func (s *Store) CreateDomain(ctx context.Context, scope Scope, d Domain, now tim
 	if d.Name, err = DomainName(d.Name); err != nil {
 		return Domain{}, err
 	}
-	if err := d.check(); err != nil {
+	if d, err = d.clean(); err != nil {
 		return Domain{}, err
 	}
 	d.Created = db.Time(db.Millis(now))
@@ -63,8 +71,8 @@ func (s *Store) CreateDomain(ctx context.Context, scope Scope, d Domain, now tim
 		if err := ownDirectory(ctx, tx, tenant, d); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `INSERT INTO domain (tenant_id, `+domainColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-			tenant, d.Name, string(d.Kind), optional(d.DirectoryID), d.AdmitUsers, db.Millis(d.Created), db.Millis(d.Changed))
+		_, err := tx.ExecContext(ctx, `INSERT INTO domain (tenant_id, `+domainColumns+`) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+			tenant, d.Name, string(d.Kind), optional(d.DirectoryID), d.AdmitUsers, d.SignInAttribute, optional(d.NetBIOSName), db.Millis(d.Created), db.Millis(d.Changed))
 		if err != nil {
 			return err
 		}
@@ -74,7 +82,7 @@ func (s *Store) CreateDomain(ctx context.Context, scope Scope, d Domain, now tim
 	case errors.Is(err, db.ErrReference):
 		return Domain{}, noTenant(tenant)
 	case errors.Is(err, db.ErrConflict):
-		return Domain{}, fault.Newf(wire.Conflict, "the tenant has the domain %s already", d.Name)
+		return Domain{}, domainTaken(d)
 	case err != nil:
 		return Domain{}, fmt.Errorf("tenant: create domain: %w", err)
 	}
@@ -83,10 +91,28 @@ func (s *Store) CreateDomain(ctx context.Context, scope Scope, d Domain, now tim
 
 // event tells who checks the passwords of a domain from now on.
 func (d Domain) event(verb string) Event {
-	return Event{What: "domain." + verb, Directory: d.DirectoryID, Detail: fmt.Sprintf("%s: %s, admits users: %t", d.Name, d.Kind, d.AdmitUsers)}
+	names := ""
+	if d.SignInAttribute != "" {
+		names += ", names are looked up by " + d.SignInAttribute
+	}
+	if d.NetBIOSName != "" {
+		names += ", also as " + d.NetBIOSName + `\`
+	}
+	return Event{What: "domain." + verb, Directory: d.DirectoryID, Detail: fmt.Sprintf("%s: %s, admits users: %t%s", d.Name, d.Kind, d.AdmitUsers, names)}
 }
 
-// check holds what is true of every domain.
+// clean holds what is true of every domain, and brings names into the form in which they are stored.
+func (d Domain) clean() (Domain, error) {
+	var err error
+	if d.SignInAttribute, err = cleanAttribute(d.SignInAttribute); err != nil {
+		return d, err
+	}
+	if d.NetBIOSName, err = cleanNetBIOS(d.NetBIOSName); err != nil {
+		return d, err
+	}
+	return d, d.check()
+}
+
 func (d Domain) check() error {
 	switch d.Kind {
 	case PassThrough:
@@ -96,6 +122,9 @@ func (d Domain) check() error {
 	case Cloud:
 		if d.DirectoryID != "" || d.AdmitUsers {
 			return fault.Newf(wire.BadRequest, "the cloud domain %s can neither have a directory nor admit users from one", d.Name)
+		}
+		if d.SignInAttribute != "" || d.NetBIOSName != "" {
+			return fault.Newf(wire.BadRequest, "names of the cloud domain %s are user names alone: no directory stands behind them", d.Name)
 		}
 	default:
 		return fault.Newf(wire.BadRequest, "the kind of a domain is %q or %q, not %q", PassThrough, Cloud, clip(string(d.Kind)))
@@ -131,7 +160,22 @@ func (s *Store) Domain(ctx context.Context, scope Scope, name string) (Domain, e
 	return oneDomain(ctx, s.db.Reader(), tenant, name)
 }
 
-// ChangeDomain changes who checks a domain's passwords, and returns the domain. Faults: BadRequest, NotFound.
+// DomainByNetBIOS finds the domain whose people may type this NetBIOS name before a backslash, in any case, or fails with the fault NotFound.
+func (s *Store) DomainByNetBIOS(ctx context.Context, scope Scope, name string) (Domain, error) {
+	tenant, err := scope.ID()
+	if err != nil {
+		return Domain{}, err
+	}
+	clean, err := cleanNetBIOS(name)
+	if err != nil || clean == "" {
+		return Domain{}, noDomain(name)
+	}
+	d, err := scanDomain(s.db.Reader().QueryRowContext(ctx, `SELECT `+domainColumns+` FROM domain WHERE tenant_id = $1 AND netbios_name = $2`, tenant, clean))
+	return found(d, err, noDomain(name))
+}
+
+// ChangeDomain changes who checks a domain's passwords, and returns the domain. Faults: BadRequest, NotFound, Conflict for a NetBIOS name
+// that another domain has.
 func (s *Store) ChangeDomain(ctx context.Context, scope Scope, name string, c DomainChange, now time.Time) (Domain, error) {
 	tenant, err := scope.ID()
 	if err != nil {
@@ -145,19 +189,23 @@ func (s *Store) ChangeDomain(ctx context.Context, scope Scope, name string, c Do
 		}
 		d = c.apply(before)
 		d.Changed = db.Time(db.Millis(now))
-		if err := d.check(); err != nil {
+		if d, err = d.clean(); err != nil {
 			return err
 		}
 		if err := ownDirectory(ctx, tx, tenant, d); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, `UPDATE domain SET kind = $1, directory_id = $2, admit_users = $3, changed_at = $4 WHERE tenant_id = $5 AND name = $6`,
-			string(d.Kind), optional(d.DirectoryID), d.AdmitUsers, db.Millis(now), tenant, d.Name)
+		_, err = tx.ExecContext(ctx, `UPDATE domain SET kind = $1, directory_id = $2, admit_users = $3, sign_in_attribute = $4, netbios_name = $5, changed_at = $6
+			WHERE tenant_id = $7 AND name = $8`,
+			string(d.Kind), optional(d.DirectoryID), d.AdmitUsers, d.SignInAttribute, optional(d.NetBIOSName), db.Millis(now), tenant, d.Name)
 		if err != nil {
 			return err
 		}
 		return s.record(ctx, tx, tenant, d.event("change"), now)
 	})
+	if errors.Is(db.Translate(err), db.ErrConflict) {
+		return Domain{}, domainTaken(d)
+	}
 	if err != nil {
 		return Domain{}, fmt.Errorf("tenant: change domain: %w", err)
 	}
@@ -169,7 +217,7 @@ func (c DomainChange) apply(d Domain) Domain {
 	if c.Kind != nil {
 		d.Kind = *c.Kind
 		if d.Kind == Cloud {
-			d.DirectoryID, d.AdmitUsers = "", false
+			d.DirectoryID, d.AdmitUsers, d.SignInAttribute, d.NetBIOSName = "", false, "", ""
 		}
 	}
 	if c.DirectoryID != nil {
@@ -177,6 +225,12 @@ func (c DomainChange) apply(d Domain) Domain {
 	}
 	if c.AdmitUsers != nil {
 		d.AdmitUsers = *c.AdmitUsers
+	}
+	if c.SignInAttribute != nil {
+		d.SignInAttribute = *c.SignInAttribute
+	}
+	if c.NetBIOSName != nil {
+		d.NetBIOSName = *c.NetBIOSName
 	}
 	return d
 }
@@ -205,15 +259,22 @@ func oneDomain(ctx context.Context, q db.Querier, tenant, name string) (Domain, 
 	return found(d, err, noDomain(name))
 }
 
+func domainTaken(d Domain) error {
+	if d.NetBIOSName != "" {
+		return fault.Newf(wire.Conflict, "the tenant has the domain %s, or another with the NetBIOS name %s, already", d.Name, d.NetBIOSName)
+	}
+	return fault.Newf(wire.Conflict, "the tenant has the domain %s already", d.Name)
+}
+
 func noDomain(name string) error {
 	return fault.Newf(wire.NotFound, "there is no domain %q in this tenant", clip(name))
 }
 
 func scanDomain(row scanner) (d Domain, err error) {
 	var created, changed int64
-	var directory sql.NullString
-	err = row.Scan(&d.Name, &d.Kind, &directory, &d.AdmitUsers, &created, &changed)
-	d.DirectoryID = directory.String
+	var directory, netbios sql.NullString
+	err = row.Scan(&d.Name, &d.Kind, &directory, &d.AdmitUsers, &d.SignInAttribute, &netbios, &created, &changed)
+	d.DirectoryID, d.NetBIOSName = directory.String, netbios.String
 	d.Created, d.Changed = db.Time(created), db.Time(changed)
 	return d, err
 }

@@ -85,6 +85,32 @@ func DomainName(s string) (string, error) {
 	return name, nil
 }
 
+// cleanAttribute wants the name of an attribute as LDAP has it (RFC 4512 §1.4, keystring), or nothing. Whether a directory has it, and lets it be
+// looked up by, agents find out.
+func cleanAttribute(s string) (string, error) {
+	s = strings.TrimSpace(s)
+	ok := len(s) <= maxAttribute
+	for i, c := range []byte(s) {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		ok = ok && (letter || i > 0 && (c >= '0' && c <= '9' || c == '-'))
+	}
+	if !ok {
+		return "", fault.Newf(wire.BadRequest, "%q is not the name of an attribute like mail: letters, digits and hyphens, at most %d, a letter first", clip(s), maxAttribute)
+	}
+	return s, nil
+}
+
+// cleanNetBIOS wants a domain's NetBIOS name ([MS-NBTE] §2.2, and what Windows refuses in it), in upper case, or nothing.
+func cleanNetBIOS(s string) (string, error) {
+	s = strings.ToUpper(strings.TrimSpace(s))
+	if n := utf8.RuneCountInString(s); !utf8.ValidString(s) || n > maxNetBIOS || strings.ContainsFunc(s, func(r rune) bool {
+		return unicode.IsSpace(r) || !unicode.IsGraphic(r) || strings.ContainsRune(`\/:*?"<>|,@`, r)
+	}) {
+		return "", fault.Newf(wire.BadRequest, "%q is not a domain's NetBIOS name like CORP: at most %d characters, without spaces and none of \\ / : * ? \" < > | , @", clip(s), maxNetBIOS)
+	}
+	return s, nil
+}
+
 // cleanColor returns "#rrggbb" in lower case, or says why white text could not be read on it.
 func cleanColor(s string) (string, error) {
 	s = strings.ToLower(strings.TrimSpace(s))

@@ -248,6 +248,64 @@ func TestDomains(t *testing.T) {
 	}
 }
 
+// What people may type besides user principal names.
+func TestOtherNames(t *testing.T) {
+	ctx, d := t.Context(), dbtest.New(t)
+	s := tenant.NewStore(d)
+	scope, other := tenanttest.New(t, d, "contoso").Scope(), tenanttest.New(t, d, "fabrikam").Scope()
+	corp, theirs := tenanttest.Directory(t, d, scope, "corp"), tenanttest.Directory(t, d, other, "corp")
+	made, err := s.CreateDomain(ctx, scope, tenant.Domain{Name: "corp.example", Kind: tenant.PassThrough, DirectoryID: corp.ID, SignInAttribute: " mail ", NetBIOSName: "corp"}, now)
+	if err != nil || made.SignInAttribute != "mail" || made.NetBIOSName != "CORP" {
+		t.Fatalf("%+v, %v", made, err)
+	}
+	for _, spelling := range []string{"CORP", "corp", " Corp "} {
+		if got, err := s.DomainByNetBIOS(ctx, scope, spelling); err != nil || got != made {
+			t.Errorf("%q: %+v, %v", spelling, got, err)
+		}
+	}
+	for _, absent := range []string{"", "CORP2", "corp.example", "CO RP", "a,b", strings.Repeat("x", 16)} {
+		_, err := s.DomainByNetBIOS(ctx, scope, absent)
+		want(t, absent, err, wire.NotFound, "")
+	}
+	_, err = s.DomainByNetBIOS(ctx, other, "CORP")
+	want(t, "another tenant", err, wire.NotFound, "")
+	if _, err := s.CreateDomain(ctx, other, tenant.Domain{Name: "corp.example", Kind: tenant.PassThrough, DirectoryID: theirs.ID, NetBIOSName: "CORP"}, now); err != nil {
+		t.Errorf("the same NetBIOS name in another tenant: %v", err)
+	}
+	second := tenant.Domain{Name: "second.example", Kind: tenant.PassThrough, DirectoryID: corp.ID}
+	with := func(edit func(*tenant.Domain)) tenant.Domain { d := second; edit(&d); return d }
+	for what, c := range map[string]struct {
+		domain tenant.Domain
+		code   wire.Code
+		words  string
+	}{
+		"a NetBIOS name that is taken": {with(func(d *tenant.Domain) { d.NetBIOSName = "Corp" }), wire.Conflict, "NetBIOS name CORP"},
+		"a NetBIOS name too long":      {with(func(d *tenant.Domain) { d.NetBIOSName = strings.Repeat("x", 16) }), wire.BadRequest, "at most 15"},
+		"a backslash":                  {with(func(d *tenant.Domain) { d.NetBIOSName = `CORP\` }), wire.BadRequest, "NetBIOS"},
+		"a filter":                     {with(func(d *tenant.Domain) { d.SignInAttribute = "mail=*)(cn" }), wire.BadRequest, "attribute"},
+		"an attribute too long":        {with(func(d *tenant.Domain) { d.SignInAttribute = strings.Repeat("x", 65) }), wire.BadRequest, "attribute"},
+		"a digit first":                {with(func(d *tenant.Domain) { d.SignInAttribute = "1x" }), wire.BadRequest, "attribute"},
+		"a cloud domain":               {tenant.Domain{Name: "cloud.example", Kind: tenant.Cloud, SignInAttribute: "mail"}, wire.BadRequest, "user names alone"},
+	} {
+		_, err := s.CreateDomain(ctx, scope, c.domain, now)
+		want(t, what, err, c.code, c.words)
+	}
+	if _, err := s.CreateDomain(ctx, scope, second, now); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.ChangeDomain(ctx, scope, "second.example", tenant.DomainChange{NetBIOSName: ptr("CORP")}, later)
+	want(t, "changed to a NetBIOS name that is taken", err, wire.Conflict, "")
+	if got, err := s.ChangeDomain(ctx, scope, "corp.example", tenant.DomainChange{NetBIOSName: ptr(""), SignInAttribute: ptr("employeeID")}, later); err != nil || got.NetBIOSName != "" || got.SignInAttribute != "employeeID" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got, err := s.ChangeDomain(ctx, scope, "second.example", tenant.DomainChange{NetBIOSName: ptr("CORP")}, later); err != nil || got.NetBIOSName != "CORP" {
+		t.Errorf("free again: %+v, %v", got, err)
+	}
+	if got, err := s.ChangeDomain(ctx, scope, "corp.example", tenant.DomainChange{Kind: ptr(tenant.Cloud)}, later); err != nil || got.SignInAttribute != "" {
+		t.Errorf("a domain that becomes cloud: %+v, %v", got, err)
+	}
+}
+
 // TestTenantsNeverMeet gives two tenants the same names for everything and looks at each through the other's scope.
 func TestTenantsNeverMeet(t *testing.T) {
 	ctx, d := t.Context(), dbtest.New(t)

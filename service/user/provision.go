@@ -63,14 +63,14 @@ func fromAttributes(directoryID string, a wire.Attributes, now time.Time) (User,
 	}
 	at := db.Time(db.Millis(now))
 	return User{UPN: a.UPN, Source: Synced, DirectoryID: directoryID, Anchor: a.Anchor, DisplayName: tame(a.DisplayName, maxText),
-		GivenName: tame(a.GivenName, maxText), FamilyName: tame(a.FamilyName, maxText), Email: tame(a.Email, maxText), Groups: groups,
+		GivenName: tame(a.GivenName, maxText), FamilyName: tame(a.FamilyName, maxText), Email: tame(a.Email, maxText), SignInName: a.SignInName, Groups: groups,
 		AttributesAt: at, Created: at, Changed: at}.clean()
 }
 
 // same reports whether u is stored as the directory told.
 func (u User) same(told User) bool {
 	return u.Anchor == told.Anchor && u.UPN == told.UPN && u.DisplayName == told.DisplayName && u.GivenName == told.GivenName &&
-		u.FamilyName == told.FamilyName && u.Email == told.Email && slices.Equal(u.Groups, told.Groups)
+		u.FamilyName == told.FamilyName && u.Email == told.Email && (told.SignInName == "" || u.SignInName == told.SignInName) && slices.Equal(u.Groups, told.Groups)
 }
 
 // stale reports whether the store should learn what the directory told.
@@ -137,6 +137,9 @@ func refresh(ctx context.Context, tx db.Querier, tenantID string, before, told U
 	u := before
 	u.UPN, u.Anchor, u.DisplayName, u.GivenName, u.FamilyName, u.Email = told.UPN, told.Anchor, told.DisplayName, told.GivenName, told.FamilyName, told.Email
 	u.Groups, u.AttributesAt = told.Groups, told.AttributesAt
+	if told.SignInName != "" { // not every sign-in asks for it
+		u.SignInName = told.SignInName
+	}
 	if !before.same(told) {
 		u.Changed = told.Changed
 	}

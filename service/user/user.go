@@ -39,6 +39,9 @@ type User struct {
 	// user made by hand who has not signed in yet.
 	DirectoryID, Anchor                       string
 	DisplayName, GivenName, FamilyName, Email string
+	// SignInName is the other name that the directory was asked by, where the domain allows one (tenant.Domain.SignInAttribute), as it was last told; empty
+	// for none. The UPN of another user goes before it, and of two users with the same one neither is found by it.
+	SignInName string
 	// Groups are the names of the groups that list a synced user directly, as of AttributesAt; for a cloud-only user what an
 	// administrator wrote.
 	Groups   []string
@@ -109,6 +112,11 @@ func (u User) clean() (User, error) {
 	}{{"display name", &u.DisplayName}, {"given name", &u.GivenName}, {"family name", &u.FamilyName}, {"mail address", &u.Email}} {
 		*f.text = strings.TrimSpace(*f.text)
 		if err := checkText(f.what, *f.text, maxText); err != nil {
+			return User{}, err
+		}
+	}
+	if u.SignInName = norm.NFC.String(strings.TrimSpace(u.SignInName)); u.SignInName != "" {
+		if err := checkUPN(u.SignInName); err != nil {
 			return User{}, err
 		}
 	}

@@ -355,6 +355,55 @@ func TestProvision(t *testing.T) {
 	}
 }
 
+// A user is found by the other name that the directory told last, unless two have it.
+func TestSignInName(t *testing.T) {
+	ctx, d := t.Context(), dbtest.New(t)
+	s := user.NewStore(d)
+	scope := tenanttest.New(t, d, "contoso").Scope()
+	corp, other := tenanttest.Directory(t, d, scope, "corp"), tenanttest.Directory(t, d, scope, "other")
+	told := wire.Attributes{Anchor: anchorA, UPN: "alice@corp.example", SignInName: "Al.Ice@mail.example"}
+	alice, err := s.Provision(ctx, scope, corp.ID, told, true, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	by := func(what, directory, name, id string) {
+		t.Helper()
+		got, err := s.BySignInName(ctx, scope, directory, name)
+		if id == "" && !fault.Has(err, wire.NotFound) || id != "" && (err != nil || got.ID != id) {
+			t.Errorf("%s: %+v, %v", what, got, err)
+		}
+	}
+	by("any spelling", corp.ID, " al.ice@MAIL.example", alice.ID)
+	by("another directory", other.ID, "al.ice@mail.example", "")
+	by("the user principal name", corp.ID, "alice@corp.example", "")
+	by("nothing", corp.ID, "", "")
+	// A sign-in that did not ask for it leaves it; one that tells another replaces it.
+	told.SignInName = ""
+	if u, err := s.Provision(ctx, scope, corp.ID, told, true, later); err != nil || u.SignInName != "Al.Ice@mail.example" {
+		t.Errorf("%+v, %v", u, err)
+	}
+	told.SignInName = "ice@mail.example"
+	if _, err := s.Provision(ctx, scope, corp.ID, told, true, later); err != nil {
+		t.Fatal(err)
+	}
+	by("the old name", corp.ID, "al.ice@mail.example", "")
+	by("the new name", corp.ID, "ice@mail.example", alice.ID)
+	// Two with one name: one of them has it no longer, and nobody knows which.
+	bob, err := s.Provision(ctx, scope, corp.ID, wire.Attributes{Anchor: anchorB, UPN: "bob@corp.example", SignInName: "ICE@mail.example"}, true, later)
+	if err != nil {
+		t.Fatal(err)
+	}
+	by("shared", corp.ID, "ice@mail.example", "")
+	told.SignInName = "alice@mail.example"
+	if _, err := s.Provision(ctx, scope, corp.ID, told, true, later); err != nil {
+		t.Fatal(err)
+	}
+	by("bob's alone", corp.ID, "ice@mail.example", bob.ID)
+	if u, err := s.ByID(ctx, scope, bob.ID); err != nil || u.SignInName != "ICE@mail.example" {
+		t.Errorf("%+v, %v", u, err)
+	}
+}
+
 func TestProvisionWritesOnlyNews(t *testing.T) {
 	h, ctx := build(t), t.Context()
 	told := wire.Attributes{Anchor: anchorA, UPN: "alice@corp.example", Groups: []string{"b", "a"}}

@@ -1,0 +1,109 @@
+package attack
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
+	"github.com/sallyport-auth/sallyport/lab/people"
+	"github.com/sallyport-auth/sallyport/lab/samba"
+	"github.com/sallyport-auth/sallyport/lab/samba/sambatest"
+	"github.com/sallyport-auth/sallyport/service/fault"
+	"github.com/sallyport-auth/sallyport/service/password"
+	"github.com/sallyport-auth/sallyport/service/tenant"
+	"github.com/sallyport-auth/sallyport/wire"
+)
+
+// TestOtherNamesAreOnePerson: whoever may sign in by mail address and by NetBIOS name is one user with one count, whatever is typed; what a tenant
+// does not allow, what two accounts share and what an agent cannot look up is asked about nowhere.
+func TestOtherNamesAreOnePerson(t *testing.T) {
+	w := newWorld(t)
+	secret := func(s string) wire.Secret { return wire.NewSecret([]byte(s)) }
+	dc := sambatest.Start(t, samba.Options{},
+		people.Person{SAM: sam, UPN: name, Mail: "Alice.Liddell@mail.example", Password: secret(right), DisplayName: "Alice"},
+		people.Person{SAM: "one", UPN: "one@corp.example", Mail: "shared@mail.example", Password: secret(right), DisplayName: "One"},
+		people.Person{SAM: "two", UPN: "two@corp.example", Mail: "shared@mail.example", Password: secret(right), DisplayName: "Two"},
+		people.Person{SAM: "reader", UPN: "reader@corp.example", Password: secret("Reader-Passw0rd"), DisplayName: "Reader"})
+	if err := w.guard.Clear(t.Context(), w.a, w.account()); err != nil {
+		t.Fatal(err)
+	}
+	w.roots = dc.CAPool
+	m := w.enrol(w.a, w.dir, w.gateway.address)
+	m.servers = []string{dc.LDAPS()}
+	m.guard = ldap.Guard{Reader: "reader@corp.example", Password: secret("Reader-Passw0rd")}
+	m.attach()
+	check := func(typed, secretly string) password.Answer {
+		t.Helper()
+		a, err := w.checker.Check(context.WithoutCancel(t.Context()), w.a, password.Attempt{Name: typed, Password: secret(secretly), Request: "journey"})
+		if err != nil {
+			t.Fatalf("%s: %v", typed, err)
+		}
+		return a
+	}
+	refused := func(typed, secretly string, code wire.Code) {
+		t.Helper()
+		if a := check(typed, secretly); a.Right || a.Code != code || a.Shown != wire.InvalidPassword {
+			t.Errorf("%s: %v shown %v (%s)", typed, a.Code, a.Shown, a.Diagnostic)
+		}
+	}
+	counted := func(what string, want int) {
+		t.Helper()
+		if n, here := fatal(dc.BadPwdCount(t.Context(), sam))(t), w.failuresNow(); n != want || here != want {
+			t.Errorf("%s: the domain controller counts %d, the service %d, want %d", what, n, here, want)
+		}
+	}
+	// Nothing is allowed yet.
+	refused("alice.liddell@mail.example", right, wire.DomainUnknown)
+	refused(`CORP\alice`, right, wire.DomainUnknown)
+
+	attribute, netbios := "mail", "Corp"
+	fatal(w.tenants.CreateDomain(t.Context(), w.a, tenant.Domain{Name: "mail.example", Kind: tenant.PassThrough, DirectoryID: w.dir, AdmitUsers: true, SignInAttribute: attribute}, time.Now()))(t)
+	fatal(w.tenants.ChangeDomain(t.Context(), w.a, "corp.example", tenant.DomainChange{NetBIOSName: &netbios}, time.Now()))(t)
+	first := check("ALICE.liddell@mail.example", right)
+	if !first.Right || first.User.UPN != name || first.User.SignInName != "Alice.Liddell@mail.example" {
+		t.Fatalf("by mail address: %+v", first)
+	}
+	for _, typed := range []string{name, `corp\Alice`, ` CORP\alice `, "alice.liddell@mail.example"} {
+		if a := check(typed, right); !a.Right || a.User.ID != first.User.ID {
+			t.Errorf("%s: %v %s, user %s", typed, a.Code, a.Diagnostic, a.User.ID)
+		}
+	}
+	// Every name spends the same count, here and there.
+	refused("alice.liddell@mail.example", "guess", wire.InvalidPassword)
+	counted("by mail address", 1)
+	refused(`CORP\alice`, "guess", wire.InvalidPassword)
+	counted("by NetBIOS name", 2)
+	refused("ÁLICE.liddell@mail.example", "guess", wire.InvalidPassword)
+	if here := w.failuresNow(); here != 3 {
+		t.Errorf("another spelling: the service counts %d", here)
+	}
+	if err := w.guard.Clear(t.Context(), w.a, w.account()); err != nil {
+		t.Fatal(err)
+	}
+	// What two share is asked about nowhere.
+	refused("shared@mail.example", right, wire.NameAmbiguous)
+	for _, sam := range []string{"one", "two"} {
+		if last := fatal(dc.Attribute(t.Context(), sam, "lastLogonTimestamp"))(t); last != "" {
+			t.Errorf("%s was let in", sam)
+		}
+	}
+	// The other tenant allows nothing, and other NetBIOS names are nobody's.
+	refused(`OTHER\alice`, right, wire.DomainUnknown)
+	refused(`CORP\alice@corp.example`, right, wire.InvalidPassword)
+	refused(`CORP\`, right, wire.DomainUnknown)
+	refused(`CORP\CORP\alice`, right, wire.DomainUnknown)
+
+	// An agent without a reader says so, and nothing is counted.
+	m.stop()
+	until(t, "the gateway to miss the agent", func() bool { return len(w.gateway.Attached(w.a)) == 0 })
+	blind := w.enrol(w.a, w.dir, w.gateway.address)
+	blind.host, blind.servers = "two", m.servers
+	blind.attach()
+	if _, err := w.checker.Check(t.Context(), w.a, password.Attempt{Name: "alice.liddell@mail.example", Password: secret(right), Request: "journey"}); fault.CodeOf(err) != wire.NameNotLookedUp {
+		t.Errorf("without a reader: %v", err)
+	}
+	if here := w.failuresNow(); here != 0 {
+		t.Errorf("the service counts %d", here)
+	}
+}
