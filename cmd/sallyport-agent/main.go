@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -22,7 +24,7 @@ type cli struct {
 	Version  versionFlag `help:"Print version and commit, and end." env:"-"`
 	Config   string      `help:"YAML file with flags as keys (dc, dc-ca-file, log-level …). Unknown keys are refused." placeholder:"FILE" type:"path"`
 	State    string      `help:"State folder: keys, certificate and what the service said. Mode 0700; by default ${default}." placeholder:"DIR" default:"${state}" type:"path"`
-	Instance string      `help:"Name of this agent where the host has several: lower-case letters, digits, hyphens. The state folder is then ${state}-NAME." placeholder:"NAME"`
+	Instance string      `help:"Name of this agent where the host has several: lower-case letters, digits, hyphens. The state folder is then ${state}-NAME; where the settings have it under instances, ${state}/NAME." placeholder:"NAME"`
 	logFlags
 
 	Register   registerCommand   `cmd:"" help:"Make keys on this host and register them with a service."`
@@ -38,8 +40,12 @@ type cli struct {
 }
 
 // AfterApply is called by kong when flags, environment and settings are read.
-func (c *cli) AfterApply() error {
+func (c *cli) AfterApply(s settings) error {
 	if c.Instance == "" {
+		return nil
+	}
+	if s.within != "" {
+		c.State = filepath.Join(c.State, s.within)
 		return nil
 	}
 	if !wire.IsInstance(c.Instance) {
@@ -84,31 +90,63 @@ type terminal struct {
 	out, err io.Writer
 }
 
-// run executes one command line and returns the exit code.
+// run executes one command line and returns the exit code: once, or for every instance of the settings that it concerns.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	var c cli
-	exited := -1
-	settings, err := settingsFile(args)
+	all, err := settingsFile(args)
 	if err != nil {
 		return report(stderr, &usageError{err})
 	}
+	term := &terminal{stdin, stdout, stderr}
+	c, parsed, code := parse(ctx, args, all, term, newNotifier(all.names()...))
+	if parsed == nil {
+		return code
+	}
+	names, err := all.choose(parsed.Command(), c.Instance)
+	if err != nil {
+		return report(stderr, &usageError{err})
+	}
+	if names == nil {
+		return report(stderr, parsed.Run())
+	}
+	notify := newNotifier(names...)
+	one := func(ctx context.Context, name string) int {
+		_, parsed, code := parse(ctx, append([]string{"--instance=" + name}, args...), all.of(name), term, notify)
+		if parsed == nil {
+			notify.gone(name)
+			return code
+		}
+		code = report(stderr, parsed.Run())
+		notify.gone(name)
+		return code
+	}
+	if len(names) == 1 {
+		return one(ctx, names[0])
+	}
+	verb, _, _ := strings.Cut(parsed.Command(), " ")
+	return each(ctx, verb, names, stdout, stderr, one)
+}
+
+// parse reads one command line with the settings below it. Without a command to run, because help was asked for or something is wrong, code is the exit code.
+func parse(ctx context.Context, args []string, settings settings, term *terminal, notify *notifier) (_ *cli, parsed *kong.Context, code int) {
+	c := &cli{}
+	exited := -1
 	options := []kong.Option{
-		kong.Name(program), kong.Description(description), kong.Writers(stdout, stderr), kong.DefaultEnvars("SALLYPORT_AGENT"),
+		kong.Name(program), kong.Description(description), kong.Writers(term.out, term.err), kong.DefaultEnvars("SALLYPORT_AGENT"),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}), kong.Vars{"state": defaultState, "settings": defaultConfig},
 		kong.Exit(func(code int) { exited = code }),
-		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(&c, &terminal{stdin, stdout, stderr}, settings),
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(c, term, settings, notify),
 	}
-	parser, err := kong.New(&c, append(options, kong.Resolvers(settings))...)
+	parser, err := kong.New(c, append(options, kong.Resolvers(settings))...)
 	if err != nil {
-		return report(stderr, err)
+		return c, nil, report(term.err, err)
 	}
-	parsed, err := parser.Parse(args)
+	parsed, err = parser.Parse(args)
 	if exited >= 0 {
-		return exited
+		return c, nil, exited
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "%s: %v\nTry \"%s --help\".\n", program, err, program)
-		return exitUsage
+		fmt.Fprintf(term.err, "%s: %v\nTry \"%s --help\".\n", program, err, program)
+		return c, nil, exitUsage
 	}
-	return report(stderr, parsed.Run())
+	return c, parsed, 0
 }

@@ -63,7 +63,7 @@ func (r *registerCommand) Run(ctx context.Context, c *cli, term *terminal) error
 	v, _ := build()
 	id, err := identity.Register(ctx, identity.Options{
 		Service: r.Service, Token: token, Dir: c.State, Name: r.Name, Instance: c.Instance, CAFile: r.CAFile, Proxy: r.Proxy, Version: v, Replace: r.Replace,
-		Again: r.Again, KeyStore: r.KeyStore, KeyDevice: r.TPMDevice, Logger: c.logger(term.err),
+		Again: r.Again, KeyStore: r.KeyStore, KeyDevice: r.TPMDevice, Logger: c.logs(term.err),
 		Tenant: r.Tenant, Directory: r.Directory, Prompt: func(p identity.Prompt) { prompt(term.out, p) },
 	})
 	if err != nil {

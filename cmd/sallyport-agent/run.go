@@ -43,12 +43,17 @@ Examples:
   dc: [ldaps://dc1.corp.example, ldaps://dc2.corp.example]
   dc-ca-file: /etc/sallyport-agent/corp-ca.pem
   monitor: 127.0.0.1:8449
-  log-format: json`
+  log-format: json
+
+  # Several directories, an agent for each in this process; register each with --instance NAME. What stands above goes for all.
+  instances:
+    corp:     {dc: [ldaps://dc1.corp.example], monitor: "127.0.0.1:8449"}
+    fabrikam: {dc: [ldaps://dc1.fabrikam.example], keytab: /etc/sallyport-agent/fabrikam.keytab}`
 }
 
 // Run is called by kong.
-func (r *runCommand) Run(ctx context.Context, c *cli, term *terminal) error {
-	log := c.logger(term.err)
+func (r *runCommand) Run(ctx context.Context, c *cli, term *terminal, notify *notifier) error {
+	log := c.logs(term.err)
 	if len(r.DC) == 0 {
 		return &usageError{errNoDC}
 	}
@@ -88,7 +93,7 @@ func (r *runCommand) Run(ctx context.Context, c *cli, term *terminal) error {
 		Slots:      r.Slots,
 		Limits:     agent.Limits{NamePerMinute: r.NameRate, NameBurst: r.NameBurst, PerSecond: r.Rate, Burst: r.Burst},
 		Protection: r.protection(),
-		Proxy:      proxy, Monitor: monitor, Notify: newNotifier().tell, StatusFile: statusFile(c.State), Version: v, Logger: log,
+		Proxy:      proxy, Monitor: monitor, Notify: notify.of(c.Instance), StatusFile: statusFile(c.State), Version: v, Logger: log,
 	})
 	if err != nil {
 		return err

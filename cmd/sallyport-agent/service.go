@@ -103,4 +103,8 @@ const settingsTemplate = `# Settings of sallyport-agent: every flag of "sallypor
 # Health and numbers for Prometheus, on this host alone:
 #monitor: 127.0.0.1:8449
 log-format: json
+# Several directories, an agent for each in this process; what stands above goes for all:
+#instances:
+#  corp: {dc: [ldaps://dc1.corp.example]}
+#  fabrikam: {dc: [ldaps://dc1.fabrikam.example]}
 `
