@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 	"strings"
 
@@ -109,6 +110,25 @@ type Transcript struct {
 	// Root are attributes of its root entry that tell what it is; none of them names it.
 	Root  map[string][]string `json:"root"`
 	Binds []Bind              `json:"binds"`
+	// FastBind is how it took the fast bind, tried with the first account in the state "normal"; nil without one.
+	FastBind *FastBind `json:"fast_bind,omitempty"`
+}
+
+// FastBind is a server's answer to the request for fast binds, and, if it agreed, to a right and a wrong password, with the time that
+// a right one took in that mode and as a plain bind.
+type FastBind struct {
+	Mode  Answer  `json:"mode"`
+	Right *Answer `json:"right,omitempty"`
+	Wrong *Answer `json:"wrong,omitempty"`
+	// In microseconds, the median of many on one connection.
+	PlainUS int64 `json:"plain_us,omitempty"`
+	FastUS  int64 `json:"fast_us,omitempty"`
+}
+
+// Answer is a result code and the text beside it.
+type Answer struct {
+	Result int    `json:"result"`
+	Text   string `json:"text,omitempty"`
 }
 
 // Bind is one bind and its answer.
@@ -160,8 +180,31 @@ func Record(ctx context.Context, server string, roots *x509.CertPool, accounts [
 			}
 		}
 	}
+	if i := slices.IndexFunc(accounts, func(a Account) bool { return a.State == "normal" && a.Names["upn"] != "" }); i >= 0 {
+		if t.FastBind, err = tryFastBind(ctx, server, roots, accounts[i]); err != nil {
+			return Transcript{}, fmt.Errorf("account %d (normal), fast bind: %w", i+1, err)
+		}
+	}
 	progress(len(accounts), len(accounts))
 	return t, nil
+}
+
+func tryFastBind(ctx context.Context, server string, roots *x509.CertPool, a Account) (*FastBind, error) {
+	right, wrong := wire.NewSecret([]byte(a.Password)), wire.NewSecret([]byte("not-"+rand.Text()))
+	defer right.Wipe()
+	defer wrong.Wipe()
+	said, err := ldap.TryFastBind(ctx, server, roots, a.Names["upn"], right, wrong)
+	if err != nil {
+		return nil, err
+	}
+	hide := []string{a.Password, a.Names["upn"]}
+	answer := func(s ldap.Said) Answer { return Answer{s.Result, masked(s.Text, hide)} }
+	f := &FastBind{Mode: answer(said.Mode)}
+	if said.Mode.Result == 0 {
+		r, w := answer(said.Right), answer(said.Wrong)
+		f.Right, f.Wrong, f.PlainUS, f.FastUS = &r, &w, said.Plain.Microseconds(), said.Fast.Microseconds()
+	}
+	return f, nil
 }
 
 func one(ctx context.Context, server string, roots *x509.CertPool, a Account, form string, right bool) (Bind, error) {

@@ -74,8 +74,11 @@ func TestSambaSaysWhatItSaid(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if want := read(t, sambaFile); !cmp.Equal(want.Binds, got.Binds) {
-		t.Errorf("not what the file has: %s", cmp.Diff(want.Binds, got.Binds))
+	if want := read(t, sambaFile); !cmp.Equal(want.Binds, got.Binds) || !cmp.Equal(want.FastBind, got.FastBind) {
+		t.Errorf("not what the file has: %s", cmp.Diff(want, got))
+	}
+	if got.FastBind == nil || got.FastBind.Mode.Result != 2 { // protocolError
+		t.Errorf("Samba knows fast binds now: %+v; see docs/decisions/0015", got.FastBind)
 	}
 	for _, p := range everybody {
 		for _, secret := range []string{p.UPN, string(p.Password.Reveal()), "corp", dc.NetBIOS} {

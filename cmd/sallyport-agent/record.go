@@ -24,7 +24,7 @@ type recordCommand struct {
 func (recordCommand) Help() string {
 	return `Asks the first domain controller of --dc about accounts that you have made for it in a TEST domain, and writes down its answers, so that its
 kind of domain controller is understood for certain. Each name is bound once with the right password and once with a wrong one, which counts: accounts
-may lock. Names, passwords and the domain are not in the transcript; read it before you send it.
+may lock. The first account in the state normal is also used to try AD's fast bind, with one wrong password more. Names, passwords and the domain are not in the transcript; read it before you send it.
 
 The accounts' file:
   [{"state": "normal",   "names": {"upn": "t1@corp.example", "down-level": "CORP\\t1"}, "password": "…"},
@@ -74,6 +74,13 @@ func (r *recordCommand) Run(ctx context.Context, t *terminal) error {
 			outcome = "trouble " + b.Code.String()
 		}
 		fmt.Fprintf(t.out, "%-17s %-13s %s password: %s\n", b.State, b.Form, password, outcome)
+	}
+	switch f := said.FastBind; {
+	case f == nil:
+	case f.Right == nil:
+		fmt.Fprintf(t.out, "fast bind: not known there (result %d)\n", f.Mode.Result)
+	default:
+		fmt.Fprintf(t.out, "fast bind: right password %d us, plain bind %d us; results %d and, for a wrong password, %d\n", f.FastUS, f.PlainUS, f.Right.Result, f.Wrong.Result)
 	}
 	_, err = fmt.Fprintf(t.out, "%d answers are in %s. Read it, then send it.\n", len(said.Binds), r.Output)
 	return err

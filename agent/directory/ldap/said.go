@@ -3,7 +3,6 @@ package ldap
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"strings"
 
 	goldap "github.com/go-ldap/ldap/v3"
@@ -31,16 +30,7 @@ func Say(ctx context.Context, server string, roots *x509.CertPool, name string, 
 	}
 	defer c.close()
 	err = c.within(ctx, examineFor, func() error { return c.bind(name, password) })
-	var answer *goldap.Error
-	switch {
-	case err == nil:
-		return Said{}, nil
-	case repeats(err, password):
-		return Said{}, errors.New(repeated)
-	case errors.As(err, &answer) && answer.ResultCode < goldap.ErrorNetwork:
-		return Said{Result: int(answer.ResultCode), Text: answer.Err.Error()}, nil
-	}
-	return Said{}, err
+	return saidOf(err, password)
 }
 
 // Root asks one server for attributes of its root entry, which everybody may read. What is not there is absent. Names come in their

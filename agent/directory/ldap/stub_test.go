@@ -239,6 +239,9 @@ func (s *stub) serve(bare net.Conn) {
 		switch op.Tag {
 		case goldap.ApplicationExtendedRequest:
 			c.Write(response(id, goldap.ApplicationExtendedResponse, 0, ""))
+			if c != bare {
+				continue // within TLS: the mode for fast binds
+			}
 			c = tls.Server(bare, s.config)
 		case goldap.ApplicationBindRequest:
 			name, password := op.Children[1].Value.(string), op.Children[2].Data.String()
