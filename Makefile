@@ -32,6 +32,7 @@ fuzz: ## every decoder of outside bytes for some seconds, or FUZZTIME=5m each; t
 bench: ## the whole path against the directory itself; writes the figures into docs/benchmarks.md. Wants a quiet machine.
 	mkdir -p bin && rm -f bin/bench.txt
 	$(GO) test -timeout 30m -run '^$$' -bench 'Checks|Latency' -benchtime 3000x ./lab/bench | tee -a bin/bench.txt
+	$(GO) test -timeout 30m -run '^$$' -bench 'Validators' -benchtime 1500x ./lab/bench | tee -a bin/bench.txt
 	$(GO) test -timeout 30m -run '^$$' -bench 'Bytes' -benchtime 1000x ./lab/bench | tee -a bin/bench.txt
 	$(GO) test -timeout 30m -run '^$$' -bench 'SignIns' -benchtime 4000x ./lab/bench | tee -a bin/bench.txt
 	$(GO) test -timeout 30m -run '^$$' -bench 'Idle' -benchtime 150x ./lab/bench | tee -a bin/bench.txt

@@ -119,7 +119,11 @@ func (in installation) join(b *testing.B, i int) *agent.Agent {
 		GatewayCA: string(must(os.ReadFile(in.local.CertificateFile()))(b)), TenantID: in.scope.String(), TenantName: "bench", DirectoryID: in.corp,
 		DirectoryName: "corp", AgentID: row.ID, AgentName: row.Name, TrustDomain: in.trust}, tlsKey, chain, key))(b)
 	config := agent.Config{Identity: id, Limits: agent.Limits{NamePerMinute: -1, PerSecond: -1}, Slots: 64, Validator: in.validator, Logger: in.log}
-	if in.validator == nil {
+	switch {
+	case in.config != nil:
+		config.Slots = most
+		config = in.config(config)
+	case in.validator == nil:
 		config.LDAP = ldap.Config{Servers: []string{in.address}, RootCAs: in.roots, Connections: 32}
 	}
 	one := must(agent.New(config))(b)

@@ -11,6 +11,7 @@ import (
 
 	goldap "github.com/go-ldap/ldap/v3"
 
+	"github.com/sallyport-auth/sallyport/agent"
 	"github.com/sallyport-auth/sallyport/lab/evaluation"
 	"github.com/sallyport-auth/sallyport/lab/people"
 	"github.com/sallyport-auth/sallyport/lab/samba"
@@ -28,6 +29,8 @@ type place struct {
 	address string
 	roots   *x509.CertPool
 	people  []people.Person
+	// config, if set, says how agents ask; else they bind.
+	config func(agent.Config) agent.Config
 }
 
 func crowd() []people.Person {
