@@ -37,6 +37,7 @@ func (runCommand) Help() string {
 Examples:
   sallyport-agent run --dc ldaps://dc1.corp.example --dc ldaps://dc2.corp.example --dc-ca-file corp-ca.pem
   sallyport-agent run --dc ldaps://dc1.corp.example --keytab /etc/sallyport-agent/agent.keytab
+  sallyport-agent run --validator windows        on a Windows member of the domain, which then judges
   sallyport-agent run --config /etc/sallyport-agent.yaml
 
   # /etc/sallyport-agent.yaml

@@ -134,7 +134,7 @@ func TestUnderWine(t *testing.T) {
 	w.must(t, "wine", "reg", "add", `HKLM\System\CurrentControlSet\Services\Tcpip\Parameters`, "/v", "Domain", "/t", "REG_SZ", "/d", "corp.example", "/f")
 	const why = "this computer is a member of corp.example"
 	r := w.execute(t, "doctor", "--output", "json")
-	for _, want := range []string{why, "90120: Windows accepts a made-up name with a made-up password", "net user guest /active:no", "Windows knows no domain controller of corp.example"} {
+	for _, want := range []string{why, "90120: the Windows of this host accepts a made-up name with a made-up password", "net user guest /active:no", "no domain controller of corp.example is known to Windows"} {
 		if r.code != exitFailure || !strings.Contains(r.out, want) {
 			t.Errorf("doctor does not say %q: %+v", want, r)
 		}
@@ -160,7 +160,7 @@ func TestUnderWine(t *testing.T) {
 	}
 	for _, validator := range []string{"windows", "auto"} {
 		r = w.execute(t, "run", "--state", windowsPath(state), "--validator", validator)
-		if r.code != exitUsage || !strings.Contains(r.errOut, "validator=windows") || !strings.Contains(r.errOut, why) || !strings.Contains(r.errOut, "directory: 90120: Windows accepts a made-up name") ||
+		if r.code != exitUsage || !strings.Contains(r.errOut, "validator=windows") || !strings.Contains(r.errOut, why) || !strings.Contains(r.errOut, "directory: 90120: the Windows of this host accepts a made-up name") ||
 			!strings.Contains(r.errOut, "what to do: Disable the Guest account") {
 			t.Errorf("%s: %+v", validator, r)
 		}

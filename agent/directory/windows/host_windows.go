@@ -168,8 +168,9 @@ type nameResult struct {
 }
 
 type nameItem struct {
-	status       uint32
-	domain, name *uint16
+	status uint32
+	_      *uint16 // the domain
+	name   *uint16
 }
 
 // names asks as the account that the agent runs under, which for a service is the computer's.

@@ -22,8 +22,8 @@ type names struct {
 // attributes makes what the service wants to know of the names: the objectGUID, without which there is nothing to hold on to, and the names. Mail
 // address, parts of the name and groups are left to LDAP.
 func (n names) attributes(m Member) (*wire.Attributes, error) {
-	id, err := uuid.Parse(n.unique)
-	if err != nil || len(n.unique) != len("{}")+36 || id == uuid.Nil {
+	id, err := uuid.Parse(n.unique) // which takes other forms too, and looks at no brace
+	if err != nil || !strings.EqualFold(n.unique, "{"+id.String()+"}") || id == uuid.Nil {
 		return nil, fmt.Errorf("a domain controller told no objectGUID but %.60q", n.unique)
 	}
 	a := &wire.Attributes{Anchor: id.String(), UPN: n.upn}

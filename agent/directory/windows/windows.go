@@ -47,9 +47,9 @@ var (
 	// ErrCredulous is the end of a validator on a host that accepts a made-up name with a made-up password.
 	ErrCredulous = fmt.Errorf("%d: %w", wire.HostCredulous, errCredulous)
 
-	errCredulous = errors.New("Windows accepts a made-up name with a made-up password on this host, and so would let in anybody")
+	errCredulous = errors.New("the Windows of this host accepts a made-up name with a made-up password, and so would let in anybody")
 	errSlots     = errors.New("all slots are busy: Windows has not answered earlier calls")
-	errLate      = errors.New("Windows did not answer in time; its call goes on and keeps a slot")
+	errLate      = errors.New("no answer of Windows in time; the call goes on and keeps a slot")
 )
 
 // refusal is what Windows said of a logon: a Win32 number, or an NTSTATUS or HRESULT.
@@ -300,7 +300,7 @@ func (v *Validator) locate(ctx context.Context, l *lease) (string, error) {
 	switch {
 	case err != nil:
 	case found.err != nil:
-		err = fmt.Errorf("Windows knows no domain controller of %s: %w", v.member.DNS, found.err)
+		err = fmt.Errorf("no domain controller of %s is known to Windows: %w", v.member.DNS, found.err)
 	case found.guid != v.member.GUID:
 		err = fmt.Errorf("the domain controller %s is of another domain of the name %s: this computer was joined to one that is gone", found.dc, v.member.DNS)
 	}
@@ -343,7 +343,7 @@ func (a answer) judge(m Member) (wire.Verdict, *directory.Error) {
 		return wire.Verdict{Reason: wire.Accepted}, nil
 	case a.err == nil:
 		return wire.Verdict{}, &directory.Error{Code: wire.DirectoryUnusable, Fenced: true,
-			Cause: fmt.Errorf("Windows said yes for %.200q, which is no account of the domain %s, or its Guest", a.sid, m.Domain)}
+			Cause: fmt.Errorf("the yes of Windows is for %.200q, which is no account of the domain %s, or its Guest", a.sid, m.Domain)}
 	case !errors.As(a.err, &no):
 		return wire.Verdict{}, &directory.Error{Code: wire.DirectoryUnusable, Fenced: true, Cause: a.err}
 	}

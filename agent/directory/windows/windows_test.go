@@ -10,6 +10,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf16"
+
+	"github.com/google/uuid"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
 	"github.com/sallyport-auth/sallyport/wire"
@@ -447,7 +450,7 @@ func TestWhose(t *testing.T) {
 	check := ask("alice@corp.example", right)
 	check.WantAttributes = true
 	for _, n := range []names{{}, {unique: "{00000000-0000-0000-0000-000000000000}", upn: "a@b"}, {unique: aliceGUID, upn: "a@b"}, {unique: "{" + aliceGUID + "}"},
-		{unique: "{" + aliceGUID + "}", account: "alice"}, {unique: "{" + aliceGUID + "}", account: `CORP\`}, {unique: "urn:uuid:" + aliceGUID, upn: "a@b"},
+		{unique: "{" + aliceGUID + "}", account: "alice"}, {unique: "{" + aliceGUID + "}", account: `CORP\`}, {unique: "urn:uuid:" + aliceGUID, upn: "a@b"}, {unique: "(" + aliceGUID + ")", upn: "a@b"},
 		{unique: "{" + aliceGUID + "}", upn: strings.Repeat("a", maxText+1)}, {unique: "{" + aliceGUID + "}", upn: "\xff@b"}} {
 		f := newFake()
 		f.called = n
@@ -497,6 +500,14 @@ func TestWide(t *testing.T) {
 	for _, bad := range []string{"\xff", "\xed\xa0\x80", "a\xc3"} {
 		if _, err := wide([]byte(bad)); !errors.Is(err, errUTF8) {
 			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func TestNamingContext(t *testing.T) {
+	for dns, want := range map[string]string{"corp.example": "DC=corp,DC=example", "corp.example.": "DC=corp,DC=example", "corp": "DC=corp", "": ""} {
+		if got := namingContext(dns); got != want {
+			t.Errorf("%q: %q", dns, got)
 		}
 	}
 }
@@ -552,6 +563,41 @@ func TestGuardIsAsked(t *testing.T) {
 		g.refuses = &directory.Error{Code: wire.LockoutSpared, Cause: errors.New("spared")}
 		if _, err := v.Validate(t.Context(), check.Check); unjudged(t, err).Code != wire.LockoutSpared || unjudged(t, err).Fenced || check.fences != 2 || len(f.calls()) != calls || !f.wiped() {
 			t.Errorf("%v, %d fences", err, check.fences)
+		}
+	})
+}
+
+// What strangers type never becomes a question about an account of this computer, nor another text than was typed; what domain controllers tell never becomes
+// an owner without a GUID.
+func FuzzNames(f *testing.F) {
+	f.Add("alice@corp.example", "{"+aliceGUID+"}", `CORP\alice`)
+	f.Add(`CORP\alice`, "", "alice")
+	f.Add("administrator@AGENT1", "{00000000-0000-0000-0000-000000000000}", "")
+	f.Add(" al\xffice@corp.example", "{"+aliceGUID, `\`)
+	f.Fuzz(func(t *testing.T, typed, unique, told string) {
+		if who, err := parseName(typed, member); err == nil {
+			whole := who.user
+			if who.domain != "" {
+				whole = who.domain + `\` + who.user
+				if !strings.EqualFold(who.domain, member.DNS) && !strings.EqualFold(who.domain, member.NetBIOS) {
+					t.Errorf("%q: the domain %q", typed, who.domain)
+				}
+			} else if i := strings.LastIndexByte(who.user, '@'); i <= 0 || slices.ContainsFunc(member.Computer, func(c string) bool { return strings.EqualFold(c, who.user[i+1:]) }) {
+				t.Errorf("%q: the name %q", typed, who.user)
+			}
+			if whole != strings.TrimSpace(typed) || who.user == "" {
+				t.Errorf("%q became %q", typed, whole)
+			}
+		}
+		if w, err := wide([]byte(typed)); err == nil && (string(utf16.Decode(w)) != typed+"\x00" || cap(w) > len(typed)+1) {
+			t.Errorf("%q became %x", typed, w)
+		}
+		a, err := names{unique: unique, account: told}.attributes(member)
+		if err != nil {
+			return
+		}
+		if id, err := uuid.Parse(a.Anchor); err != nil || id == uuid.Nil || a.Anchor != id.String() || !strings.EqualFold(unique, "{"+a.Anchor+"}") || len(a.UPN) > maxText {
+			t.Errorf("%q, %q: %+v", unique, told, a)
 		}
 	})
 }
