@@ -201,6 +201,10 @@ func TestWindowsElsewhere(t *testing.T) {
 	if _, err := New(Config{Identity: id, LDAP: ldap.Config{Servers: []string{"http://dc1"}}, Windows: &windows.Config{}}); !errors.Is(err, ErrConfig) || errors.Is(err, windows.ErrElsewhere) {
 		t.Error(err)
 	}
+	alone := &byWindows{}
+	if account, e := alone.Find(t.Context(), "employeeID", "4711"); account != nil || e == nil || e.Code != wire.NameNotLookedUp || alone.GuardStatus().State != ldap.GuardOff {
+		t.Errorf("without LDAP: %+v, %v", account, e)
+	}
 	// A guard that nobody could ask is refused, and not left out in silence.
 	for _, c := range []Config{{LDAP: ldap.Config{Guard: ldap.Guard{Reader: "reader@corp.example"}}}, {Protection: guard.Protection{Groups: []string{"CN=Chiefs,DC=corp,DC=example"}}}} {
 		c.Identity, c.Windows = id, &windows.Config{}
