@@ -83,6 +83,7 @@ var reachedBy = map[wire.Code]string{
 	wire.NameAmbiguous:         "agent/directory/ldap.TestSignInByAnotherAttribute",
 	wire.NameNotLookedUp:       "agent/directory/ldap.TestSignInByAnotherAttribute",
 	wire.KeyStoreRefused:       "service/fleet.TestKeysInHardwareAreDemanded",
+	wire.HostCredulous:         "agent/directory/windows.TestSelfCheck",
 	wire.VerdictsDisagree:      "service/password.TestRogueAgents",
 	wire.YesUnconfirmed:        "service/password.TestUnconfirmed",
 	wire.AgentQuarantined:      "service/gateway.TestCopyOnAnotherGateway",

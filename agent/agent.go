@@ -29,6 +29,7 @@ import (
 	"github.com/sallyport-auth/sallyport/agent/directory/guard"
 	"github.com/sallyport-auth/sallyport/agent/directory/kerberos"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
+	"github.com/sallyport-auth/sallyport/agent/directory/windows"
 	"github.com/sallyport-auth/sallyport/agent/identity"
 	"github.com/sallyport-auth/sallyport/agent/link"
 )
@@ -46,6 +47,8 @@ type Config struct {
 	LDAP ldap.Config
 	// Kerberos, if set, checks passwords in place of LDAP's binds; LDAP still tells the domain and people's attributes.
 	Kerberos *kerberos.Config
+	// Windows, if set, has this host check passwords in place of LDAP's binds; LDAP, if it has servers, still tells people's attributes.
+	Windows *windows.Config
 	// Choice says why it is this validator, for people; see [Choose].
 	Choice Choice
 	// Validator asks the directory, in place of LDAP. If it has a method Run(context.Context) error, the agent runs it.
@@ -111,7 +114,7 @@ func New(c Config) (*Agent, error) {
 		if c.LDAP.Logger == nil {
 			c.LDAP.Logger = a.log
 		}
-		v, err := NewValidator(c.LDAP, c.Kerberos)
+		v, err := NewValidator(c.LDAP, c.Kerberos, c.Windows)
 		if err != nil {
 			return nil, fmt.Errorf("%w: directory: %w", ErrConfig, err)
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/sallyport-auth/sallyport/agent/directory"
 	"github.com/sallyport-auth/sallyport/agent/directory/kerberos"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
+	"github.com/sallyport-auth/sallyport/agent/directory/windows"
 )
 
 // Kind names a validator.
@@ -18,6 +19,7 @@ const (
 	Auto     Kind = "auto"
 	LDAP     Kind = "ldap"
 	Kerberos Kind = "kerberos"
+	Windows  Kind = "windows"
 )
 
 // Choice is which validator checks passwords, and why.
@@ -26,31 +28,48 @@ type Choice struct {
 	Why  string `json:"why"`
 }
 
-// Choose decides which validator to use from the settings: which kind was asked for, whether there is a keytab, and whether KDCs may go unproven.
-// Settings that contradict each other are refused with [ErrConfig].
-func Choose(asked Kind, keytab, unproven bool) (Choice, error) {
+// Given is what a choice depends on.
+type Given struct {
+	// Keytab, Unproven and Servers say that the settings have a keytab, let KDCs go unproven, name domain controllers.
+	Keytab, Unproven, Servers bool
+	// Domain is what this host is a member of, NoDomain why that is none; see windows.MemberOf.
+	Domain   string
+	NoDomain error
+}
+
+// Choose decides which validator to use: from the kind that was asked for, the other settings, and the host. Settings that contradict each other,
+// or the host, are refused with [ErrConfig].
+func Choose(asked Kind, g Given) (Choice, error) {
+	if asked != Kerberos && g.Unproven {
+		return Choice{}, fmt.Errorf("%w: --kerberos-unproven needs --validator kerberos", ErrConfig)
+	}
+	if (asked == LDAP || asked == Windows) && g.Keytab {
+		return Choice{}, fmt.Errorf("%w: a keytab belongs to the validator kerberos, and %s was asked for", ErrConfig, asked)
+	}
 	switch asked {
 	case LDAP:
-		if keytab || unproven {
-			return Choice{}, fmt.Errorf("%w: a keytab and unproven KDCs belong to the validator kerberos, and ldap was asked for", ErrConfig)
-		}
 		return Choice{LDAP, "the settings ask for it"}, nil
+	case Windows:
+		if g.NoDomain != nil {
+			return Choice{}, fmt.Errorf("%w: %w", ErrConfig, g.NoDomain)
+		}
+		return Choice{Windows, "the settings ask for it; this computer is a member of " + g.Domain}, nil
 	case Kerberos:
 		switch {
-		case keytab && unproven:
+		case g.Keytab && g.Unproven:
 			return Choice{}, fmt.Errorf("%w: with a keytab KDCs are proven: leave out --kerberos-unproven", ErrConfig)
-		case unproven:
+		case g.Unproven:
 			return Choice{Kerberos, "the settings ask for it, WITHOUT PROOF that KDCs are genuine: whoever is on the network between can sign in as anybody"}, nil
-		case !keytab:
+		case !g.Keytab:
 			return Choice{}, fmt.Errorf("%w: %w. Give --keytab (a key of this host's own account), or use --validator ldap", ErrConfig, kerberos.ErrUnproven)
 		}
 		return Choice{Kerberos, "the settings ask for it"}, nil
 	case Auto, "":
 		switch {
-		case unproven:
-			return Choice{}, fmt.Errorf("%w: --kerberos-unproven needs --validator kerberos", ErrConfig)
-		case keytab:
+		case g.Keytab:
 			return Choice{Kerberos, "chosen because there is a keytab, by which KDCs prove themselves"}, nil
+		case !g.Servers && g.NoDomain == nil:
+			return Choice{Windows, "chosen because this computer is a member of " + g.Domain + " and no domain controllers are given"}, nil
 		}
 		return Choice{LDAP, "chosen because there is no keytab, without which nothing proves that a KDC is genuine"}, nil
 	}
@@ -58,8 +77,11 @@ func Choose(asked Kind, keytab, unproven bool) (Choice, error) {
 }
 
 // NewValidator makes the validator of an agent: LDAP, which also tells the domain and people's attributes, and guards against
-// lockout; if k is not nil, passwords are checked by Kerberos instead.
-func NewValidator(l ldap.Config, k *kerberos.Config) (directory.Validator, error) {
+// lockout; if k or w is not nil, passwords are checked by Kerberos or Windows instead. Windows does without LDAP where no servers are given.
+func NewValidator(l ldap.Config, k *kerberos.Config, w *windows.Config) (directory.Validator, error) {
+	if w != nil {
+		return newByWindows(l, *w)
+	}
 	byLDAP, err := ldap.New(l)
 	if err != nil || k == nil {
 		return byLDAP, err
@@ -115,6 +137,8 @@ type Asked struct {
 	Realm   string `json:"realm,omitempty"`
 	Service string `json:"service,omitempty"`
 	KDCs    []KDC  `json:"kdcs,omitempty"`
+	// Domain is what this host is a member of, with the validator windows.
+	Domain string `json:"domain,omitempty"`
 }
 
 func (a *Agent) asked() *Asked {
@@ -127,6 +151,8 @@ func (a *Agent) asked() *Asked {
 			s.KDCs = append(s.KDCs, KDC{k.Address, k.LastError, k.LastErrorAt})
 		}
 		return s
+	case *byWindows:
+		return &Asked{Choice: Choice{Windows, a.config.Choice.Why}, Domain: v.windows.Status().Domain}
 	}
 	return nil
 }

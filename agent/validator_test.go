@@ -6,13 +6,16 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/directory/guard"
 	"github.com/sallyport-auth/sallyport/agent/directory/kerberos"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
+	"github.com/sallyport-auth/sallyport/agent/directory/windows"
 	"github.com/sallyport-auth/sallyport/lab/people"
 	"github.com/sallyport-auth/sallyport/lab/samba"
 	"github.com/sallyport-auth/sallyport/lab/samba/sambatest"
@@ -20,37 +23,55 @@ import (
 )
 
 func TestChoose(t *testing.T) {
+	elsewhere := Given{NoDomain: windows.ErrElsewhere}
+	member := Given{Domain: "corp.example"}
+	with := func(g Given, keytab, unproven, servers bool) Given {
+		g.Keytab, g.Unproven, g.Servers = keytab, unproven, servers
+		return g
+	}
 	for _, c := range []struct {
-		asked            Kind
-		keytab, unproven bool
-		want             Kind
-		says             string
+		asked Kind
+		given Given
+		want  Kind
+		says  string
 	}{
-		{Auto, false, false, LDAP, "no keytab"},
-		{"", false, false, LDAP, "no keytab"},
-		{Auto, true, false, Kerberos, "there is a keytab"},
-		{LDAP, false, false, LDAP, "ask for it"},
-		{Kerberos, true, false, Kerberos, "ask for it"},
-		{Kerberos, false, true, Kerberos, "WITHOUT PROOF"},
-		// Refused: nothing that would prove a KDC, and settings that contradict each other.
-		{Kerberos, false, false, "", "--keytab"},
-		{Kerberos, true, true, "", "leave out"},
-		{Auto, false, true, "", "--validator kerberos"},
-		{Auto, true, true, "", "--validator kerberos"},
-		{LDAP, true, false, "", "ldap was asked for"},
-		{LDAP, false, true, "", "ldap was asked for"},
-		{"ntlm", false, false, "", "ntlm"},
+		{Auto, elsewhere, LDAP, "no keytab"},
+		{"", elsewhere, LDAP, "no keytab"},
+		{Auto, with(elsewhere, true, false, true), Kerberos, "there is a keytab"},
+		{LDAP, elsewhere, LDAP, "ask for it"},
+		{Kerberos, with(elsewhere, true, false, true), Kerberos, "ask for it"},
+		{Kerberos, with(elsewhere, false, true, true), Kerberos, "WITHOUT PROOF"},
+		// A Windows host in a domain judges by itself unless the settings name domain controllers or a keytab.
+		{Auto, member, Windows, "member of corp.example and no domain controllers"},
+		{Auto, with(member, false, false, true), LDAP, "no keytab"},
+		{Auto, with(member, true, false, false), Kerberos, "there is a keytab"},
+		{Windows, member, Windows, "ask for it"},
+		{Windows, with(member, false, false, true), Windows, "member of corp.example"},
+		{LDAP, with(member, false, false, true), LDAP, "ask for it"},
+		// Refused: nothing that would prove a KDC, settings that contradict each other, and hosts that cannot judge.
+		{Kerberos, elsewhere, "", "--keytab"},
+		{Kerberos, member, "", "--keytab"},
+		{Kerberos, with(elsewhere, true, true, true), "", "leave out"},
+		{Auto, with(elsewhere, false, true, true), "", "--validator kerberos"},
+		{Auto, with(elsewhere, true, true, true), "", "--validator kerberos"},
+		{LDAP, with(elsewhere, true, false, true), "", "ldap was asked for"},
+		{LDAP, with(elsewhere, false, true, true), "", "--validator kerberos"},
+		{Windows, with(member, true, false, false), "", "windows was asked for"},
+		{Windows, with(member, false, true, false), "", "--validator kerberos"},
+		{Windows, elsewhere, "", "works on Windows only"},
+		{Windows, Given{NoDomain: windows.ErrNotMember}, "", "not a member"},
+		{"ntlm", member, "", "ntlm"},
 	} {
-		got, err := Choose(c.asked, c.keytab, c.unproven)
+		got, err := Choose(c.asked, c.given)
 		said := got.Why
 		if err != nil {
 			said = err.Error()
 		}
 		if got.Kind != c.want || (err != nil) != (c.want == "") || err != nil && !errors.Is(err, ErrConfig) || !strings.Contains(said, c.says) {
-			t.Errorf("%q, keytab %v, unproven %v: %+v, %v", c.asked, c.keytab, c.unproven, got, err)
+			t.Errorf("%q, %+v: %+v, %v", c.asked, c.given, got, err)
 		}
 	}
-	if _, err := Choose(Kerberos, false, false); !errors.Is(err, kerberos.ErrUnproven) {
+	if _, err := Choose(Kerberos, elsewhere); !errors.Is(err, kerberos.ErrUnproven) {
 		t.Error(err)
 	}
 }
@@ -73,7 +94,7 @@ func TestGuardHoldsForKerberos(t *testing.T) {
 	}
 	v, err := NewValidator(ldap.Config{Servers: []string{dc.LDAPS()}, RootCAs: dc.CAPool,
 		Guard: ldap.Guard{Reader: "reader@corp.example.com", Password: wire.NewSecret([]byte(people.RightPassword))}},
-		&kerberos.Config{KDCs: []string{dc.Addr}, Keytab: keytab})
+		&kerberos.Config{KDCs: []string{dc.Addr}, Keytab: keytab}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +147,7 @@ func TestAgentByKerberos(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	choice, err := Choose(Auto, true, false)
+	choice, err := Choose(Auto, Given{Keytab: true, NoDomain: windows.ErrElsewhere})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,5 +184,51 @@ func TestAgentByKerberos(t *testing.T) {
 	var trouble *directory.Error
 	if _, err := a.validator.Validate(t.Context(), check); !errors.As(err, &trouble) || trouble.Fenced || fences != 1 {
 		t.Errorf("%v, %d fences", err, fences)
+	}
+}
+
+// On other systems than Windows an agent that is told to have Windows judge is refused, with and without LDAP beside it; and LDAP's own settings are still looked at.
+func TestWindowsElsewhere(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("this is Windows")
+	}
+	id := newAuthority(t).newIdentity(t, "127.0.0.1:1", time.Now().Add(time.Hour))
+	for _, servers := range [][]string{nil, {"ldaps://dc1.corp.example"}} {
+		if _, err := New(Config{Identity: id, LDAP: ldap.Config{Servers: servers}, Windows: &windows.Config{}}); !errors.Is(err, ErrConfig) || !errors.Is(err, windows.ErrElsewhere) {
+			t.Errorf("%v: %v", servers, err)
+		}
+	}
+	if _, err := New(Config{Identity: id, LDAP: ldap.Config{Servers: []string{"http://dc1"}}, Windows: &windows.Config{}}); !errors.Is(err, ErrConfig) || errors.Is(err, windows.ErrElsewhere) {
+		t.Error(err)
+	}
+	alone := &byWindows{}
+	if account, e := alone.Find(t.Context(), "employeeID", "4711"); account != nil || e == nil || e.Code != wire.NameNotLookedUp || alone.GuardStatus().State != ldap.GuardOff {
+		t.Errorf("without LDAP: %+v, %v", account, e)
+	}
+	// A guard that nobody could ask is refused, and not left out in silence.
+	for _, c := range []Config{{LDAP: ldap.Config{Guard: ldap.Guard{Reader: "reader@corp.example"}}}, {Protection: guard.Protection{Groups: []string{"CN=Chiefs,DC=corp,DC=example"}}}} {
+		c.Identity, c.Windows = id, &windows.Config{}
+		if _, err := New(c); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), "--dc") {
+			t.Error(err)
+		}
+	}
+}
+
+// How Windows stands is shown as a domain controller is.
+func TestStandingOfWindows(t *testing.T) {
+	at := time.Now()
+	for _, c := range []struct {
+		status windows.Status
+		want   ldap.ServerStatus
+	}{
+		{windows.Status{Domain: "corp.example"}, ldap.ServerStatus{Address: "corp.example", State: ldap.Untried}},
+		{windows.Status{Domain: "corp.example", DC: "dc1.corp.example"}, ldap.ServerStatus{Address: "dc1.corp.example", State: ldap.Untried}},
+		{windows.Status{Domain: "corp.example", DC: "dc1.corp.example", Sound: true}, ldap.ServerStatus{Address: "dc1.corp.example", State: ldap.Serving}},
+		{windows.Status{Domain: "corp.example", Sound: true, LastError: "gone", LastErrorAt: at}, ldap.ServerStatus{Address: "corp.example", State: ldap.Down, LastError: "gone", LastErrorAt: at,
+			Remedy: "Look at it with nltest /dsgetdc:corp.example and nltest /sc_verify:corp.example on this host."}},
+	} {
+		if got := standing(c.status); got != c.want {
+			t.Errorf("%+v: %+v", c.status, got)
+		}
 	}
 }

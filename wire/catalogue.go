@@ -247,4 +247,7 @@ var catalogue = [...]Entry{
 	{NameNotLookedUp, "name-not-looked-up", publicAgent,
 		"The domain lets people sign in with another attribute than the user principal name, and the agent cannot look it up: it has no reader account, the directory has no such attribute, or it is not one to look people up by. Nothing was sent.",
 		"Give every agent of the directory a reader account (reader-name in its settings); choose an attribute that is text, indexed and not confidential (domain change --sign-in-attribute); sallyport-agent test-signin --name-attribute tries it."},
+	{HostCredulous, "host-credulous", publicLater,
+		"An agent with the validator windows had its host judge a made-up name with a made-up password, and Windows said yes. The agent checks nobody, and ends.",
+		"Disable the Guest account of the agent's host and of the domain (net user guest /active:no), then start the agent; or use --validator ldap. Wine says yes to everybody: the validator needs a real Windows."},
 }

@@ -87,6 +87,7 @@ const (
 	ReaderRefused         Code = 90113 // the agent's account for looking
 	NameAmbiguous         Code = 90114 // more than one account of the directory has the name
 	NameNotLookedUp       Code = 90115 // the agent cannot look the other name up that the domain allows
+	HostCredulous         Code = 90120 // Windows on the agent's host says yes to anybody
 )
 
 // String returns the decimal number.

@@ -69,7 +69,7 @@ var table = [...]entry{
 		"The clocks of two machines differ by more than five minutes.",
 		"Set the clocks (NTP) on the agent's host and the domain controllers."}, false},
 	{Explanation{"ERROR_LOGON_TYPE_NOT_GRANTED", 1385, []uint32{0xC000015B}, []int{12}, 0, "", wire.DirectoryUnusable,
-		"The account lacks the right \"access this computer from the network\" on the domain controller.",
+		"The account lacks the right \"access this computer from the network\": on the domain controller, or, with --validator windows, on the agent's host.",
 		"Grant the right by group policy."}, false},
 	{Explanation{"ERROR_AUTHENTICATION_FIREWALL_FAILED", 1935, []uint32{0xC0000413}, []int{12}, 0, "", wire.DirectoryUnusable,
 		"Selective authentication over a trust forbids this logon.",

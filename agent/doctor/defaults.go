@@ -5,6 +5,8 @@ import "time"
 const (
 	// probeFor bounds one look at the service, the gateway or DNS; a person waits for it.
 	probeFor = 10 * time.Second
+	// windowsFor bounds the look at Windows, which may search long for a domain controller.
+	windowsFor = 25 * time.Second
 
 	// skewWarns is where a clock that drifts should be looked after. serviceSkewFails is where envelopes look expired or too far ahead
 	// (they live for a minute and may be a minute ahead); directorySkewFails is where Kerberos ends (MS-KILE: five minutes).

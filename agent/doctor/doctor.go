@@ -26,6 +26,7 @@ import (
 
 	"github.com/sallyport-auth/sallyport/agent/directory/kerberos"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
+	"github.com/sallyport-auth/sallyport/agent/directory/windows"
 	"github.com/sallyport-auth/sallyport/agent/identity"
 	"github.com/sallyport-auth/sallyport/agent/link"
 	"github.com/sallyport-auth/sallyport/wire"
@@ -63,9 +64,10 @@ type Config struct {
 	// Servers and RootCAs are those of the agent's settings; no servers is a finding.
 	Servers []string
 	RootCAs *x509.CertPool
-	// Validator and Why are which one checks passwords ("ldap", "kerberos") and why; Kerberos is its configuration, nil for LDAP.
+	// Validator and Why are which one checks passwords ("ldap", "kerberos", "windows") and why; Kerberos and Windows are its configuration, nil for others.
 	Validator, Why string
 	Kerberos       *kerberos.Config
+	Windows        *windows.Config
 	// Proxy is that of the settings; nil means that of the environment.
 	Proxy *url.URL
 	// Threshold is after how many wrong passwords the service locks (its lockout.threshold); 0 means that it is not known.
@@ -97,6 +99,7 @@ func Examine(ctx context.Context, c Config) []Finding {
 		servers = make([]ldap.Examination, len(c.Servers))
 		kdcs    []kerberos.Look
 		refused error
+		host    hostLook
 	)
 	if id != nil {
 		c.Service, c.ServiceCA = id.Facts().Service, id.Facts().GatewayCA
@@ -119,6 +122,10 @@ func Examine(ctx context.Context, c Config) []Finding {
 			probes.Go(func() { kdcs = v.Look(ctx) })
 		}
 	}
+	if c.Windows != nil {
+		c.Progress("Windows")
+		probes.Go(func() { host = lookAtWindows(ctx, *c.Windows) })
+	}
 	probes.Wait()
 
 	now := time.Now()
@@ -138,7 +145,10 @@ func Examine(ctx context.Context, c Config) []Finding {
 	for _, k := range kdcs {
 		add(judgeKDC(k)...)
 	}
-	if len(c.Servers) == 0 {
+	if c.Windows != nil {
+		add(judgeWindows(host)...)
+	}
+	if len(c.Servers) == 0 && c.Windows == nil {
 		add(Finding{Error, "domain controller", "", "no domain controller is given", "Give each with --dc, or as dc in the settings file of --config."})
 	}
 	contexts, well := map[string][]string{}, ""

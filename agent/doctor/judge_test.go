@@ -8,9 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport-auth/sallyport/agent/directory"
 	"github.com/sallyport-auth/sallyport/agent/directory/guard"
 	"github.com/sallyport-auth/sallyport/agent/directory/kerberos"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
+	"github.com/sallyport-auth/sallyport/agent/directory/windows"
 	"github.com/sallyport-auth/sallyport/agent/link"
 )
 
@@ -187,4 +189,13 @@ func TestValidator(t *testing.T) {
 	wants(t, "a KDC in order", judgeKDC(kerberos.Look{Address: "dc1:88", Took: time.Millisecond}), one{OK, "answers in 1ms", false}, one{OK, "agree", false})
 	wants(t, "a KDC that is not there", judgeKDC(kerberos.Look{Address: "dc1:88", Err: errors.New("refused")}), one{Error, "refused", true})
 	wants(t, "a KDC of another time", judgeKDC(kerberos.Look{Address: "dc1:88", ClockSkew: 6 * time.Minute}), one{OK, "answers", false}, one{Error, "6m0s ahead", true})
+}
+
+func TestWindows(t *testing.T) {
+	corp := directory.Domain{NamingContext: "DC=corp,DC=example", GUID: "6ba7b810-9dad-11d1-80b4-00c04fd430c8", DC: "dc1.corp.example"}
+	wants(t, "elsewhere", judgeWindows(lookAtWindows(t.Context(), windows.Config{})), one{Error, "works on Windows only", true})
+	wants(t, "in order", judgeWindows(hostLook{domain: corp}), one{OK, "a made-up name is refused", false}, one{OK, "Windows named dc1.corp.example", false})
+	wants(t, "yes to anybody", judgeWindows(hostLook{check: windows.ErrCredulous, domain: corp}), one{Error, "90120", true}, one{OK, "member of DC=corp", false})
+	wants(t, "without a domain controller", judgeWindows(hostLook{check: errors.New("nobody judged"), nobody: errors.New("no domain controller")}),
+		one{Error, "nobody judged", true}, one{Error, "no domain controller", true})
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sallyport-auth/sallyport/agent"
 	"github.com/sallyport-auth/sallyport/agent/directory/kerberos"
+	"github.com/sallyport-auth/sallyport/agent/directory/windows"
 	"github.com/sallyport-auth/sallyport/agent/doctor"
 )
 
@@ -24,35 +25,40 @@ type directoryFlags struct {
 	DC       []string `help:"Domain controller: ldaps://dc1.corp.example, or ldap://… (StartTLS). Repeat it for each." placeholder:"URL" name:"dc"`
 	DCCAFile string   `help:"PEM file of the CA that issued the domain controllers' certificates. The system's roots by default." name:"dc-ca-file" placeholder:"FILE" type:"path"`
 
-	Validator        agent.Kind `help:"How passwords are checked: ldap (a bind), kerberos (needs --keytab), or auto, which is kerberos if there is a keytab." enum:"auto,ldap,kerberos" default:"auto" placeholder:"KIND"`
+	Validator        agent.Kind `help:"How passwords are checked: ldap (a bind), kerberos (needs --keytab), windows (this host, a member of the domain, judges), or auto: kerberos if there is a keytab, windows if this host is a member of a domain and there is no --dc, else ldap." enum:"auto,ldap,kerberos,windows" default:"auto" placeholder:"KIND"`
 	Keytab           string     `help:"Keytab with the AES key of this host's own account, such as host/agent1.corp.example: KDCs prove themselves by it." placeholder:"FILE" type:"path"`
 	Realm            string     `help:"Kerberos realm. That of the keytab by default." placeholder:"REALM"`
 	KDC              []string   `help:"KDC: dc1.corp.example, with a port if it is not 88. The hosts of --dc by default. Repeat it for each." placeholder:"HOST" name:"kdc"`
 	KerberosUnproven bool       `help:"Let --validator kerberos work without a keytab. Whoever is on the network between can then sign in as anybody: for tests only."`
 }
 
-// validator chooses how passwords are checked; the configuration is nil for LDAP.
-func (d directoryFlags) validator() (agent.Choice, *kerberos.Config, error) {
-	choice, err := agent.Choose(d.Validator, d.Keytab != "", d.KerberosUnproven)
+// validator chooses how passwords are checked; both configurations are nil for LDAP.
+func (d directoryFlags) validator() (agent.Choice, *kerberos.Config, *windows.Config, error) {
+	given := agent.Given{Keytab: d.Keytab != "", Unproven: d.KerberosUnproven, Servers: len(d.DC) > 0}
+	given.Domain, given.NoDomain = windows.MemberOf()
+	choice, err := agent.Choose(d.Validator, given)
 	if err != nil {
-		return choice, nil, err
+		return choice, nil, nil, err
 	}
-	if choice.Kind == agent.LDAP {
-		if d.Realm != "" || len(d.KDC) > 0 {
-			return choice, nil, errors.New("--realm and --kdc belong to the validator kerberos, which needs --keytab")
-		}
-		return choice, nil, nil
+	if choice.Kind != agent.Kerberos && (d.Realm != "" || len(d.KDC) > 0) {
+		return choice, nil, nil, errors.New("--realm and --kdc belong to the validator kerberos, which needs --keytab")
+	}
+	switch choice.Kind {
+	case agent.LDAP:
+		return choice, nil, nil, nil
+	case agent.Windows:
+		return choice, nil, &windows.Config{}, nil
 	}
 	c := &kerberos.Config{KDCs: d.KDC, Realm: d.Realm, Unproven: d.KerberosUnproven}
 	if d.Keytab != "" {
 		if c.Keytab, err = kerberos.ReadKeytab(d.Keytab); err != nil {
-			return choice, nil, err
+			return choice, nil, nil, err
 		}
 	}
 	if len(c.KDCs) == 0 {
 		c.KDCs = hostsOf(d.DC)
 	}
-	return choice, c, nil
+	return choice, c, nil, nil
 }
 
 // hostsOf are the hosts of domain controllers' addresses, each once; what is no address is refused elsewhere.
@@ -118,11 +124,11 @@ func (d *doctorCommand) Run(ctx context.Context, c *cli, t *terminal) error {
 	if service, err := url.Parse(d.Service); d.Service != "" && (err != nil || service.Scheme != "https" || service.Host == "" || service.User != nil) {
 		return &usageError{errors.New("--service: want https://host, as for register")}
 	}
-	choice, byKerberos, err := d.validator()
+	choice, byKerberos, byWindows, err := d.validator()
 	if err != nil {
 		return &usageError{err}
 	}
-	config := doctor.Config{Kerberos: byKerberos, Validator: string(choice.Kind), Why: choice.Why, State: c.State, Service: d.Service, ServiceCA: string(ca), Servers: d.DC, RootCAs: roots, Proxy: proxy, Threshold: d.ServiceThreshold, Account: d.As}
+	config := doctor.Config{Kerberos: byKerberos, Windows: byWindows, Validator: string(choice.Kind), Why: choice.Why, State: c.State, Service: d.Service, ServiceCA: string(ca), Servers: d.DC, RootCAs: roots, Proxy: proxy, Threshold: d.ServiceThreshold, Account: d.As}
 	if d.As != "" {
 		if config.Password, err = passwordFrom(d.PasswordFile, bufio.NewReader(t.in), t); err != nil {
 			return err

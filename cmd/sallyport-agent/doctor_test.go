@@ -248,3 +248,12 @@ func TestByKerberos(t *testing.T) {
 		t.Errorf("%+v", careless)
 	}
 }
+
+// TestWindowsElsewhere asks for the validator windows on a host that has none.
+func TestWindowsElsewhere(t *testing.T) {
+	for _, command := range []string{"run", "doctor", "test-signin"} {
+		if r := execute(t, nil, command, "--validator", "windows"); r.code != exitUsage || !strings.Contains(r.errOut, "works on Windows only") {
+			t.Errorf("%s: %+v", command, r)
+		}
+	}
+}

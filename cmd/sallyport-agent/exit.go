@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/sallyport-auth/sallyport/agent"
+	"github.com/sallyport-auth/sallyport/agent/directory/windows"
 	"github.com/sallyport-auth/sallyport/agent/identity"
 	"github.com/sallyport-auth/sallyport/agent/link"
 	"github.com/sallyport-auth/sallyport/wire"
@@ -50,6 +51,10 @@ func report(w io.Writer, err error) int {
 		if entry, ok := wire.Lookup(refused.Code); ok {
 			fmt.Fprintf(w, "  what to do: %s\n", entry.Remedy)
 		}
+	case errors.Is(err, windows.ErrCredulous):
+		if entry, ok := wire.Lookup(wire.HostCredulous); ok {
+			fmt.Fprintf(w, "  what to do: %s\n", entry.Remedy)
+		}
 	}
 	return exitCode(err)
 }
@@ -62,7 +67,8 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return 0
-	case errors.As(err, &usage), errors.Is(err, identity.ErrOptions), errors.Is(err, identity.ErrExists), errors.Is(err, identity.ErrInUse), errors.Is(err, agent.ErrConfig):
+	case errors.As(err, &usage), errors.Is(err, identity.ErrOptions), errors.Is(err, identity.ErrExists), errors.Is(err, identity.ErrInUse), errors.Is(err, agent.ErrConfig),
+		errors.Is(err, windows.ErrCredulous): // restarting would not help
 		return exitUsage
 	case errors.As(err, &refused), errors.Is(err, identity.ErrRefused), errors.Is(err, identity.ErrExpired):
 		return exitRefused

@@ -91,11 +91,11 @@ func (b *bundleCommand) Run(ctx context.Context, c *cli, t *terminal, app *kong.
 func (b *bundleCommand) examine(ctx context.Context, c *cli) string {
 	roots, badRoots := readRoots(b.DCCAFile)
 	proxy, badProxy := parseProxy(b.Proxy)
-	choice, byKerberos, badValidator := b.validator()
+	choice, byKerberos, byWindows, badValidator := b.validator()
 	if err := errors.Join(badRoots, badProxy, badValidator, actAsOwner(c.State)); err != nil {
 		return err.Error() + "\n"
 	}
-	findings := doctor.Examine(ctx, doctor.Config{Validator: string(choice.Kind), Why: choice.Why, Kerberos: byKerberos, State: c.State, Servers: b.DC, RootCAs: roots, Proxy: proxy})
+	findings := doctor.Examine(ctx, doctor.Config{Validator: string(choice.Kind), Why: choice.Why, Kerberos: byKerberos, Windows: byWindows, State: c.State, Servers: b.DC, RootCAs: roots, Proxy: proxy})
 	text, err := json.MarshalIndent(findings, "", "  ")
 	if err != nil {
 		return err.Error()

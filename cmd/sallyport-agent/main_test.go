@@ -452,4 +452,9 @@ func TestStatusShowsChecks(t *testing.T) {
 	if strings.Contains(out.String(), "old") {
 		t.Errorf("more checks than asked for:\n%s", out.String())
 	}
+	out.Reset()
+	s.Validator = &agent.Asked{Choice: agent.Choice{Kind: agent.Windows, Why: "a member"}, Domain: "corp.example"}
+	if err := printStatus(&out, s, now, 0); err != nil || !strings.Contains(out.String(), "windows: a member") || !strings.Contains(out.String(), "member of corp.example") || strings.Contains(out.String(), "realm") {
+		t.Errorf("%v\n%s", err, out.String())
+	}
 }

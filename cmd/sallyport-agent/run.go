@@ -37,6 +37,7 @@ func (runCommand) Help() string {
 Examples:
   sallyport-agent run --dc ldaps://dc1.corp.example --dc ldaps://dc2.corp.example --dc-ca-file corp-ca.pem
   sallyport-agent run --dc ldaps://dc1.corp.example --keytab /etc/sallyport-agent/agent.keytab
+  sallyport-agent run --validator windows        on a Windows member of the domain, which then judges
   sallyport-agent run --config /etc/sallyport-agent.yaml
 
   # /etc/sallyport-agent.yaml
@@ -54,16 +55,16 @@ Examples:
 // Run is called by kong.
 func (r *runCommand) Run(ctx context.Context, c *cli, term *terminal, notify *notifier) error {
 	log := c.logs(term.err)
-	if len(r.DC) == 0 {
-		return &usageError{errNoDC}
-	}
 	roots, err := readRoots(r.DCCAFile)
 	if err != nil {
 		return &usageError{err}
 	}
-	choice, byKerberos, err := r.validator()
+	choice, byKerberos, byWindows, err := r.validator()
 	if err != nil {
 		return &usageError{err}
+	}
+	if len(r.DC) == 0 && byWindows == nil {
+		return &usageError{errNoDC}
 	}
 	proxy, err := parseProxy(r.Proxy)
 	if err != nil {
@@ -89,7 +90,7 @@ func (r *runCommand) Run(ctx context.Context, c *cli, term *terminal, notify *no
 	a, err := agent.New(agent.Config{
 		Keeper:   keeper,
 		LDAP:     ldap.Config{Servers: r.DC, RootCAs: roots, Connections: r.Connections, Guard: looks, Logger: log},
-		Kerberos: byKerberos, Choice: choice,
+		Kerberos: byKerberos, Windows: byWindows, Choice: choice,
 		Slots:      r.Slots,
 		Limits:     agent.Limits{NamePerMinute: r.NameRate, NameBurst: r.NameBurst, PerSecond: r.Rate, Burst: r.Burst},
 		Protection: r.protection(),

@@ -95,6 +95,7 @@ const settingsTemplate = `# Settings of sallyport-agent: every flag of "sallypor
 #
 # The domain controllers, in the order in which they are asked:
 #dc: [ldaps://dc1.corp.example, ldaps://dc2.corp.example]
+# On a Windows member of the domain they may be left out; Windows then judges (validator: windows).
 # Who issued their certificates; the system's roots if absent:
 #dc-ca-file: /etc/sallyport-agent/corp-ca.pem
 # Where the agent registers (sallyport-agent register):

@@ -118,6 +118,9 @@ func printStatus(out io.Writer, s agent.Status, now time.Time, checks int) error
 		if v.Kind == agent.Kerberos {
 			row("", "realm %s, proven by %s", v.Realm, cmp.Or(v.Service, "NOTHING"))
 		}
+		if v.Kind == agent.Windows {
+			row("", "member of %s", v.Domain)
+		}
 		for _, k := range v.KDCs {
 			row("kdc", "%s %s", k.Address, cmp.Or(k.LastError, "in order"))
 		}

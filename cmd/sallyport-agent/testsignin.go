@@ -51,16 +51,16 @@ func (c *testCommand) Run(ctx context.Context, t *terminal) error {
 		return &usageError{errors.New("one name is wanted and nothing after it: a password on the command line would be seen by others on this host and stay in the shell's history. " +
 			"It is asked for; programs give it with --password-file. If what you typed is in use, change it")}
 	}
-	if len(c.DC) == 0 {
-		return &usageError{errNoDC}
-	}
 	roots, err := readRoots(c.DCCAFile)
 	if err != nil {
 		return &usageError{err}
 	}
-	choice, byKerberos, err := c.validator()
+	choice, byKerberos, byWindows, err := c.validator()
 	if err != nil {
 		return &usageError{err}
+	}
+	if len(c.DC) == 0 && byWindows == nil {
+		return &usageError{errNoDC}
 	}
 	looks, err := c.guard()
 	if err != nil {
@@ -77,7 +77,7 @@ func (c *testCommand) Run(ctx context.Context, t *terminal) error {
 		return err
 	}
 	defer password.Wipe()
-	v, err := agent.NewValidator(ldap.Config{Servers: c.DC, RootCAs: roots, Connections: 1, DialTimeout: testDial, Guard: looks}, byKerberos)
+	v, err := agent.NewValidator(ldap.Config{Servers: c.DC, RootCAs: roots, Connections: 1, DialTimeout: testDial, Guard: looks}, byKerberos, byWindows)
 	if err != nil {
 		return &usageError{err}
 	}

@@ -1,0 +1,5 @@
+//go:build !windows
+
+package windows
+
+func thisHost() (host, error) { return nil, ErrElsewhere }
