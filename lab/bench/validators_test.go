@@ -74,7 +74,7 @@ func BenchmarkValidators(b *testing.B) {
 		b.Run(w.name, func(b *testing.B) {
 			direct := w.direct(b)
 			config := w.config(agent.Config{})
-			alone := must(agent.NewValidator(config.LDAP, config.Kerberos))(b)
+			alone := must(agent.NewValidator(config.LDAP, config.Kerberos, nil))(b)
 			run(b, alone.(interface{ Run(context.Context) error }).Run)
 			with := at
 			with.config = w.config
