@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf16"
@@ -75,11 +76,8 @@ func (dc *DC) DN(p people.Person) string {
 }
 
 func (dc *DC) create(ctx context.Context, s *Session, p people.Person) error {
-	if p.State == "" {
-		p.State = people.Normal
-	}
-	if !p.State.Known() || p.SAM == "" || len([]rune(p.SAM)) > maxSAM {
-		return fmt.Errorf("samba: %q in state %q cannot be created", p.SAM, p.State)
+	if !p.Possible() || p.SAM == "" || len([]rune(p.SAM)) > maxSAM {
+		return fmt.Errorf("samba: %q in states %q cannot be created", p.SAM, p.States())
 	}
 	dn := dc.DN(p)
 	add := ldap.NewAddRequest(dn, nil)
@@ -100,20 +98,27 @@ func (dc *DC) create(ctx context.Context, s *Session, p people.Person) error {
 			return err
 		}
 	}
-	if err := dc.enter(ctx, s, p, dn); err != nil {
-		return fmt.Errorf("samba: bringing %s into state %s: %w", p.SAM, p.State, err)
+	in := p.States()
+	// Locked comes last, since a change of userAccountControl unlocks; but before restricted, when no wrong password counts any more.
+	if i := slices.Index(in, people.Locked); i >= 0 && len(in) == 2 && (i == 0) != p.In(people.Restricted) {
+		slices.Reverse(in)
+	}
+	for _, state := range in {
+		if err := dc.enter(ctx, s, state, dn); err != nil {
+			return fmt.Errorf("samba: bringing %s into state %s: %w", p.SAM, state, err)
+		}
 	}
 	return nil
 }
 
-// enter brings a fresh account into its state.
-func (dc *DC) enter(ctx context.Context, s *Session, p people.Person, dn string) error {
+// enter brings an account into a state.
+func (dc *DC) enter(ctx context.Context, s *Session, state people.State, dn string) error {
 	replace := func(attribute, value string) error {
 		change := ldap.NewModifyRequest(dn, nil)
 		change.Replace(attribute, []string{value})
 		return s.Modify(change)
 	}
-	switch p.State {
+	switch state {
 	case people.Disabled:
 		return replace("userAccountControl", "514")
 	case people.Locked:
