@@ -72,8 +72,11 @@ func (dc *DC) has(s *Session, sam string) (bool, error) {
 
 // DN returns the distinguished name of a person's entry.
 func (dc *DC) DN(p people.Person) string {
-	return "CN=" + ldap.EscapeDN(p.CN()) + "," + peopleUnit + "," + dc.BaseDN
+	return "CN=" + escaped(p.CN()) + "," + peopleUnit + "," + dc.BaseDN
 }
+
+// escaped writes a value as a component of a DN has it (RFC 4514 §2.4), with "=" escaped, which the library leaves and Samba wants.
+func escaped(value string) string { return strings.ReplaceAll(ldap.EscapeDN(value), "=", `\=`) }
 
 func (dc *DC) create(ctx context.Context, s *Session, p people.Person) error {
 	if !p.Possible() || p.SAM == "" || len([]rune(p.SAM)) > maxSAM {
@@ -83,7 +86,7 @@ func (dc *DC) create(ctx context.Context, s *Session, p people.Person) error {
 	add := ldap.NewAddRequest(dn, nil)
 	for _, a := range []struct{ name, value string }{
 		{"objectClass", "user"}, {"sAMAccountName", p.SAM}, {"userPrincipalName", p.UPN}, {"userAccountControl", "512"},
-		{"unicodePwd", quoted(p.Password.Reveal())}, {"displayName", p.DisplayName}, {"givenName", p.GivenName}, {"sn", p.Surname},
+		{"unicodePwd", Quoted(p.Password.Reveal())}, {"displayName", p.DisplayName}, {"givenName", p.GivenName}, {"sn", p.Surname},
 		{"mail", p.Mail},
 	} {
 		if a.value != "" {
@@ -192,7 +195,7 @@ func (dc *DC) AddToGroup(ctx context.Context, group, sam string) error {
 }
 
 func (dc *DC) join(s *Session, group, memberDN string) error {
-	dn := "CN=" + ldap.EscapeDN(group) + "," + groupsUnit + "," + dc.BaseDN
+	dn := "CN=" + escaped(group) + "," + groupsUnit + "," + dc.BaseDN
 	add := ldap.NewAddRequest(dn, nil)
 	add.Attribute("objectClass", []string{"group"})
 	add.Attribute("sAMAccountName", []string{accountName(group)})
@@ -217,8 +220,8 @@ func accountName(name string) string {
 	}, name)
 }
 
-// quoted is a password as the attribute unicodePwd wants it: in quotes, UTF-16, little endian ([MS-ADTS] 3.1.1.3.1.5).
-func quoted(password []byte) string {
+// Quoted is a password as the attribute unicodePwd wants it: in quotes, UTF-16, little endian ([MS-ADTS] 3.1.1.3.1.5).
+func Quoted(password []byte) string {
 	var b bytes.Buffer
 	for _, unit := range utf16.Encode([]rune(`"` + string(password) + `"`)) {
 		b.WriteByte(byte(unit))
