@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/go-ldap/ldap/v3"
 	"github.com/google/go-cmp/cmp"
 
 	agentdirectory "github.com/sallyport-auth/sallyport/agent/directory"
@@ -26,11 +27,70 @@ import (
 // statesPage is what [TestSambaAgrees] holds true.
 const statesPage = "../../docs/account-states.md"
 
+// mark is something about an account besides its state.
+type mark struct {
+	name string
+	// control is userAccountControl ([MS-ADTS] 2.2.16); 0 leaves it.
+	control int
+	// renewed says that the right password was replaced a moment ago.
+	renewed bool
+	// means is what the right and a wrong password mean by LDAP and by Kerberos; "" is no verdict.
+	means map[bool][2]wire.Reason
+}
+
+const normalAccount = 0x200
+
+// wrongly is what a wrong password means with a mark that changes nothing about it.
+var wrongly = [2]wire.Reason{wire.BadPassword, wire.BadPassword}
+
+var marks = []mark{
+	{name: "password not required", control: normalAccount | 0x20, means: map[bool][2]wire.Reason{true: {wire.Accepted, wire.Accepted}, false: wrongly}},
+	{name: "smart card required", control: normalAccount | 0x40000, means: map[bool][2]wire.Reason{true: {wire.Accepted, ""}, false: {wire.BadPassword, ""}}},
+	{name: "DES keys only", control: normalAccount | 0x200000, means: map[bool][2]wire.Reason{true: {wire.Accepted, ""}, false: {wire.BadPassword, ""}}},
+	{name: "password replaced within the hour, the old one", renewed: true, means: map[bool][2]wire.Reason{true: {wire.Accepted, wire.BadPassword}, false: wrongly}},
+}
+
+// marked makes a person with each mark.
+func marked(t *testing.T, dc *samba.DC) (all []*attempt) {
+	t.Helper()
+	s, err := dc.Administrator(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for i, m := range marks {
+		sam := fmt.Sprintf("mark%d", i+1)
+		p := people.Person{SAM: sam, UPN: sam + "@" + dc.UPNSuffix, DisplayName: m.name, Password: wire.NewSecret([]byte(people.RightPassword)), State: people.Normal}
+		if err := dc.CreateUser(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		if m.control != 0 {
+			change := ldap.NewModifyRequest(dc.DN(p), nil)
+			change.Replace("userAccountControl", []string{strconv.Itoa(m.control)})
+			if err := s.Modify(change); err != nil {
+				t.Fatal(err)
+			}
+			// The mark for smart cards sets a password that nobody knows.
+			if err := dc.SetPassword(t.Context(), sam, []byte(people.RightPassword)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if m.renewed {
+			if err := dc.SetPassword(t.Context(), sam, []byte("Newer-Horse-8")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all = append(all, &attempt{person: p, right: true, exists: true, mark: &marks[i]}, &attempt{person: p, exists: true, mark: &marks[i]})
+	}
+	return all
+}
+
 // attempt is one name with one password, and what became of it everywhere.
 type attempt struct {
 	person people.Person
 	right  bool
 	exists bool
+	mark   *mark // nil for most
 	// by is what agents made of it that ask by LDAP and by Kerberos.
 	by [2]seen
 	// data is AD's sub-code of a bind, kdc the KDC's number, ntlm the NTSTATUS of an NTLM logon; empty or 0 is yes.
@@ -60,6 +120,8 @@ func (a *attempt) password() string {
 // expected is what the directory must say to a validator. Samba's KDC knows no workstations, and Protected Users may use it.
 func (a *attempt) expected(validator int) wire.Reason {
 	switch {
+	case a.mark != nil:
+		return a.mark.means[a.right][validator]
 	case validator == byKerberos && !a.exists:
 		return wire.NoSuchUser
 	case !a.exists:
@@ -103,6 +165,7 @@ func TestSambaAgrees(t *testing.T) {
 			all = append(all, &attempt{person: p, right: true, exists: p.State != ""}, &attempt{person: p, exists: p.State != ""})
 		}
 	}
+	all = append(all, marked(t, dc)...)
 	// Right and wrong of one person follow each other; wrong answers are held back, so several persons are served at once.
 	concurrently(t, len(all)/2, func(i int) error {
 		return errors.Join(byOthers(t.Context(), dc, j, all[2*i]), byOthers(t.Context(), dc, j, all[2*i+1]))
@@ -191,7 +254,8 @@ func byOthers(ctx context.Context, dc *samba.DC, j *judge, a *attempt) (err erro
 		return err
 	}
 	counted := 0
-	for _, wrong := range []bool{a.data == "52e", a.data == "52e", a.ntlm == 0xC000006A, a.kdc == 24} {
+	before := a.mark != nil && a.mark.renewed && a.right // which NTLM refuses and does not count
+	for _, wrong := range []bool{a.data == "52e", a.data == "52e", a.ntlm == 0xC000006A && !before, a.kdc == 24} {
 		if wrong {
 			counted++
 		}
@@ -226,7 +290,10 @@ func (a *attempt) hold(t *testing.T) {
 	who := fmt.Sprintf("%s (%s), right %v", a.person.SAM, a.person.DisplayName, a.right)
 	for validator, s := range a.by {
 		want := a.expected(validator)
-		d := demands[want]
+		d, judged := demands[want]
+		if !judged {
+			d = demand{wire.DirectoryUnusable, wire.DirectoryUnusable}
+		}
 		if validator == byKerberos && want.Right() && a.data != "" {
 			// The KDC's yes is nobody's as long as LDAP refuses to say whose it is.
 			d = demand{wire.IdentityUnproven, wire.IdentityUnproven}
@@ -249,18 +316,21 @@ func (a *attempt) hold(t *testing.T) {
 		t.Errorf("%s: the log has AD's words %q, not data %s", who, a.by[byLDAP].record.Diagnostic, a.data)
 	}
 	number, status := a.kdcWords()
-	if number != a.kdc {
+	judged := a.expected(byKerberos) != ""
+	if judged && number != a.kdc {
 		t.Errorf("%s: kinit has %d of the KDC, the log %d", who, a.kdc, number)
 	}
 	// And explained they lead to what the log has.
 	code := a.by[byLDAP].record.Code
 	if a.data != "" {
 		explained(t, who, "data "+a.data, code)
-		explained(t, who, fmt.Sprintf("0x%08X", a.ntlm), code)
-	} else if a.ntlm != 0 {
+		if a.mark == nil {
+			explained(t, who, fmt.Sprintf("0x%08X", a.ntlm), code)
+		}
+	} else if a.mark == nil && a.ntlm != 0 {
 		t.Errorf("%s: LDAP says yes, NTLM 0x%08X", who, a.ntlm)
 	}
-	if number != 0 {
+	if judged && number != 0 {
 		explained(t, who, "Kerberos "+strconv.Itoa(number), a.by[byKerberos].record.Code)
 	}
 	if status != "" {
@@ -303,6 +373,8 @@ func describe(all []*attempt) string {
 			b.WriteString("## Each state alone\n\n" + statesColumns)
 		case a.person.Also != "" && all[i-1].person.Also == "":
 			b.WriteString("\n## Two states at once\n\nA password cannot be expired and to be changed at once: both are in one attribute, and the second has no date.\n\n" + statesColumns)
+		case a.mark != nil && all[i-1].mark == nil:
+			b.WriteString("\n## Other marks of an account\n\n" + statesColumns)
 		case !a.exists && a.right:
 			continue // nobody has a right password
 		case !a.exists:
@@ -312,12 +384,18 @@ func describe(all []*attempt) string {
 		for _, s := range a.person.States() {
 			in = append(in, strings.ReplaceAll(string(s), "_", " "))
 		}
-		if !a.exists {
+		switch {
+		case !a.exists:
 			in = []string{"unknown"}
+		case a.mark != nil:
+			in = []string{a.mark.name}
 		}
 		password := map[bool]string{true: "right", false: "wrong"}[a.right]
 		number, status := a.kdcWords()
 		kdc := "yes"
+		if a.expected(byKerberos) == "" {
+			number, status = a.kdc, "" // the log has the agent's reason
+		}
 		if number != 0 {
 			kdc = strings.TrimSpace(fmt.Sprintf("%d %s", number, status))
 		}
@@ -348,7 +426,11 @@ func becomes(s seen) string {
 	if s.saw.SignedIn != "" {
 		return s.record.Reason + ": signed in"
 	}
-	return fmt.Sprintf("%s %d → %d", s.record.Reason, s.record.Code, s.saw.Code)
+	reason := s.record.Reason
+	if reason == "" {
+		reason = "not judged"
+	}
+	return fmt.Sprintf("%s %d → %d", reason, s.record.Code, s.saw.Code)
 }
 
 const statesColumns = "| Account | Password | Bind | by LDAP: log → page | KDC | by Kerberos: log → page | NTLM |\n|---|---|---|---|---|---|---|\n"
