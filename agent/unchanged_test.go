@@ -37,6 +37,8 @@ type judges struct {
 	dc    *samba.DC
 	admin *samba.Session
 	by    map[Kind]directory.Validator
+	// finder looks names up that the directory itself does not know.
+	finder directory.Finder
 }
 
 func newJudges(t *testing.T) *judges {
@@ -63,22 +65,39 @@ func newJudges(t *testing.T) *judges {
 	must(err)
 	l, err := ldap.New(ldap.Config{Servers: []string{j.dc.LDAPS()}, RootCAs: j.dc.CAPool})
 	must(err)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		_ = l.Run(ctx) // closes what is idle
-	})
+	closed(t, l)
 	k, err := kerberos.New(kerberos.Config{KDCs: []string{j.dc.Addr}, Keytab: keytab, Attributes: l})
 	must(err)
 	j.by = map[Kind]directory.Validator{LDAP: l, Kerberos: k}
+	reader := people.Person{SAM: "reader", UPN: "reader@" + j.dc.UPNSuffix, Password: wire.NewSecret([]byte(people.RightPassword))}
+	must(j.dc.CreateUser(t.Context(), reader))
+	finder, err := ldap.New(ldap.Config{Servers: []string{j.dc.LDAPS()}, RootCAs: j.dc.CAPool, Guard: ldap.Guard{Reader: reader.UPN, Password: reader.Password.Clone()}})
+	must(err)
+	closed(t, finder)
+	j.finder = finder
 	return j
+}
+
+// closed closes a validator's idle connections when the test is over.
+func closed(t *testing.T, v *ldap.Validator) {
+	t.Cleanup(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = v.Run(ctx)
+	})
 }
 
 // ask returns a verdict, or the number of the trouble.
 func (j *judges) ask(t *testing.T, kind Kind, name, password string) (wire.Verdict, wire.Code) {
 	t.Helper()
+	return j.askAbout(t, kind, name, nil, password)
+}
+
+// askAbout asks about whoever was found, if anybody was.
+func (j *judges) askAbout(t *testing.T, kind Kind, name string, found *directory.Account, password string) (wire.Verdict, wire.Code) {
+	t.Helper()
 	secret := wire.NewSecret([]byte(password))
-	r, err := j.by[kind].Validate(t.Context(), directory.Check{Name: name, Password: secret, WantAttributes: true, Fence: func(context.Context) error { return nil }})
+	r, err := j.by[kind].Validate(t.Context(), directory.Check{Name: name, Account: found, Password: secret, WantAttributes: true, Fence: func(context.Context) error { return nil }})
 	var trouble *directory.Error
 	if err != nil && !errors.As(err, &trouble) {
 		t.Fatal(err)
@@ -182,7 +201,7 @@ func TestNamesReachTheDirectoryUnchanged(t *testing.T) {
 	tries(t, func(i int) {
 		local := people.StrangeName(r, i)
 		p := people.Person{SAM: fmt.Sprintf("sam%d", i), UPN: local + "@" + j.dc.UPNSuffix, DisplayName: `Name "` + local + `" \#1,+=`,
-			Password: wire.NewSecret([]byte(people.RightPassword))}
+			Mail: local + "@mail.example", Password: wire.NewSecret([]byte(people.RightPassword))}
 		anchor := j.make(t, p)
 		for _, s := range spellingsOf(r, p.SAM, local, j.dc.UPNSuffix) {
 			bare := j.bind(t, s.typed)
@@ -197,6 +216,16 @@ func TestNamesReachTheDirectoryUnchanged(t *testing.T) {
 				if v.Reason.Right() && (v.Attributes == nil || v.Attributes.Anchor != anchor) {
 					t.Errorf("%s: %+q signs in as %+v, not as %+q (%s)", kind, s.typed, v, p.UPN, anchor)
 				}
+			}
+		}
+		// By mail address, which the directory itself does not know.
+		account, trouble := j.finder.Find(t.Context(), "mail", p.Mail)
+		if trouble != nil || account == nil || account.SAM != p.SAM || account.SignInName != p.Mail {
+			t.Fatalf("%+q is found to be %+v, %v", p.Mail, account, trouble)
+		}
+		for kind := range j.by {
+			if v, code := j.askAbout(t, kind, p.Mail, account, people.RightPassword); !v.Reason.Right() || v.Attributes == nil || v.Attributes.Anchor != anchor {
+				t.Errorf("%s: %+q, found as %+v, signs in as %+v, %d", kind, p.Mail, account, v, code)
 			}
 		}
 	})
