@@ -132,3 +132,11 @@ func (e *Error) Error() string {
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
+
+// Refused says that a directory, asked a second time in another way about a password that was right, does not let the person in.
+type Refused struct{ Verdict wire.Verdict }
+
+// Error returns reason and words.
+func (e *Refused) Error() string {
+	return fmt.Sprintf("LDAP says %s (%s)", e.Verdict.Reason, e.Verdict.Diagnostic)
+}

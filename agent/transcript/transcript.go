@@ -50,10 +50,15 @@ var States = map[string]string{
 	"unknown":          "does not exist",
 }
 
+// alone are the states beside which there is no other.
+var alone = map[string]bool{"normal": true, "unknown": true}
+
 // Account is one account of a test domain.
 type Account struct {
-	// State is one of [States].
+	// State is one of [States]. Also is a second one that the account is in at the same time, if any: which of the two a domain controller
+	// tells depends on where it looks first.
 	State string `json:"state"`
+	Also  string `json:"also,omitempty"`
 	// Names are the forms of its name, by what they are called in the transcript: "upn", "down-level", "implicit-upn" …
 	Names map[string]string `json:"names"`
 	// Password is the right one.
@@ -83,7 +88,7 @@ func ReadAccounts(in io.Reader) ([]Account, error) {
 	}
 	for i, a := range all {
 		switch {
-		case States[a.State] == "":
+		case States[a.State] == "" || a.Also != "" && (States[a.Also] == "" || a.Also == a.State || alone[a.State] || alone[a.Also]):
 			return nil, fmt.Errorf("%w: number %d is in no state that is known", ErrAccounts, i+1)
 		case len(a.Names) == 0 || len(a.Names) > maxNames:
 			return nil, fmt.Errorf("%w: number %d (%s) has %d names, want 1 to %d", ErrAccounts, i+1, a.State, len(a.Names), maxNames)
@@ -134,6 +139,7 @@ type Answer struct {
 // Bind is one bind and its answer.
 type Bind struct {
 	State string `json:"state"`
+	Also  string `json:"also,omitempty"`
 	Form  string `json:"form"`
 	// Right says that the password was right.
 	Right bool `json:"right"`
@@ -218,7 +224,7 @@ func one(ctx context.Context, server string, roots *x509.CertPool, a Account, fo
 	if err != nil {
 		return Bind{}, err
 	}
-	return Judge(Bind{State: a.State, Form: form, Right: right && a.State != "unknown", Result: said.Result, Text: said.Text}), nil
+	return Judge(Bind{State: a.State, Also: a.Also, Form: form, Right: right && a.State != "unknown", Result: said.Result, Text: said.Text}), nil
 }
 
 // Judge fills in what the agent takes an answer for.

@@ -28,8 +28,8 @@ may lock. The first account in the state normal is also used to try AD's fast bi
 
 The accounts' file:
   [{"state": "normal",   "names": {"upn": "t1@corp.example", "down-level": "CORP\\t1"}, "password": "…"},
-   {"state": "disabled", "names": {"upn": "t2@corp.example"}, "password": "…"}]
-States: ` + strings.Join(slices.Sorted(maps.Keys(transcript.States)), ", ") + `.
+   {"state": "disabled", "also": "locked", "names": {"upn": "t2@corp.example"}, "password": "…"}]
+States: ` + strings.Join(slices.Sorted(maps.Keys(transcript.States)), ", ") + `; "also" is for an account in two at once.
 
 Examples:
   sallyport-agent record-transcripts --dc ldaps://dc1.test.example --dc-ca-file ca.pem --accounts accounts.json --output windows-2022.json`

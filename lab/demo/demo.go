@@ -323,6 +323,7 @@ func (w *World) startAgent(i int) error {
 	if w.directory.caFile != "" {
 		args = append(args, "--dc-ca-file", w.directory.caFile)
 	}
+	args = append(args, w.directory.flags...)
 	var err error
 	w.agents[i], err = process.Start(fmt.Sprintf("agent-%d", i+1), w.agentState(i)+".log", nil, w.agentProgram, args...)
 	return err

@@ -32,6 +32,8 @@ type directory struct {
 	// addresses are what agents are given as --dc, and caFile the CA of their certificates (empty: the system's).
 	addresses []string
 	caFile    string
+	// flags are given to agents besides, on how to ask it.
+	flags []string
 	// domain is the UPN suffix of its users.
 	domain string
 	// label says for people what it is.

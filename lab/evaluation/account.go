@@ -1,6 +1,7 @@
 package evaluation
 
 import (
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -32,18 +33,17 @@ type tally struct {
 //	restricted                       → 52f, whatever the password, nothing counted
 //	locked                           → 775, whatever the password, nothing counted
 //	wrong                            → 52e, counted; at the threshold the account is locked from the next attempt on
-//	right, but the state forbids     → the state's own answer, the count stays
+//	right, but a state forbids       → that state's own answer, in the order of [people.Answer]; the count stays
 //	right                            → accepted, the count begins again
-func judge(t tally, s people.State, p policy, right bool, now time.Time) (wire.Reason, tally) {
-	if s == people.Restricted {
-		return s.Answer(right), t
+func judge(t tally, in []people.State, p policy, right bool, now time.Time) (wire.Reason, tally) {
+	if slices.Contains(in, people.Restricted) {
+		return people.Restricted.Answer(right), t
 	}
 	if t.isLocked(p, now) {
 		return wire.AccountLocked, t
 	}
-	if s == people.Locked { // unlocked in the meantime
-		s = people.Normal
-	}
+	// Whoever was locked at the beginning was unlocked in the meantime.
+	in = slices.DeleteFunc(slices.Clone(in), func(s people.State) bool { return s == people.Locked })
 	if !right {
 		if p.threshold > 0 {
 			if now.Sub(t.lastWrong) > p.window {
@@ -55,9 +55,9 @@ func judge(t tally, s people.State, p policy, right bool, now time.Time) (wire.R
 				t.locked = now
 			}
 		}
-		return s.Answer(false), t
+		return people.Answer(false, in...), t
 	}
-	if answer := s.Answer(true); !answer.Right() {
+	if answer := people.Answer(true, in...); !answer.Right() {
 		return answer, t
 	}
 	t.wrong, t.locked, t.lastRight = 0, time.Time{}, now
@@ -104,7 +104,6 @@ func refusal(r wire.Reason) result {
 // account is what can be bound as.
 type account struct {
 	person  people.Person
-	state   people.State
 	created time.Time
 	binds   atomic.Int64 // judged binds
 
@@ -118,7 +117,7 @@ func (a *account) try(p policy, right bool, now time.Time) wire.Reason {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var reason wire.Reason
-	reason, a.tally = judge(a.tally, a.state, p, right, now)
+	reason, a.tally = judge(a.tally, a.person.States(), p, right, now)
 	return reason
 }
 
@@ -137,7 +136,7 @@ func (a *account) read() tally {
 // control is userAccountControl ([MS-ADTS] 2.2.16).
 func (a *account) control() string {
 	const normalAccount, accountDisabled = 0x200, 0x2
-	if a.state == people.Disabled {
+	if a.person.In(people.Disabled) {
 		return strconv.Itoa(normalAccount | accountDisabled)
 	}
 	return strconv.Itoa(normalAccount)
@@ -150,7 +149,7 @@ func (a *account) computed(p policy, now time.Time) string {
 	if a.read().isLocked(p, now) {
 		flags |= lockedOut
 	}
-	if a.state == people.PasswordExpired || a.state == people.MustChange {
+	if a.person.In(people.PasswordExpired) || a.person.In(people.MustChange) {
 		flags |= passwordExpired
 	}
 	return strconv.Itoa(flags)
@@ -158,10 +157,10 @@ func (a *account) computed(p policy, now time.Time) string {
 
 // passwordSet is pwdLastSet.
 func (a *account) passwordSet() string {
-	switch a.state {
-	case people.MustChange:
+	switch {
+	case a.person.In(people.MustChange):
 		return "0"
-	case people.PasswordExpired:
+	case a.person.In(people.PasswordExpired):
 		return filetime(a.created.AddDate(-1, 0, 0))
 	}
 	return filetime(a.created)
@@ -169,7 +168,7 @@ func (a *account) passwordSet() string {
 
 // expires is accountExpires.
 func (a *account) expires() string {
-	if a.state == people.AccountExpired {
+	if a.person.In(people.AccountExpired) {
 		return filetime(a.created.AddDate(0, 0, -2))
 	}
 	return "9223372036854775807" // never

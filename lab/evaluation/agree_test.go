@@ -21,10 +21,10 @@ type said struct {
 }
 
 // overStartTLS asks about everybody, right and wrong, with the library that agents use, over StartTLS.
-func overStartTLS(t *testing.T, p place) []said {
+func overStartTLS(t *testing.T, p place, everybody []people.Person) []said {
 	t.Helper()
 	var out []said
-	for _, person := range transcriptPeople() {
+	for _, person := range everybody {
 		for _, password := range []string{people.WrongPassword, people.RightPassword} {
 			conn, err := ldap.DialURL("ldap://" + p.plain)
 			if err != nil {
@@ -60,9 +60,10 @@ func overStartTLS(t *testing.T, p place) []said {
 }
 
 func TestAgreesWithSambaOverStartTLS(t *testing.T) {
-	real := sambaPlace(t)
-	_, own := startPlace(t, evaluation.Config{People: transcriptPeople(), LockoutThreshold: threshold})
-	if diff := cmp.Diff(overStartTLS(t, real), overStartTLS(t, own), sortedValues()); diff != "" {
+	everybody := append(transcriptPeople(), people.Pairs(suffix)...)
+	real := sambaPlace(t, everybody...)
+	_, own := startPlace(t, evaluation.Config{People: everybody, LockoutThreshold: threshold})
+	if diff := cmp.Diff(overStartTLS(t, real, everybody), overStartTLS(t, own, everybody), sortedValues()); diff != "" {
 		t.Errorf("Samba (-), evaluation directory (+):\n%s", diff)
 	}
 }

@@ -204,7 +204,7 @@ func TestJudge(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		before tally
-		state  people.State
+		in     people.Person
 		policy policy
 		right  bool
 		after  time.Duration
@@ -212,22 +212,26 @@ func TestJudge(t *testing.T) {
 		wrong  int
 		locks  bool
 	}{
-		{"first wrong", tally{}, people.Normal, p, false, 0, "bad_password", 1, false},
-		{"third wrong locks", tally{wrong: 2, lastWrong: now}, people.Normal, p, false, time.Minute, "bad_password", 3, true},
-		{"locked, right", locked, people.Normal, p, true, time.Minute, "account_locked", 3, true},
-		{"locked, wrong", locked, people.Normal, p, false, time.Minute, "account_locked", 3, true},
-		{"lock over, right", locked, people.Normal, p, true, 10 * time.Minute, "accepted", 0, false},
-		{"lock over, wrong within the window locks again", locked, people.Normal, p, false, 11 * time.Minute, "bad_password", 4, true},
-		{"window over", tally{wrong: 2, lastWrong: now}, people.Normal, p, false, 31 * time.Minute, "bad_password", 1, false},
-		{"locked for good", locked, people.Normal, policy{threshold: 3, window: p.window}, true, 1e6 * time.Hour, "account_locked", 3, true},
-		{"right forgets", tally{wrong: 2, lastWrong: now}, people.Normal, p, true, 0, "accepted", 0, false},
-		{"right but disabled forgets nothing", tally{wrong: 2, lastWrong: now}, people.Disabled, p, true, 0, "account_disabled", 2, false},
-		{"wrong and disabled", tally{}, people.Disabled, p, false, 0, "bad_password", 1, false},
-		{"restricted", tally{}, people.Restricted, p, false, 0, "account_restricted", 0, false},
-		{"no threshold", tally{}, people.Normal, policy{}, false, 0, "bad_password", 0, false},
-		{"once locked, then unlocked", tally{}, people.Locked, p, true, 0, "accepted", 0, false},
+		{"first wrong", tally{}, people.Person{State: people.Normal}, p, false, 0, "bad_password", 1, false},
+		{"third wrong locks", tally{wrong: 2, lastWrong: now}, people.Person{State: people.Normal}, p, false, time.Minute, "bad_password", 3, true},
+		{"locked, right", locked, people.Person{State: people.Normal}, p, true, time.Minute, "account_locked", 3, true},
+		{"locked, wrong", locked, people.Person{State: people.Normal}, p, false, time.Minute, "account_locked", 3, true},
+		{"lock over, right", locked, people.Person{State: people.Normal}, p, true, 10 * time.Minute, "accepted", 0, false},
+		{"lock over, wrong within the window locks again", locked, people.Person{State: people.Normal}, p, false, 11 * time.Minute, "bad_password", 4, true},
+		{"window over", tally{wrong: 2, lastWrong: now}, people.Person{State: people.Normal}, p, false, 31 * time.Minute, "bad_password", 1, false},
+		{"locked for good", locked, people.Person{State: people.Normal}, policy{threshold: 3, window: p.window}, true, 1e6 * time.Hour, "account_locked", 3, true},
+		{"right forgets", tally{wrong: 2, lastWrong: now}, people.Person{State: people.Normal}, p, true, 0, "accepted", 0, false},
+		{"right but disabled forgets nothing", tally{wrong: 2, lastWrong: now}, people.Person{State: people.Disabled}, p, true, 0, "account_disabled", 2, false},
+		{"wrong and disabled", tally{}, people.Person{State: people.Disabled}, p, false, 0, "bad_password", 1, false},
+		{"restricted", tally{}, people.Person{State: people.Restricted}, p, false, 0, "account_restricted", 0, false},
+		{"no threshold", tally{}, people.Person{State: people.Normal}, policy{}, false, 0, "bad_password", 0, false},
+		{"restricted and locked", locked, people.Person{State: people.Locked, Also: people.Restricted}, p, true, time.Minute, "account_restricted", 3, true},
+		{"disabled and locked", locked, people.Person{State: people.Disabled, Also: people.Locked}, p, true, time.Minute, "account_locked", 3, true},
+		{"disabled, once locked", tally{}, people.Person{State: people.Disabled, Also: people.Locked}, p, true, 0, "account_disabled", 0, false},
+		{"expired and disabled, wrong", tally{}, people.Person{State: people.PasswordExpired, Also: people.Disabled}, p, false, 0, "bad_password", 1, false},
+		{"once locked, then unlocked", tally{}, people.Person{State: people.Locked}, p, true, 0, "accepted", 0, false},
 	} {
-		reason, after := judge(c.before, c.state, c.policy, c.right, now.Add(c.after))
+		reason, after := judge(c.before, c.in.States(), c.policy, c.right, now.Add(c.after))
 		locks := after.isLocked(c.policy, now.Add(c.after))
 		if string(reason) != c.want || after.wrong != c.wrong || locks != c.locks {
 			t.Errorf("%s: %s, count %d, locked %v; want %s, %d, %v", c.name, reason, after.wrong, locks, c.want, c.wrong, c.locks)

@@ -150,18 +150,15 @@ var (
 
 // add creates a person, and their groups when absent; d.mu must be held for writing, or d not be shared yet.
 func (d *directory) add(p people.Person, now time.Time) error {
-	if p.State == "" {
-		p.State = people.Normal
-	}
-	if p.SAM == "" || len([]rune(p.SAM)) > 20 || !p.State.Known() || p.Password.Len() == 0 || p.State == people.Locked && d.policy.threshold == 0 {
-		return fmt.Errorf("%w: %q in state %q", errPerson, p.SAM, p.State)
+	if p.SAM == "" || len([]rune(p.SAM)) > 20 || !p.Possible() || p.Password.Len() == 0 || p.In(people.Locked) && d.policy.threshold == 0 {
+		return fmt.Errorf("%w: %q in states %q", errPerson, p.SAM, p.States())
 	}
 	p.Groups = slices.Clone(p.Groups)
 	p.Password = p.Password.Clone()
 	dn := "CN=" + escapeValue(p.CN()) + "," + peopleUnit + "," + d.baseDN
 	e := d.object("person "+fold(p.SAM), dn, peopleUnit+","+d.baseDN, "Person", "top", "person", "organizationalPerson", "user")
 	e.secured = true
-	a := &account{person: p, state: p.State, created: now}
+	a := &account{person: p, created: now}
 	e.account = a
 	id := d.sid
 	names := []string{p.SAM + "@" + d.suffix, p.SAM + "@" + d.netBIOS, d.netBIOS + `\` + p.SAM, id.String(), "<SID=" + id.String() + ">",
@@ -182,14 +179,14 @@ func (d *directory) add(p people.Person, now time.Time) error {
 		d.byName[fold(n)] = e
 	}
 	d.sid.rid++
-	if p.State == people.Locked {
+	if p.In(people.Locked) {
 		a.tally = tally{wrong: d.policy.threshold, lastWrong: now, locked: now}
 	}
 	d.insert(e)
 	for _, g := range p.Groups {
 		d.join(e, g, groupsUnit+","+d.baseDN)
 	}
-	if p.State == people.Restricted {
+	if p.In(people.Restricted) {
 		d.join(e, "Protected Users", "CN=Users,"+d.baseDN)
 	}
 	return nil
@@ -215,10 +212,10 @@ func (d *directory) describe(e *entry, a *account, id sid) {
 	e.set("pwdLastSet", a.passwordSet())
 	e.set("accountExpires", a.expires())
 	e.set("lastLogoff", "0")
-	if a.state == people.LogonHours {
+	if a.person.In(people.LogonHours) {
 		e.set("logonHours", string(make([]byte, 21)))
 	}
-	if a.state == people.Workstation {
+	if a.person.In(people.Workstation) {
 		e.set("userWorkstations", "NOSUCHHOST")
 	}
 	e.live("badPwdCount", func() string { return strconv.Itoa(a.read().wrong) })

@@ -58,9 +58,9 @@ func play(t *testing.T, p place) []played {
 	return out
 }
 
-// sambaPlace starts a real domain controller with the transcript's people.
-func sambaPlace(t *testing.T) place {
-	dc := sambatest.Start(t, samba.Options{LockoutThreshold: threshold}, transcriptPeople()...)
+// sambaPlace starts a real domain controller with these people.
+func sambaPlace(t *testing.T, everybody ...people.Person) place {
+	dc := sambatest.Start(t, samba.Options{LockoutThreshold: threshold}, everybody...)
 	return place{
 		ldaps: net.JoinHostPort(dc.Addr, "636"), plain: net.JoinHostPort(dc.Addr, "389"), host: dc.Host, roots: dc.CAPool,
 		unlock: func(t *testing.T, sam string) {
@@ -113,7 +113,7 @@ func clean(t *testing.T, scenes []played) []played {
 
 // TestTranscriptIsWhatSambaSays asks a real domain controller everything again. With -update it records.
 func TestTranscriptIsWhatSambaSays(t *testing.T) {
-	p := sambaPlace(t)
+	p := sambaPlace(t, transcriptPeople()...)
 	got := clean(t, play(t, p))
 	out, err := exec.Command("/usr/sbin/samba", "--version").Output()
 	if err != nil {

@@ -8,7 +8,12 @@
 // Packages evaluation and samba read it, and whoever composes a lab.
 package people
 
-import "github.com/sallyport-auth/sallyport/wire"
+import (
+	"fmt"
+	"slices"
+
+	"github.com/sallyport-auth/sallyport/wire"
+)
 
 // State is the condition that an account is in.
 type State string
@@ -32,42 +37,50 @@ func States() []State {
 }
 
 // Known reports whether s is one of the states.
-func (s State) Known() bool {
-	for _, k := range States() {
-		if s == k {
-			return true
-		}
+func (s State) Known() bool { return slices.Contains(States(), s) }
+
+// Together reports whether one account can be in both states at once: in any two that differ, but that a password which must be
+// changed has no age, and that normal is none of the others.
+func Together(a, b State) bool {
+	if !a.Known() || !b.Known() || a == b || a == Normal || b == Normal {
+		return false
 	}
-	return false
+	return !(a == PasswordExpired && b == MustChange || a == MustChange && b == PasswordExpired)
 }
 
-// Answer returns what a directory says of an account in this state when the typed password is right or wrong. Most states show
-// only to somebody who knows the password; a locked and a restricted account show always.
-func (s State) Answer(right bool) wire.Reason {
-	switch {
-	case s == Locked:
-		return wire.AccountLocked
-	case s == Restricted:
-		return wire.AccountRestricted
-	case !right:
-		return wire.BadPassword
+// answers are what a directory looks at, in its order, and what it says when it finds that. Before the password it looks at the first two
+// alone, so that the others show only to somebody who knows the password.
+var answers = []struct {
+	state  State
+	always bool
+	reason wire.Reason
+}{
+	{Restricted, true, wire.AccountRestricted},
+	{Locked, true, wire.AccountLocked},
+	{Disabled, false, wire.AccountDisabled},
+	{AccountExpired, false, wire.AccountExpired},
+	{MustChange, false, wire.MustChange},
+	{PasswordExpired, false, wire.PasswordExpired},
+	{Workstation, false, wire.Workstation},
+	{LogonHours, false, wire.LogonHours},
+}
+
+// Answer returns what a directory says to a bind as an account that is in these states at once, none meaning [Normal], when the typed
+// password is right or wrong.
+func Answer(right bool, in ...State) wire.Reason {
+	for _, a := range answers {
+		if (right || a.always) && slices.Contains(in, a.state) {
+			return a.reason
+		}
 	}
-	switch s {
-	case Disabled:
-		return wire.AccountDisabled
-	case PasswordExpired:
-		return wire.PasswordExpired
-	case MustChange:
-		return wire.MustChange
-	case AccountExpired:
-		return wire.AccountExpired
-	case LogonHours:
-		return wire.LogonHours
-	case Workstation:
-		return wire.Workstation
+	if !right {
+		return wire.BadPassword
 	}
 	return wire.Accepted
 }
+
+// Answer is [Answer] for one state.
+func (s State) Answer(right bool) wire.Reason { return Answer(right, s) }
 
 // Person is one account and the person behind it.
 type Person struct {
@@ -86,6 +99,29 @@ type Person struct {
 	Groups []string
 	// State of the account; empty means [Normal].
 	State State
+	// Also is a second state that the account is in at the same time; empty means none.
+	Also State
+}
+
+// States returns what the account is in: one state, or two.
+func (p Person) States() []State {
+	in := []State{p.State}
+	if p.State == "" {
+		in[0] = Normal
+	}
+	if p.Also != "" {
+		in = append(in, p.Also)
+	}
+	return in
+}
+
+// In reports whether the account is in a state.
+func (p Person) In(s State) bool { return slices.Contains(p.States(), s) }
+
+// Possible reports whether an account can be in the person's states.
+func (p Person) Possible() bool {
+	in := p.States()
+	return in[0].Known() && (len(in) == 1 || Together(in[0], in[1]))
 }
 
 // CN returns the name of the person's entry within its container.
@@ -98,10 +134,7 @@ func (p Person) CN() string {
 
 // Answer returns what a directory says when this person, or somebody in their name, types the right or a wrong password.
 func (p Person) Answer(right bool) wire.Reason {
-	if p.State == "" {
-		return Normal.Answer(right)
-	}
-	return p.State.Answer(right)
+	return Answer(right, p.States()...)
 }
 
 // RightPassword is the password of everybody whom [Everybody] returns; WrongPassword is nobody's.
@@ -137,4 +170,21 @@ func Everybody(suffix string) []Person {
 		}
 	}
 	return everybody
+}
+
+// Pairs returns one person for each two states that an account can be in at once, "pair01" and on, with [RightPassword].
+func Pairs(suffix string) []Person {
+	var pairs []Person
+	all := States()
+	for i, a := range all {
+		for _, b := range all[i+1:] {
+			if !Together(a, b) {
+				continue
+			}
+			sam := fmt.Sprintf("pair%02d", len(pairs)+1)
+			pairs = append(pairs, Person{SAM: sam, UPN: sam + "@" + suffix, Mail: sam + "@" + suffix, DisplayName: string(a) + " and " + string(b),
+				Password: wire.NewSecret([]byte(RightPassword)), State: a, Also: b})
+		}
+	}
+	return pairs
 }

@@ -56,3 +56,29 @@ func TestPasswordsAreIndependent(t *testing.T) {
 		t.Error("wiping one password wiped another")
 	}
 }
+
+func TestPairs(t *testing.T) {
+	pairs := Pairs("corp.example.com")
+	// Of the eight states other than normal any two go together, but one: 8·7/2 - 1.
+	if len(pairs) != 27 {
+		t.Errorf("%d pairs", len(pairs))
+	}
+	seen := map[[2]State]bool{}
+	for _, p := range pairs {
+		one, two := [2]State{p.State, p.Also}, [2]State{p.Also, p.State}
+		if !p.Possible() || seen[one] || seen[two] || !p.In(p.State) || !p.In(p.Also) || p.In(Normal) || p.UPN != p.SAM+"@corp.example.com" {
+			t.Errorf("%+v", p)
+		}
+		seen[one] = true
+		for _, right := range []bool{true, false} {
+			if a := p.Answer(right); a != p.State.Answer(right) && a != p.Also.Answer(right) || a.Right() || a != Answer(right, p.Also, p.State) {
+				t.Errorf("%s: answered with %s", p.DisplayName, a)
+			}
+		}
+	}
+	for _, p := range []Person{{State: MustChange, Also: PasswordExpired}, {State: Normal, Also: Locked}, {Also: Locked}, {State: Locked, Also: Locked}, {State: "odd"}, {State: Locked, Also: "odd"}} {
+		if p.Possible() {
+			t.Errorf("%v can be at once", p.States())
+		}
+	}
+}

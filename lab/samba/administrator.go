@@ -108,7 +108,7 @@ func (dc *DC) Unlock(ctx context.Context, sam string) error {
 // SetPassword gives a user a new password, as an administrator does. For an hour after that Samba still accepts the old one
 // too, as Windows does for its older protocols.
 func (dc *DC) SetPassword(ctx context.Context, sam string, password []byte) error {
-	return dc.modify(ctx, sam, "unicodePwd", quoted(password))
+	return dc.modify(ctx, sam, "unicodePwd", Quoted(password))
 }
 
 func (dc *DC) modify(ctx context.Context, sam, attribute, value string) error {

@@ -16,7 +16,7 @@ func (dc *DC) Keytab(ctx context.Context, host, file string) (principal string, 
 	principal = "host/" + strings.ToLower(host) + "." + dc.UPNSuffix
 	add := ldap.NewAddRequest("CN="+ldap.EscapeDN(host)+",CN=Computers,"+dc.BaseDN, nil)
 	for _, a := range [][2]string{{"objectClass", "computer"}, {"sAMAccountName", strings.ToUpper(host) + "$"}, {"userAccountControl", "4096"},
-		{"servicePrincipalName", principal}, {"msDS-SupportedEncryptionTypes", "24"}, {"unicodePwd", quoted([]byte("Aa1-" + rand.Text()))}} {
+		{"servicePrincipalName", principal}, {"msDS-SupportedEncryptionTypes", "24"}, {"unicodePwd", Quoted([]byte("Aa1-" + rand.Text()))}} {
 		add.Attribute(a[0], []string{a[1]})
 	}
 	if err := dc.as(ctx, func(s *Session) error { return s.Add(add) }); err != nil {

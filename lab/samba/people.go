@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf16"
@@ -71,21 +72,21 @@ func (dc *DC) has(s *Session, sam string) (bool, error) {
 
 // DN returns the distinguished name of a person's entry.
 func (dc *DC) DN(p people.Person) string {
-	return "CN=" + ldap.EscapeDN(p.CN()) + "," + peopleUnit + "," + dc.BaseDN
+	return "CN=" + escaped(p.CN()) + "," + peopleUnit + "," + dc.BaseDN
 }
 
+// escaped writes a value as a component of a DN has it (RFC 4514 §2.4), with "=" escaped, which the library leaves and Samba wants.
+func escaped(value string) string { return strings.ReplaceAll(ldap.EscapeDN(value), "=", `\=`) }
+
 func (dc *DC) create(ctx context.Context, s *Session, p people.Person) error {
-	if p.State == "" {
-		p.State = people.Normal
-	}
-	if !p.State.Known() || p.SAM == "" || len([]rune(p.SAM)) > maxSAM {
-		return fmt.Errorf("samba: %q in state %q cannot be created", p.SAM, p.State)
+	if !p.Possible() || p.SAM == "" || len([]rune(p.SAM)) > maxSAM {
+		return fmt.Errorf("samba: %q in states %q cannot be created", p.SAM, p.States())
 	}
 	dn := dc.DN(p)
 	add := ldap.NewAddRequest(dn, nil)
 	for _, a := range []struct{ name, value string }{
 		{"objectClass", "user"}, {"sAMAccountName", p.SAM}, {"userPrincipalName", p.UPN}, {"userAccountControl", "512"},
-		{"unicodePwd", quoted(p.Password.Reveal())}, {"displayName", p.DisplayName}, {"givenName", p.GivenName}, {"sn", p.Surname},
+		{"unicodePwd", Quoted(p.Password.Reveal())}, {"displayName", p.DisplayName}, {"givenName", p.GivenName}, {"sn", p.Surname},
 		{"mail", p.Mail},
 	} {
 		if a.value != "" {
@@ -100,20 +101,27 @@ func (dc *DC) create(ctx context.Context, s *Session, p people.Person) error {
 			return err
 		}
 	}
-	if err := dc.enter(ctx, s, p, dn); err != nil {
-		return fmt.Errorf("samba: bringing %s into state %s: %w", p.SAM, p.State, err)
+	in := p.States()
+	// Locked comes last, since a change of userAccountControl unlocks; but before restricted, when no wrong password counts any more.
+	if i := slices.Index(in, people.Locked); i >= 0 && len(in) == 2 && (i == 0) != p.In(people.Restricted) {
+		slices.Reverse(in)
+	}
+	for _, state := range in {
+		if err := dc.enter(ctx, s, state, dn); err != nil {
+			return fmt.Errorf("samba: bringing %s into state %s: %w", p.SAM, state, err)
+		}
 	}
 	return nil
 }
 
-// enter brings a fresh account into its state.
-func (dc *DC) enter(ctx context.Context, s *Session, p people.Person, dn string) error {
+// enter brings an account into a state.
+func (dc *DC) enter(ctx context.Context, s *Session, state people.State, dn string) error {
 	replace := func(attribute, value string) error {
 		change := ldap.NewModifyRequest(dn, nil)
 		change.Replace(attribute, []string{value})
 		return s.Modify(change)
 	}
-	switch p.State {
+	switch state {
 	case people.Disabled:
 		return replace("userAccountControl", "514")
 	case people.Locked:
@@ -187,7 +195,7 @@ func (dc *DC) AddToGroup(ctx context.Context, group, sam string) error {
 }
 
 func (dc *DC) join(s *Session, group, memberDN string) error {
-	dn := "CN=" + ldap.EscapeDN(group) + "," + groupsUnit + "," + dc.BaseDN
+	dn := "CN=" + escaped(group) + "," + groupsUnit + "," + dc.BaseDN
 	add := ldap.NewAddRequest(dn, nil)
 	add.Attribute("objectClass", []string{"group"})
 	add.Attribute("sAMAccountName", []string{accountName(group)})
@@ -212,8 +220,8 @@ func accountName(name string) string {
 	}, name)
 }
 
-// quoted is a password as the attribute unicodePwd wants it: in quotes, UTF-16, little endian ([MS-ADTS] 3.1.1.3.1.5).
-func quoted(password []byte) string {
+// Quoted is a password as the attribute unicodePwd wants it: in quotes, UTF-16, little endian ([MS-ADTS] 3.1.1.3.1.5).
+func Quoted(password []byte) string {
 	var b bytes.Buffer
 	for _, unit := range utf16.Encode([]rune(`"` + string(password) + `"`)) {
 		b.WriteByte(byte(unit))

@@ -25,7 +25,8 @@ step() { # step NAME COMMAND…
 
 missing() {
     for program in /usr/sbin/samba /usr/bin/ldapwhoami /usr/bin/ldbmodify /usr/bin/kinit /usr/bin/chromium /usr/sbin/apache2 \
-        /usr/lib/apache2/modules/mod_auth_openidc.so /usr/bin/systemd-analyze /usr/bin/promtool /usr/sbin/squid /usr/bin/swtpm /usr/bin/wine; do
+        /usr/lib/apache2/modules/mod_auth_openidc.so /usr/bin/systemd-analyze /usr/bin/promtool /usr/sbin/squid /usr/bin/swtpm /usr/bin/wine \
+        /usr/sbin/winbindd /usr/bin/ntlm_auth; do
         [ -e "$program" ] || printf '%s ' "$program"
     done
     [ -n "$(ls /usr/lib/postgresql/*/bin/initdb 2> /dev/null)" ] || printf 'postgresql '
@@ -39,7 +40,7 @@ install() {
     if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
         echo "missing: $(missing)"
         echo "not installed: needs root and apt-get. Debian packages: samba samba-dsdb-modules samba-ad-provision ldap-utils" \
-            "ldb-tools krb5-user postgresql chromium apache2 libapache2-mod-auth-openidc python3-authlib python3-requests nodejs npm systemd prometheus squid swtpm wine wine64"
+            "ldb-tools krb5-user postgresql chromium apache2 libapache2-mod-auth-openidc python3-authlib python3-requests nodejs npm systemd prometheus squid swtpm wine wine64 winbind"
         [ -z "${SALLYPORT_CI:-}" ]
         return
     fi
@@ -56,7 +57,7 @@ install() {
     apt-get update -q > "$results/apt.log" 2>&1 &&
         DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends samba samba-dsdb-modules \
             samba-ad-provision ldap-utils ldb-tools krb5-user postgresql chromium apache2 libapache2-mod-auth-openidc \
-            python3-authlib python3-requests systemd prometheus squid swtpm wine wine64 $node >> "$results/apt.log" 2>&1 ||
+            python3-authlib python3-requests systemd prometheus squid swtpm wine wine64 winbind $node >> "$results/apt.log" 2>&1 ||
         { tail -20 "$results/apt.log"; return 1; }
     [ -z "$(missing)" ] || { echo "still missing: $(missing)"; return 1; }
 }

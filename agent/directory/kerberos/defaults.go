@@ -34,6 +34,8 @@ const (
 	// leastRounds and mostRounds bound how often PBKDF2 is run for an AES key (RFC 3962 §4). Fewer than the default would make the
 	// proof cheap to guess for whoever asked for them; AD never asks for more.
 	leastRounds, mostRounds = 4096, 1 << 16
+	// maxUPN is the longest userPrincipalName, in UTF-16 units (MS-ADA3 2.349).
+	maxUPN = 1024
 	// maxKeytab is the largest keytab file, in bytes.
 	maxKeytab = 1 << 20
 )

@@ -297,11 +297,17 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	return r, nil
 }
 
-// attributes asks whose password it was. Without an answer the yes is nobody's yet, and the service has to know.
+// attributes asks whose password it was. Without an answer the yes is nobody's yet, and the service has to know. What the directory says
+// there to nobody who does not know the password – Samba's KDC knows no workstation lists – is the better verdict.
 func (v *Validator) attributes(ctx context.Context, check directory.Check, verdict *wire.Verdict) {
 	err := errors.New("no attributes are told by Kerberos")
 	if v.config.Attributes != nil {
 		verdict.Attributes, err = v.config.Attributes.Attributes(ctx, check)
+	}
+	var no *directory.Refused
+	if errors.As(err, &no) && no.Verdict.Reason.ProvesPassword() {
+		*verdict = no.Verdict
+		return
 	}
 	if err != nil {
 		v.log.Warn("attributes left out", "error", err)

@@ -10,9 +10,9 @@ type account struct{ user, domain string }
 
 var errName = errors.New(`the name is neither user@domain nor DOMAIN\user, and Kerberos knows no others`)
 
-// parseName reads a typed name. Spaces around it are ignored, as directories do.
+// parseName reads a typed name. Spaces around it are ignored, as directories do; other blanks are characters of the name to them.
 func parseName(typed string) (account, error) {
-	typed = strings.TrimSpace(typed)
+	typed = strings.Trim(typed, " ")
 	if domain, user, ok := strings.Cut(typed, `\`); ok && domain != "" && user != "" && !strings.ContainsAny(user, `@\`) {
 		return account{user, domain}, nil
 	}

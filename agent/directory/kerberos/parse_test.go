@@ -1,11 +1,16 @@
 package kerberos
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/jcmturner/gokrb5/v8/pac"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
 	"github.com/sallyport-auth/sallyport/wire"
@@ -49,7 +54,7 @@ func TestStatusShapes(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	for typed, want := range map[string]account{"a@b": {"a", "b"}, " a@b ": {"a", "b"}, `D\a`: {"a", "D"}, "a@b@c": {"a@b", "c"}, "ü@b": {"ü", "b"},
+	for typed, want := range map[string]account{"a@b": {"a", "b"}, " a@b ": {"a", "b"}, "\u00a0a@b": {"\u00a0a", "b"}, "a@b\t": {"a", "b\t"}, `D\a`: {"a", "D"}, "a@b@c": {"a@b", "c"}, "ü@b": {"ü", "b"},
 		"": {}, "a": {}, "@b": {}, "a@": {}, `\a`: {}, `D\`: {}, `D\a@b`: {}, `D\a\b`: {}, `a\@b`: {}} {
 		if got, err := parseName(typed); got != want || (err == nil) != (want != account{}) {
 			t.Errorf("%q: %v, %v", typed, got, err)
@@ -167,6 +172,58 @@ func FuzzKeytab(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if k, err := parseKeytab(b); err == nil && (k.realm == "" || len(k.service.NameString) == 0) {
 			t.Fatalf("%+v", k)
+		}
+	})
+}
+
+// upnInfo is UPN_DNS_INFO with a name in UTF-16.
+func upnInfo(name string) []byte {
+	units := utf16.Encode([]rune(name))
+	b := binary.LittleEndian.AppendUint16(nil, uint16(2*len(units)))
+	b = append(b, 16, 0, 0, 0, 16, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+	for _, u := range units {
+		b = binary.LittleEndian.AppendUint16(b, u)
+	}
+	return b
+}
+
+func TestUPNOf(t *testing.T) {
+	for _, name := range []string{"ada@corp.example", "", "ü😀𐐨@corp.example", strings.Repeat("a", maxUPN)} {
+		b := upnInfo(name)
+		if got := parseUPN(b); got != name {
+			t.Errorf("%q is read as %q", name, got)
+		}
+		all := pac.PACType{Data: append([]byte("12345678"), b...), Buffers: []pac.InfoBuffer{{ULType: 1}, {ULType: upnDNSInfo, Offset: 8, CBBufferSize: uint32(len(b))}}}
+		if got := upnOf(all); got != name {
+			t.Errorf("%q is read as %q in a PAC", name, got)
+		}
+		for _, beyond := range []pac.InfoBuffer{{ULType: upnDNSInfo, Offset: 9, CBBufferSize: uint32(len(b))}, {ULType: upnDNSInfo, Offset: 1 << 63, CBBufferSize: 16}, {ULType: upnDNSInfo, Offset: 1<<64 - 1, CBBufferSize: 16}} {
+			all.Buffers = []pac.InfoBuffer{beyond}
+			if got := upnOf(all); got != "" {
+				t.Errorf("%+v: %q", beyond, got)
+			}
+		}
+	}
+	half := upnInfo("a😀")
+	for what, b := range map[string][]byte{"half a character": half[:len(half)-2], "cut short": upnInfo("ada")[:21], "no header": {2, 0, 0}, "NUL": upnInfo("a\x00"), "too long": upnInfo(strings.Repeat("a", maxUPN+1)),
+		"a replacement": upnInfo("a\ufffd"), "an odd length": append([]byte{1, 0, 12, 0}, make([]byte, 20)...), "the header for a name": append([]byte{4, 0, 0, 0}, make([]byte, 20)...)} {
+		if what == "half a character" {
+			b[0] -= 2
+		}
+		if got := parseUPN(b); got != "" {
+			t.Errorf("%s: %q", what, got)
+		}
+	}
+}
+
+// FuzzUPN: what is taken for a name is text, and the same when written again.
+func FuzzUPN(f *testing.F) {
+	f.Add(upnInfo("ada@corp.example"))
+	f.Add(upnInfo("😀@corp.example"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		name := parseUPN(b)
+		if !utf8.ValidString(name) || len(utf16.Encode([]rune(name))) > maxUPN || parseUPN(upnInfo(name)) != name {
+			t.Fatalf("%q", name)
 		}
 	})
 }

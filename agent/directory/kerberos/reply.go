@@ -138,9 +138,7 @@ func verify(rep *messages.ASRep, asked messages.ASReq, a account, key types.Encr
 	}
 	if present {
 		o.short = pac.KerbValidationInfo.LogonDomainName.Value
-		if pac.UPNDNSInfo != nil {
-			o.upn = pac.UPNDNSInfo.UPN
-		}
+		o.upn = upnOf(pac)
 	}
 	if !o.owns(a) {
 		return fail("its ticket is for another person than was asked about")

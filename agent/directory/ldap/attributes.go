@@ -126,9 +126,10 @@ func (c *conn) token() ([][]byte, error) {
 type typedName struct{ upn, account, domain string }
 
 // splitName takes user@domain as a UPN, explicit or implicit, and DOMAIN\user as account and domain. Other forms (distinguished
-// names, security identifiers) give nothing. Directories ignore spaces around a name.
+// names, security identifiers) give nothing. Directories ignore spaces around a name; other blanks
+// belong to it, and may tell two people apart.
 func splitName(name string) typedName {
-	name = strings.TrimSpace(name)
+	name = strings.Trim(name, " ")
 	if domain, account, ok := strings.Cut(name, `\`); ok {
 		return typedName{account: account, domain: domain}
 	}

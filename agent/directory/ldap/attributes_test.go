@@ -19,6 +19,7 @@ func TestSplitName(t *testing.T) {
 	for in, want := range map[string]typedName{
 		"sam@corp.example":    {upn: "sam@corp.example", account: "sam", domain: "corp.example"},
 		" sam@corp.example ":  {upn: "sam@corp.example", account: "sam", domain: "corp.example"},
+		"\u00a0sam@corp\t":    {upn: "\u00a0sam@corp\t", account: "\u00a0sam", domain: "corp\t"}, // blanks that belong to the name
 		"a@b@c":               {upn: "a@b@c", account: "a@b", domain: "c"},
 		`CORP\sam`:            {account: "sam", domain: "CORP"},
 		`CORP\sam@x`:          {account: "sam@x", domain: "CORP"},

@@ -3,7 +3,6 @@ package ldap
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
@@ -11,7 +10,8 @@ import (
 )
 
 // Attributes reads the attributes of somebody whose password another validator has just found right, by a bind as that person. It is no
-// check: it asks no fence, and whoever calls it with a password that may be wrong spends an attempt that nobody allowed.
+// check: it asks no fence, and whoever calls it with a password that may be wrong spends an attempt that nobody allowed. The error is a
+// *[directory.Refused] where the bind is refused.
 func (v *Validator) Attributes(ctx context.Context, check directory.Check) (*wire.Attributes, error) {
 	if e := check.Refuse(); e != nil {
 		return nil, e
@@ -39,7 +39,7 @@ func (v *Validator) Attributes(ctx context.Context, check directory.Check) (*wir
 		return nil, e
 	case !verdict.Reason.Right():
 		keep = understood
-		return nil, fmt.Errorf("LDAP says %s (%s)", verdict.Reason, verdict.Diagnostic)
+		return nil, &directory.Refused{Verdict: verdict}
 	}
 	attributes, err := c.attributes(ctx, check)
 	keep = understood && err == nil

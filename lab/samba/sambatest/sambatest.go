@@ -31,11 +31,30 @@ func Start(t testing.TB, o samba.Options, everybody ...people.Person) *samba.DC 
 func Require(t testing.TB) {
 	t.Helper()
 	err := samba.Available()
-	if err == nil {
-		return
+	if err != nil {
+		refuse(t, err)
 	}
+}
+
+func refuse(t testing.TB, err error) {
+	t.Helper()
 	if os.Getenv("SALLYPORT_CI") == "1" {
 		t.Fatal(err)
 	}
 	t.Skip(err)
+}
+
+// Winbind starts winbind beside a domain controller and stops it when the test is over. Where that cannot be, the test is skipped as by
+// [Require].
+func Winbind(t testing.TB, dc *samba.DC) *samba.Winbind {
+	t.Helper()
+	if err := samba.WinbindAvailable(); err != nil {
+		refuse(t, err)
+	}
+	w, err := dc.Winbind(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Stop)
+	return w
 }
