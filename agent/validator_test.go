@@ -130,7 +130,13 @@ func TestGuardHoldsForKerberos(t *testing.T) {
 	if err != nil || !r.Verdict.Reason.Right() || r.Verdict.Attributes == nil || r.Verdict.Attributes.SignInName != "bob@corp.example.com" || fences != 3 {
 		t.Errorf("%+v, %v, %d fences", r.Verdict, err, fences)
 	}
-	if _, code := try("Administrator@corp.example.com", people.WrongPassword); code != wire.AccountProtected || fences != 3 {
+	// Members of Protected Users may not bind: the ticket says who they are, and the reader looks in their place.
+	r, err = v.Validate(t.Context(), directory.Check{Name: "restricted@corp.example.com", Password: wire.NewSecret([]byte(people.RightPassword)), WantAttributes: true,
+		Fence: func(context.Context) error { fences++; return nil }})
+	if err != nil || !r.Verdict.Reason.Right() || r.Verdict.Attributes == nil || r.Verdict.Attributes.UPN != "restricted@corp.example.com" || r.Verdict.Attributes.Anchor == "" || fences != 4 {
+		t.Errorf("%+v, %v, %d fences", r.Verdict, err, fences)
+	}
+	if _, code := try("Administrator@corp.example.com", people.WrongPassword); code != wire.AccountProtected || fences != 4 {
 		t.Errorf("%d, %d fences", code, fences)
 	}
 }

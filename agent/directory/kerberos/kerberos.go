@@ -18,9 +18,12 @@ import (
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
-// Attributer tells who a person is whose password was just found right; package ldap does, by a bind as that person.
+// Attributer tells who a person is whose password was just found right; package ldap does.
 type Attributer interface {
+	// Attributes binds as that person. Who may not bind is a *[directory.Refused].
 	Attributes(ctx context.Context, check directory.Check) (*wire.Attributes, error)
+	// AttributesOf looks at the account with this sAMAccountName as somebody else, who may look.
+	AttributesOf(ctx context.Context, account string) (*wire.Attributes, error)
 }
 
 // Guard decides whether the attempt of this check may be spent at a domain controller, given as host and port; package ldap does, which reads how
@@ -287,19 +290,21 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 		f.kdc.lost(err, r.Judged)
 		return directory.Result{}, &directory.Error{Code: wire.DirectoryTimeout, Fenced: true, DC: dc, Cause: err}
 	}
-	if r.Verdict, e = v.judge(answer, f.asked, who, key, r.Judged); e != nil {
+	var whose owner
+	if r.Verdict, whose, e = v.judge(answer, f.asked, who, key, r.Judged); e != nil {
 		e.DC = dc
 		return directory.Result{}, e
 	}
 	if check.WantAttributes && r.Verdict.Reason.Right() {
-		v.attributes(ctx, check, &r.Verdict)
+		v.attributes(ctx, check, whose, &r.Verdict)
 	}
 	return r, nil
 }
 
 // attributes asks whose password it was. Without an answer the yes is nobody's yet, and the service has to know. What the directory says
-// there to nobody who does not know the password – Samba's KDC knows no workstation lists – is the better verdict.
-func (v *Validator) attributes(ctx context.Context, check directory.Check, verdict *wire.Verdict) {
+// there to nobody who does not know the password – Samba's KDC knows no workstation lists – is the better verdict. Members of Protected Users may
+// not bind at all: the ticket tells who they are, and another account, if the agent has one, looks at the entry.
+func (v *Validator) attributes(ctx context.Context, check directory.Check, whose owner, verdict *wire.Verdict) {
 	err := errors.New("no attributes are told by Kerberos")
 	if v.config.Attributes != nil {
 		verdict.Attributes, err = v.config.Attributes.Attributes(ctx, check)
@@ -309,6 +314,17 @@ func (v *Validator) attributes(ctx context.Context, check directory.Check, verdi
 		*verdict = no.Verdict
 		return
 	}
+	if no != nil && no.Verdict.Reason == wire.AccountRestricted && whose.user != "" {
+		var other error
+		if verdict.Attributes, other = v.config.Attributes.AttributesOf(ctx, whose.user); other == nil {
+			err = nil
+		} else {
+			err = fmt.Errorf("%w; %w", err, other)
+		}
+		if err == nil && check.Account != nil {
+			verdict.Attributes.SignInName = check.Account.SignInName
+		}
+	}
 	if err != nil {
 		v.log.Warn("attributes left out", "error", err)
 		verdict.Diagnostic = directory.Shown("identity not proven: " + err.Error())
@@ -316,23 +332,24 @@ func (v *Validator) attributes(ctx context.Context, check directory.Check, verdi
 }
 
 // judge turns the answer to a proof into a verdict or an error.
-func (v *Validator) judge(answer []byte, asked messages.ASReq, who account, key types.EncryptionKey, now time.Time) (wire.Verdict, *directory.Error) {
+func (v *Validator) judge(answer []byte, asked messages.ASReq, who account, key types.EncryptionKey, now time.Time) (wire.Verdict, owner, *directory.Error) {
 	r, err := parseReply(answer)
 	if err != nil {
-		return wire.Verdict{}, &directory.Error{Code: wire.DirectoryUnusable, Fenced: true, Cause: err}
+		return wire.Verdict{}, owner{}, &directory.Error{Code: wire.DirectoryUnusable, Fenced: true, Cause: err}
 	}
 	if r.ticket == nil {
 		if verdict, ok := directory.FromKDC(r.number, r.status); ok {
-			return verdict, nil
+			return verdict, owner{}, nil
 		}
-		return wire.Verdict{}, &directory.Error{Code: directory.KDCTroubleCode(r.number, r.status), Fenced: true,
+		return wire.Verdict{}, owner{}, &directory.Error{Code: directory.KDCTroubleCode(r.number, r.status), Fenced: true,
 			Cause: errors.New(directory.KDCWords(r.number, r.status))}
 	}
-	if err := verify(r.ticket, asked, who, key, v.config.Keytab, now); err != nil {
+	whose, err := verify(r.ticket, asked, who, key, v.config.Keytab, now)
+	if err != nil {
 		v.log.Error("a KDC's yes was not believed", "err", err)
-		return wire.Verdict{}, &directory.Error{Code: wire.DirectoryUnusable, Fenced: true, Cause: err}
+		return wire.Verdict{}, owner{}, &directory.Error{Code: wire.DirectoryUnusable, Fenced: true, Cause: err}
 	}
-	return wire.Verdict{Reason: wire.Accepted}, nil
+	return wire.Verdict{Reason: wire.Accepted}, whose, nil
 }
 
 // opened is the state right before the fence.

@@ -79,15 +79,15 @@ func parseReply(b []byte) (r reply, err error) {
 // errNotGenuine is in every refusal of a ticket that does not prove what it should.
 var errNotGenuine = errors.New("the KDC said yes and has not proven that it may")
 
-// verify holds a ticket against everything that was asked. keytab is nil where nobody wants the KDC proven; then only the password's
+// verify holds a ticket against everything that was asked, and returns whom it was given to; zero without a keytab. keytab is nil where nobody wants the KDC proven; then only the password's
 // key is (and whoever chose the password has that).
-func verify(rep *messages.ASRep, asked messages.ASReq, a account, key types.EncryptionKey, keytab *Keytab, now time.Time) (err error) {
+func verify(rep *messages.ASRep, asked messages.ASReq, a account, key types.EncryptionKey, keytab *Keytab, now time.Time) (of owner, err error) {
 	defer func() {
 		if p := recover(); p != nil { // see parseReply; also in the PAC
-			err = fmt.Errorf("%w: its ticket cannot be read", errNotGenuine)
+			of, err = owner{}, fmt.Errorf("%w: its ticket cannot be read", errNotGenuine)
 		}
 	}()
-	fail := func(why string) error { return fmt.Errorf("%w: %s", errNotGenuine, why) }
+	fail := func(why string) (owner, error) { return owner{}, fmt.Errorf("%w: %s", errNotGenuine, why) }
 	plain, err := open(rep.EncPart, key, keyusage.AS_REP_ENCPART)
 	if err != nil {
 		return fail("its answer is not sealed with the password's key")
@@ -105,7 +105,7 @@ func verify(rep *messages.ASRep, asked messages.ASReq, a account, key types.Encr
 	case part.AuthTime.Sub(now).Abs() > clockSkew:
 		return fail("its answer is of another time")
 	case keytab == nil:
-		return nil
+		return owner{}, nil
 	}
 	ticket := rep.Ticket
 	if ticket.Realm != realm {
@@ -113,7 +113,7 @@ func verify(rep *messages.ASRep, asked messages.ASReq, a account, key types.Encr
 	}
 	service, _, err := keytab.keys.GetEncryptionKey(keytab.service, ticket.Realm, ticket.EncPart.KVNO, ticket.EncPart.EType)
 	if err != nil {
-		return fmt.Errorf("the keytab has no key of number %d and kind %d for %s; export it anew: %w", ticket.EncPart.KVNO, ticket.EncPart.EType, keytab.Service(), errNotGenuine)
+		return owner{}, fmt.Errorf("the keytab has no key of number %d and kind %d for %s; export it anew: %w", ticket.EncPart.KVNO, ticket.EncPart.EType, keytab.Service(), errNotGenuine)
 	}
 	if plain, err = open(ticket.EncPart, service, keyusage.KDC_REP_TICKET); err != nil {
 		return fail("its ticket is not sealed with the key of " + keytab.Service())
@@ -143,7 +143,7 @@ func verify(rep *messages.ASRep, asked messages.ASReq, a account, key types.Encr
 	if !o.owns(a) {
 		return fail("its ticket is for another person than was asked about")
 	}
-	return nil
+	return o, nil
 }
 
 // open decrypts and checks. The library slices before it looks at the length.

@@ -9,6 +9,33 @@ import (
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
+// AttributesOf reads, as the guard's reader, the attributes of the account with this sAMAccountName: for a validator that the directory itself has told whose
+// password it was, where that person may not bind.
+func (v *Validator) AttributesOf(ctx context.Context, account string) (*wire.Attributes, error) {
+	if v.guard.config.Reader == "" || !v.guard.tries(time.Now()) {
+		return nil, errors.New("the person may not bind, and there is no reader account to look in that one's place")
+	}
+	s, e := v.serving(ctx, "")
+	if e != nil {
+		return nil, e
+	}
+	base := s.baseDN()
+	var a *wire.Attributes
+	var missing error
+	err := v.guard.ask(ctx, s, func(c *conn) error {
+		entry, err := c.one(base, "sAMAccountName", account)
+		if errors.Is(err, errNoEntry) || errors.Is(err, errAmbiguous) {
+			missing = err
+			return nil
+		}
+		if err == nil {
+			a, missing = fromEntry(entry, base)
+		}
+		return err
+	})
+	return a, errors.Join(err, missing)
+}
+
 // Attributes reads the attributes of somebody whose password another validator has just found right, by a bind as that person. It is no
 // check: it asks no fence, and whoever calls it with a password that may be wrong spends an attempt that nobody allowed. The error is a
 // *[directory.Refused] where the bind is refused.
