@@ -374,8 +374,8 @@ func (dc *DC) Stop() {
 		return
 	}
 	dc.stopped = true
-	// A single process whose data is thrown away need not be asked politely.
-	dc.end(dc.model == Single && !dc.keep)
+	// A single process, or one whose children end with it, need not be asked politely when its data is thrown away.
+	dc.end((dc.model == Single || dc.space != nil) && !dc.keep)
 	if dc.address != nil {
 		dc.address.release()
 	}

@@ -50,6 +50,7 @@ const settings = `[global]
   ntp signd socket directory = DIR/run/ntp_signd
   binddns dir = DIR/bind-dns
   log file = DIR/log/log.%m
+  log level = LOGLEVEL
   panic action = /bin/true
   ldb:nosync = true
 [sysvol]
@@ -66,17 +67,18 @@ type domain struct {
 }
 
 // place says where a domain controller listens and what it does there.
-type place struct{ interfaces, services, winbind string }
+type place struct{ interfaces, services, winbind, log string }
 
 // onLoopback is the place of a domain controller that is alone. The /8 is required: with a bare address Samba runs and listens
 // nowhere.
 func onLoopback(address netip.Addr) place {
-	return place{interfaces: address.String() + "/8", services: "ldap cldap kdc rpc dns", winbind: "DIR/run/winbindd"}
+	return place{interfaces: address.String() + "/8", services: "ldap cldap kdc rpc dns", winbind: "DIR/run/winbindd", log: "0"}
 }
 
 // inNetwork is the place of one in a namespace of its own. Trusts need the file server, over whose pipes domains talk about them, and winbind.
 func inNetwork(trusts bool) place {
-	p := place{interfaces: "lo " + memberLink, services: "ldap cldap kdc rpc dns drepl kcc", winbind: winbindSockets}
+	p := place{interfaces: "lo " + memberLink, services: "ldap cldap kdc rpc dns drepl kcc", winbind: winbindSockets,
+		log: "0 auth_audit:3"} // see DC.Attempts
 	if trusts {
 		p.services += " s3fs winbindd"
 	}
@@ -125,7 +127,7 @@ func (d domain) writeSettings(dir string, at place) error {
 		return fmt.Errorf("samba: %w", err)
 	}
 	text := strings.NewReplacer("HOST", strings.ToUpper(d.name), "WORKGROUP", d.workgroup, "REALM", d.realm,
-		"INTERFACES", at.interfaces, "SERVICES", at.services, "WINBIND", strings.ReplaceAll(at.winbind, "DIR", dir), "DIR", dir).Replace(settings)
+		"LOGLEVEL", at.log, "INTERFACES", at.interfaces, "SERVICES", at.services, "WINBIND", strings.ReplaceAll(at.winbind, "DIR", dir), "DIR", dir).Replace(settings)
 	if err := os.WriteFile(settingsFile(dir), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("samba: %w", err)
 	}

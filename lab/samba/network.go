@@ -21,7 +21,7 @@ import (
 //	   198.18.N.254:                ├── eth0  dc2.corp.example.com     198.18.N.2
 //	   DNS for all of them          └── eth0  dc1.partner.example.com  198.18.N.3
 //
-// The addresses are those that RFC 2544 keeps for benchmarks; N is locked, so that several test processes do not collide. Every
+// The addresses are of 198.18.0.0/15, which is kept for benchmarks; N is locked, so that several test processes do not collide. Every
 // namespace lives as long as one process in it, which the kernel ends with ours: nothing is left over, also after a kill. A
 // Network's methods may be called by several goroutines.
 type Network struct {

@@ -35,6 +35,12 @@ func TestTwoControllers(t *testing.T) {
 			if n, err := dc.BadPwdCount(t.Context(), bob.SAM); err != nil || n != want {
 				t.Errorf("%s counts %d, %v; want %d", dc.Host, n, err, want)
 			}
+			if all, err := dc.BadPwdCounts(t.Context()); err != nil || all[bob.SAM] != want {
+				t.Errorf("%s counts %v, %v; want %d", dc.Host, all, err, want)
+			}
+			if asked, err := dc.Attempts(); err != nil || asked[bob.UPN] != want || asked["administrator@corp.example.com"] == 0 {
+				t.Errorf("%s was asked %v, %v; want %d", dc.Host, asked, err, want)
+			}
 		}
 	})
 

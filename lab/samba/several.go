@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -218,6 +219,47 @@ func (dc *DC) AwaitReplicated(ctx context.Context, to *DC) error {
 		case <-poll.C:
 		}
 	}
+}
+
+// BadPwdCounts returns the domain controller's own counts of wrong passwords of all people, by sAMAccountName; 0 is left out.
+func (dc *DC) BadPwdCounts(ctx context.Context) (map[string]int, error) {
+	counts := map[string]int{}
+	err := dc.as(ctx, func(s *Session) error {
+		found, err := s.Search(ldap.NewSearchRequest(peopleUnit+","+dc.BaseDN, ldap.ScopeSingleLevel, ldap.NeverDerefAliases, 0, 0, false,
+			"(badPwdCount>=1)", []string{"sAMAccountName", "badPwdCount"}, nil))
+		if err != nil {
+			return err
+		}
+		for _, e := range found.Entries {
+			if counts[e.GetAttributeValue("sAMAccountName")], err = strconv.Atoi(e.GetAttributeValue("badPwdCount")); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("samba: reading counts: %w", err)
+	}
+	return counts, nil
+}
+
+var attempt = regexp.MustCompile(`Auth: \[[^\]]*\] user \[[^\]]*\]\\\[([^\]]*)\]`)
+
+// Attempts returns how often the domain controller was asked to judge a password, right or wrong, by the name that was given, in lower case: also
+// names that it does not know. It reads the domain controller's own log, which only one in a network keeps.
+func (dc *DC) Attempts() (map[string]int, error) {
+	if dc.space == nil {
+		return nil, errors.New("samba: a domain controller on loopback keeps no log of attempts")
+	}
+	log, err := os.ReadFile(dc.logFile())
+	if err != nil {
+		return nil, fmt.Errorf("samba: %w", err)
+	}
+	counts := map[string]int{}
+	for _, m := range attempt.FindAllSubmatch(log, -1) {
+		counts[strings.ToLower(string(m[1]))]++
+	}
+	return counts, nil
 }
 
 // Vanish makes the domain controller unreachable from this process, as a broken line does: what is sent to it gets no answer,

@@ -64,9 +64,9 @@ install() {
 }
 
 gotests() {
-    # lab/world loads and kills real processes, and its clock is the machine's: it has a step of its own, alone.
+    # lab/world and lab/domains load and kill real processes, and their clock is the machine's: each has a step of its own, alone.
     # shellcheck disable=SC2046 # a list of packages
-    go test -race -timeout 30m -v $(go list ./... | grep -v '/lab/world$') > "$results/test.log" 2>&1
+    go test -race -timeout 30m -v $(go list ./... | grep -v -e '/lab/world$' -e '/lab/domains$') > "$results/test.log" 2>&1
     status=$?
     grep -E '^(FAIL|ok  |panic:|--- FAIL|    --- FAIL)|^WARNING: DATA RACE' "$results/test.log"
     if [ "$status" != 0 ]; then
@@ -77,11 +77,11 @@ gotests() {
     return "$status"
 }
 
-world() {
-    go test -count=1 -timeout 15m -v ./lab/world > "$results/world.log" 2>&1
+alone() { # alone PACKAGE
+    go test -count=1 -timeout 15m -v "$1" > "$results/alone.log" 2>&1
     status=$?
-    grep -E '^(FAIL|ok  |panic:)|^ *--- (FAIL|PASS)|_test.go:[0-9]+:' "$results/world.log" | tail -60
-    grep -hE '^ *--- SKIP' -A 3 "$results/world.log" >> "$results/skipped"
+    grep -E '^(FAIL|ok  |panic:)|^ *--- (FAIL|PASS)|_test.go:[0-9]+:' "$results/alone.log" | tail -60
+    grep -hE '^ *--- SKIP' -A 3 "$results/alone.log" >> "$results/skipped"
     return "$status"
 }
 
@@ -122,7 +122,8 @@ step 'lint' make -s lint
 step 'static builds' make -s build
 step 'agent for Windows and arm64' make -s cross
 step 'all tests, race detector' gotests
-step 'real processes, killed and restarted under load' world
+step 'real processes, killed and restarted under load' alone ./lab/world
+step 'several domain controllers and forests' alone ./lab/domains
 step 'every error number is reached' codes
 step 'fuzzing, some seconds for each decoder' fuzz
 step 'stores on PostgreSQL' postgres
