@@ -50,8 +50,8 @@ func (g *guest) judged() bool {
 
 // untold reports whether the page said that nobody judged, or that nobody knows.
 func (g *guest) untold() bool {
-	return slices.Contains([]wire.Code{wire.DirectoryTimeout, wire.DirectoryUnreachable, wire.LostAfterFence, wire.IdentityUnproven, wire.TransientNetwork, wire.Overloaded},
-		wire.Code(g.saw.Code))
+	return slices.Contains([]wire.Code{wire.DirectoryTimeout, wire.DirectoryUnreachable, wire.LostAfterFence, wire.IdentityUnproven, wire.TransientNetwork,
+		wire.AgentsBusy, wire.AgentTooSlow, wire.Overloaded}, wire.Code(g.saw.Code))
 }
 
 // load lets people in at a steady rate until it ends.
