@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
 # Without grpcnotrace gRPC links golang.org/x/net/trace and with it templates, which the agent must not hold.
 RELEASE  = CGO_ENABLED=0 $(GO) build -trimpath -tags grpcnotrace -buildvcs=false -ldflags '$(LDFLAGS)'
 
-.PHONY: build cross test lint fuzz bench bench-uniformity soak bench-hot demo generate clean
+.PHONY: build cross test lint fuzz bench bench-uniformity soak failover bench-hot demo generate clean
 
 build: ## the three programs, static, into bin/
 	$(RELEASE) -o bin/ ./cmd/...
@@ -49,6 +49,11 @@ soak: ## ten minutes of sign-ins while agents, streams and directory connections
 	mkdir -p bin
 	SALLYPORT_SOAK=10m $(GO) test -count=1 -timeout 30m -run "^TestSoak$$" -v ./lab/world | tee bin/soak.txt
 	$(GO) run ./lab/bench/report docs/benchmarks.md < bin/soak.txt
+
+failover: ## sign-ins while a domain controller freezes, dies and falls silent, for docs/benchmarks.md: a minute, as root
+	mkdir -p bin
+	$(GO) test -count=1 -run "^TestFailOver$$" -v ./lab/domains | tee bin/failover.txt
+	$(GO) run ./lab/bench/report docs/benchmarks.md < bin/failover.txt
 
 bench-hot: ## benchmarks of the hot code, package by package
 	$(GO) test -run '^$$' -bench . -benchmem ./envelope ./service/... ./agent/... ./lab/evaluation

@@ -23,9 +23,9 @@ func (r *reservation) release() { _ = r.file.Close() }
 
 // reserve takes the wanted address, or, for the zero value, the first that nobody uses of 127.77.1.1 and above.
 func reserve(wanted netip.Addr) (*reservation, error) {
-	dir := filepath.Join(os.TempDir(), "sallyport-samba-"+strconv.Itoa(os.Getuid()))
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("samba: %w", err)
+	dir, err := locksDir()
+	if err != nil {
+		return nil, err
 	}
 	if wanted.IsValid() {
 		r, err := try(dir, wanted)
@@ -42,6 +42,15 @@ func reserve(wanted netip.Addr) (*reservation, error) {
 		}
 	}
 	return nil, errors.New("samba: no loopback address is free")
+}
+
+// locksDir is where a file stands for each address and network that somebody has.
+func locksDir() (string, error) {
+	dir := filepath.Join(os.TempDir(), "sallyport-samba-"+strconv.Itoa(os.Getuid()))
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", fmt.Errorf("samba: %w", err)
+	}
+	return dir, nil
 }
 
 // try reserves one address; nil without error means that somebody else has it.

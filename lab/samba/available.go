@@ -44,6 +44,16 @@ func missing(needs []need) (what, packages []string) {
 	return what, packages
 }
 
+// absent returns an error that says what is not there and how it is installed, or nil.
+func absent(needs []need) error {
+	what, packages := missing(needs)
+	if len(what) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s not found; install with: apt-get install --no-install-recommends %s",
+		ErrMissing, strings.Join(what, ", "), strings.Join(packages, " "))
+}
+
 // path returns the first file that matches one of the patterns, or "".
 func path(patterns []string) string {
 	for _, p := range patterns {
@@ -70,9 +80,8 @@ func Available() error {
 	if system != "linux" {
 		return fmt.Errorf("%w: Samba's domain controller runs on Linux, this is %s", ErrMissing, system)
 	}
-	if what, packages := missing(needs()); len(what) > 0 {
-		return fmt.Errorf("%w: %s not found; install with: apt-get install --no-install-recommends %s",
-			ErrMissing, strings.Join(what, ", "), strings.Join(packages, " "))
+	if err := absent(needs()); err != nil {
+		return err
 	}
 	// LDAP's and Kerberos's ports are below 1024 and cannot be chosen.
 	l, err := net.Listen("tcp", "127.77.0.1:636")

@@ -21,7 +21,7 @@ import (
 // Model says how Samba spreads its work over processes.
 type Model string
 
-// The models. The zero value means [Single].
+// The models. The zero value means [Single], and in a [Network] [Prefork].
 const (
 	Single   Model = "single"   // one process; starts fastest and dies at once; for tests
 	Prefork  Model = "prefork"  // several processes; twice the throughput on two cores; for load
@@ -40,6 +40,13 @@ type Options struct {
 	// (and then Samba does not count them either). A locked account stays so until an administrator unlocks it, unless
 	// [DC.SetLockoutPolicy] says otherwise.
 	LockoutThreshold int
+	// Network puts the domain controller into a namespace of its own in this network, in place of a loopback address.
+	Network *Network
+	// Join makes it a further domain controller of the domain of this one, which must run, in the same network. Realm and
+	// LockoutThreshold are the domain's then.
+	Join *DC
+	// Trusts lets its domain trust others (see [DC.Trust]); it needs a network, and Samba's file server and winbind.
+	Trusts bool
 	// Dir keeps the domain: one that lies there is started as it was left, and Stop does not remove it. Empty means a new domain
 	// in a new temporary directory, which Stop removes. At most 75 bytes, because Samba's sockets lie in it.
 	Dir string
@@ -51,9 +58,10 @@ type Options struct {
 
 // DC is one running domain controller. Its methods may be called by several goroutines.
 type DC struct {
-	// Addr is the loopback address, "127.77.1.1".
+	// Addr is the loopback address, "127.77.1.1", or the one in the network.
 	Addr string
-	// Host is the domain controller's DNS name, "dc1.corp.example.com", which no resolver knows; it stands in the certificate.
+	// Host is the domain controller's DNS name, "dc1.corp.example.com", which no resolver but a network's knows; it stands in the
+	// certificate.
 	Host string
 	// CAFile holds the CA of this domain controller's certificate in PEM; CAPool holds the same. Every [Start] makes a new CA.
 	CAFile string
@@ -71,7 +79,10 @@ type DC struct {
 	keep    bool
 	owner   *os.File // its lock tells others that dir is in use
 	log     io.Writer
-	address *reservation
+	address *reservation // nil in a network
+	network *Network
+	space   *namespace // nil on loopback
+	trusts  bool
 
 	mu      sync.Mutex // guards what follows
 	process *process   // nil when killed or stopped
@@ -82,6 +93,7 @@ type DC struct {
 type process struct {
 	pid   int
 	stdin io.Closer     // at its end of file Samba ends itself
+	all   *os.File      // at its end of file the last of its processes is gone
 	ended chan struct{} // closed when the program is over; err is set before
 	err   error
 }
@@ -91,6 +103,9 @@ func (dc *DC) LDAPS() string { return "ldaps://" + net.JoinHostPort(dc.Addr, "63
 
 // LDAP returns the URL for LDAP with StartTLS.
 func (dc *DC) LDAP() string { return "ldap://" + net.JoinHostPort(dc.Addr, "389") }
+
+// Network returns the network of the domain controller; nil on loopback.
+func (dc *DC) Network() *Network { return dc.network }
 
 // AdminUPN returns the name with which Administrator binds.
 func (dc *DC) AdminUPN() string { return "Administrator@" + dc.UPNSuffix }
@@ -104,7 +119,9 @@ func Start(ctx context.Context, o Options) (_ *DC, err error) {
 		o.Realm = DefaultRealm
 	}
 	if o.Model == "" {
-		o.Model = Single
+		if o.Model = Single; o.Network != nil {
+			o.Model = Prefork
+		}
 	}
 	if o.Model != Single && o.Model != Prefork && o.Model != Standard {
 		return nil, fmt.Errorf("samba: unknown model %q", o.Model)
@@ -119,13 +136,20 @@ func Start(ctx context.Context, o Options) (_ *DC, err error) {
 			return nil, fmt.Errorf("samba: address %q is not in 127.0.0.0/8", o.Address)
 		}
 	}
+	if err := o.checkNetwork(); err != nil {
+		return nil, err
+	}
 	d, err := newDomain(o.Realm)
 	if err != nil {
 		return nil, err
 	}
+	if o.Join != nil {
+		d = o.Join.domain
+		d.name = o.Join.nextName()
+	}
 	dc := &DC{
 		Host: d.host(), BaseDN: d.baseDN(), NetBIOS: d.workgroup, Realm: d.realm, UPNSuffix: d.suffix(),
-		domain: d, model: o.Model, keep: o.Dir != "", log: o.Log,
+		domain: d, model: o.Model, keep: o.Dir != "", log: o.Log, network: o.Network, trusts: o.Trusts,
 	}
 	defer func() {
 		if err != nil {
@@ -135,23 +159,38 @@ func Start(ctx context.Context, o Options) (_ *DC, err error) {
 	if err := dc.claimDir(o.Dir); err != nil {
 		return nil, err
 	}
-	if err := dc.placeDomain(ctx, o.Progress); err != nil {
+	address, at, err := dc.settle(ctx, wanted)
+	if err != nil {
 		return nil, err
 	}
-	if dc.address, err = reserve(wanted); err != nil {
+	dc.Addr = address.String()
+	if o.Join != nil {
+		o.Progress("joining the domain as " + dc.Host)
+		err = dc.joinDomain(ctx, o.Join)
+	} else {
+		err = dc.placeDomain(ctx, o.Progress)
+	}
+	if err != nil {
 		return nil, err
 	}
-	dc.Addr = dc.address.address.String()
-	if err := d.writeSettings(dc.dir, dc.address.address); err != nil {
+	if err := d.writeSettings(dc.dir, at); err != nil {
 		return nil, err
 	}
-	if dc.CAPool, err = writeCertificates(dc.dir, dc.Host, dc.address.address, time.Now()); err != nil {
+	if dc.CAPool, err = writeCertificates(dc.dir, dc.Host, address, time.Now()); err != nil {
 		return nil, err
 	}
 	dc.CAFile = filepath.Join(dc.dir, "ca.pem")
 	o.Progress("starting the domain controller at " + dc.Addr)
 	if err := dc.run(ctx); err != nil {
 		return nil, err
+	}
+	if dc.network != nil {
+		if err := dc.enterNames(ctx, o.Join); err != nil {
+			return nil, err
+		}
+	}
+	if o.Join != nil {
+		return dc, nil
 	}
 	threshold := o.LockoutThreshold
 	switch {
@@ -167,6 +206,18 @@ func Start(ctx context.Context, o Options) (_ *DC, err error) {
 		return nil, err
 	}
 	return dc, nil
+}
+
+// settle takes an address, on loopback or in a namespace of the network.
+func (dc *DC) settle(ctx context.Context, wanted netip.Addr) (address netip.Addr, at place, err error) {
+	if dc.network == nil {
+		if dc.address, err = reserve(wanted); err != nil {
+			return address, at, err
+		}
+		return dc.address.address, onLoopback(dc.address.address), nil
+	}
+	dc.space, address, err = dc.network.admit(ctx, dc.dir, dc.UPNSuffix)
+	return address, inNetwork(dc.trusts), err
 }
 
 // placeDomain puts a copy of the cached domain into the directory, unless one is there, and reads its password.
@@ -203,7 +254,12 @@ func (dc *DC) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("samba: %w", err)
 	}
-	cmd := exec.Command(program("samba"), "-i", "--no-process-group", "-M", string(dc.model), "-s", settingsFile(dc.dir))
+	args := []string{program("samba"), "-i", "--no-process-group", "-M", string(dc.model), "-s", settingsFile(dc.dir)}
+	if dc.space != nil {
+		// The file server and winbind leave the process group; in a PID namespace they end with it.
+		args = append([]string{"unshare", "--pid", "--fork", "--kill-child"}, args...)
+	}
+	cmd := dc.command(context.Background(), args[0], args[1:]...)
 	cmd.Dir = dc.dir
 	cmd.Stdout, cmd.WaitDelay = logFile, time.Second
 	if dc.log != nil {
@@ -211,8 +267,14 @@ func (dc *DC) run(ctx context.Context) error {
 	}
 	cmd.Stderr = cmd.Stdout
 	p := &process{ended: make(chan struct{})}
-	if p.stdin, err = cmd.StdinPipe(); err != nil {
+	all, held, err := os.Pipe()
+	if err != nil {
 		_ = logFile.Close()
+		return fmt.Errorf("samba: %w", err)
+	}
+	p.all, cmd.ExtraFiles = all, []*os.File{held}
+	if p.stdin, err = cmd.StdinPipe(); err != nil {
+		_ = errors.Join(logFile.Close(), all.Close(), held.Close())
 		return fmt.Errorf("samba: %w", err)
 	}
 	err = launch(cmd, func(err error) {
@@ -220,8 +282,9 @@ func (dc *DC) run(ctx context.Context) error {
 		_ = logFile.Close()
 		close(p.ended)
 	})
+	_ = held.Close()
 	if err != nil {
-		_ = logFile.Close()
+		_ = errors.Join(logFile.Close(), all.Close())
 		return fmt.Errorf("samba: starting: %w", err)
 	}
 	p.pid = cmd.Process.Pid
@@ -232,6 +295,14 @@ func (dc *DC) run(ctx context.Context) error {
 		return fmt.Errorf("%w\n%s", err, tail(out))
 	}
 	return nil
+}
+
+// command prepares a program that runs where the domain controller does. It is killed when ctx ends.
+func (dc *DC) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	if dc.space == nil {
+		return exec.CommandContext(ctx, name, args...)
+	}
+	return dc.space.command(ctx, name, args...)
 }
 
 func (dc *DC) logFile() string { return filepath.Join(dc.dir, "log", "samba.out") }
@@ -289,7 +360,9 @@ func (dc *DC) end(kill bool) {
 	}
 	_ = signalGroup(p.pid, signalKill) // the children too; an error means that nobody is left
 	<-p.ended
-	_ = p.stdin.Close()
+	_ = p.all.SetReadDeadline(time.Now().Add(stopTime))
+	_, _ = p.all.Read(make([]byte, 1)) // nobody writes; until then a port may still be listened on
+	_ = errors.Join(p.all.Close(), p.stdin.Close())
 }
 
 // Stop ends the domain controller, gives its address back and, unless the directory was chosen by the caller, removes its data.
@@ -301,10 +374,13 @@ func (dc *DC) Stop() {
 		return
 	}
 	dc.stopped = true
-	// A single process whose data is thrown away need not be asked politely.
-	dc.end(dc.model == Single && !dc.keep)
+	// A single process, or one whose children end with it, need not be asked politely when its data is thrown away.
+	dc.end((dc.model == Single || dc.space != nil) && !dc.keep)
 	if dc.address != nil {
 		dc.address.release()
+	}
+	if dc.space != nil {
+		dc.space.close()
 	}
 	if !dc.keep && dc.dir != "" {
 		_ = os.RemoveAll(dc.dir)

@@ -29,6 +29,13 @@ const (
 	// stopTime is what a domain controller of several processes gets to end by itself after SIGTERM before it is killed.
 	stopTime = 10 * time.Second
 
+	// replicationTime bounds the wait for a change to reach another domain controller: seconds by itself, and one when asked for.
+	// Only after a new domain controller is known to the other one, which takes Samba's consistency checker up to a minute, it replicates back.
+	replicationTime = 30 * time.Second
+
+	// replicationPoll is how often that is looked at.
+	replicationPoll = 100 * time.Millisecond
+
 	// maxDir is the longest directory, in bytes: Samba's sockets lie in it and sun_path is 108 bytes. 75 worked and 80 did not.
 	maxDir = 75
 

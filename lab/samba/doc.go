@@ -15,4 +15,9 @@
 //	             ├──Kill──▶ dead, address and data kept ──Restart──▶ running
 //	             │
 //	             └──Stop──▶ gone, address given back, directory removed
+//
+// Several of one domain, and forests that trust each other, live in a [Network], as root:
+//
+//	NewNetwork ── Start ──▶ dc1 ◀──Join── Start ──▶ dc2       AwaitReplicated, Vanish and Reappear
+//	           └─ Start ──▶ dc1 of another realm ──Trust──▶   AddNameSuffix
 package samba

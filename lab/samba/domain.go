@@ -20,20 +20,23 @@ import (
 //go:embed provision.py
 var provisionScript string
 
-// hostname is the domain controller's own, within the domain.
+// hostname is that of a domain's first domain controller, within the domain.
 const hostname = "dc1"
+
+// madeAt is the address under which a domain is made; it is in its DNS until a domain controller in a [Network] corrects that.
+var madeAt = netip.AddrFrom4([4]byte{127, 77, 0, 1})
 
 // settings is smb.conf. DIR and the other capitals are replaced; everything Samba writes stays below DIR.
 //
-// No file server, winbind, NetBIOS or replication: nothing here needs them, and without them a domain controller starts in
-// half a second. The /8 of interfaces is required: with a bare address Samba runs and listens nowhere.
+// Alone on loopback there is no file server, winbind or replication: nothing needs them, and without them a domain controller
+// starts in half a second.
 const settings = `[global]
   netbios name = HOST
   workgroup = WORKGROUP
   realm = REALM
   server role = active directory domain controller
-  server services = ldap cldap kdc rpc dns
-  interfaces = ADDRESS/8
+  server services = SERVICES
+  interfaces = INTERFACES
   bind interfaces only = yes
   disable netbios = yes
   dns forwarder =
@@ -43,10 +46,11 @@ const settings = `[global]
   lock directory = DIR/lock
   pid directory = DIR/run
   ncalrpc dir = DIR/ncalrpc
-  winbindd socket directory = DIR/run/winbindd
+  winbindd socket directory = WINBIND
   ntp signd socket directory = DIR/run/ntp_signd
   binddns dir = DIR/bind-dns
   log file = DIR/log/log.%m
+  log level = LOGLEVEL
   panic action = /bin/true
   ldb:nosync = true
 [sysvol]
@@ -55,10 +59,30 @@ const settings = `[global]
   path = DIR/state/sysvol/scripts
 `
 
-// domain names what is provisioned.
+// domain names what is provisioned, and which of its domain controllers.
 type domain struct {
 	realm     string // upper case, "CORP.EXAMPLE.COM"
 	workgroup string // the NetBIOS name, "CORP"
+	name      string // of the host, "dc1"
+}
+
+// place says where a domain controller listens and what it does there.
+type place struct{ interfaces, services, winbind, log string }
+
+// onLoopback is the place of a domain controller that is alone. The /8 is required: with a bare address Samba runs and listens
+// nowhere.
+func onLoopback(address netip.Addr) place {
+	return place{interfaces: address.String() + "/8", services: "ldap cldap kdc rpc dns", winbind: "DIR/run/winbindd", log: "0"}
+}
+
+// inNetwork is the place of one in a namespace of its own. Trusts need the file server, over whose pipes domains talk about them, and winbind.
+func inNetwork(trusts bool) place {
+	p := place{interfaces: "lo " + memberLink, services: "ldap cldap kdc rpc dns drepl kcc", winbind: winbindSockets,
+		log: "0 auth_audit:3"} // see DC.Attempts
+	if trusts {
+		p.services += " s3fs winbindd"
+	}
+	return p
 }
 
 // newDomain checks the realm, which goes into a settings file, and derives the NetBIOS name from its first label.
@@ -80,12 +104,12 @@ func newDomain(realm string) (domain, error) {
 	if strings.EqualFold(workgroup, hostname) {
 		return domain{}, fmt.Errorf("samba: realm %q: its first label is also the name of the host", realm)
 	}
-	return domain{realm: realm, workgroup: workgroup}, nil
+	return domain{realm: realm, workgroup: workgroup, name: hostname}, nil
 }
 
 func (d domain) suffix() string { return strings.ToLower(d.realm) }
 
-func (d domain) host() string { return hostname + "." + d.suffix() }
+func (d domain) host() string { return d.name + "." + d.suffix() }
 
 func (d domain) baseDN() string {
 	return "DC=" + strings.ReplaceAll(d.suffix(), ".", ",DC=")
@@ -93,7 +117,7 @@ func (d domain) baseDN() string {
 
 // writeSettings writes smb.conf for a tree in dir and makes the directories that Samba expects. It leaves out run/ntp_signd and
 // run/winbindd: Samba insists on modes of its own there.
-func (d domain) writeSettings(dir string, address netip.Addr) error {
+func (d domain) writeSettings(dir string, at place) error {
 	for _, sub := range []string{"etc", "private/tls", "state", "cache", "lock", "run", "ncalrpc", "bind-dns", "log"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return fmt.Errorf("samba: %w", err)
@@ -102,8 +126,8 @@ func (d domain) writeSettings(dir string, address netip.Addr) error {
 	if err := os.Chmod(filepath.Join(dir, "private"), 0o700); err != nil {
 		return fmt.Errorf("samba: %w", err)
 	}
-	text := strings.NewReplacer("HOST", strings.ToUpper(hostname), "WORKGROUP", d.workgroup, "REALM", d.realm,
-		"ADDRESS", address.String(), "DIR", dir).Replace(settings)
+	text := strings.NewReplacer("HOST", strings.ToUpper(d.name), "WORKGROUP", d.workgroup, "REALM", d.realm,
+		"LOGLEVEL", at.log, "INTERFACES", at.interfaces, "SERVICES", at.services, "WINBIND", strings.ReplaceAll(at.winbind, "DIR", dir), "DIR", dir).Replace(settings)
 	if err := os.WriteFile(settingsFile(dir), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("samba: %w", err)
 	}
@@ -123,7 +147,7 @@ func (d domain) cached(ctx context.Context, progress func(string)) (string, erro
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256([]byte(provisionScript + "\x00" + settings + "\x00" + hostname + "\x00" + d.realm + "\x00" + d.workgroup))
+	sum := sha256.Sum256([]byte(provisionScript + "\x00" + settings + "\x00" + d.name + "\x00" + d.realm + "\x00" + d.workgroup))
 	root, err := os.UserCacheDir()
 	if err != nil { // no home directory
 		root = filepath.Join(os.TempDir(), "sallyport-cache-"+strconv.Itoa(os.Getuid()))
@@ -162,8 +186,7 @@ func (d domain) cached(ctx context.Context, progress func(string)) (string, erro
 func (d domain) provision(ctx context.Context, dir string) error {
 	ctx, cancel := context.WithTimeout(ctx, provisionTime)
 	defer cancel()
-	address := netip.AddrFrom4([4]byte{127, 77, 0, 1})
-	if err := d.writeSettings(dir, address); err != nil {
+	if err := d.writeSettings(dir, onLoopback(madeAt)); err != nil {
 		return err
 	}
 	// The prefix satisfies the complexity rules that every new domain has.
@@ -175,7 +198,7 @@ func (d domain) provision(ctx context.Context, dir string) error {
 	if err := os.WriteFile(script, []byte(provisionScript), 0o600); err != nil {
 		return fmt.Errorf("samba: %w", err)
 	}
-	cmd := exec.CommandContext(ctx, python, script, settingsFile(dir), d.realm, d.workgroup, hostname, address.String())
+	cmd := exec.CommandContext(ctx, python, script, settingsFile(dir), d.realm, d.workgroup, d.name, madeAt.String())
 	cmd.Stdin = strings.NewReader(password + "\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("samba: making the domain: %w\n%s", err, tail(out))

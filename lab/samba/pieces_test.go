@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -48,7 +49,7 @@ func TestSettingsStayInTheirDirectory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.writeSettings(dir, netip.MustParseAddr("127.77.9.9")); err != nil {
+	if err := d.writeSettings(dir, onLoopback(netip.MustParseAddr("127.77.9.9"))); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(settingsFile(dir))
@@ -69,5 +70,35 @@ func TestSettingsStayInTheirDirectory(t *testing.T) {
 	}
 	if info, err := os.Stat(filepath.Join(dir, "private")); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("private: %v, %v", info, err)
+	}
+}
+
+func TestNamesOfAnotherServer(t *testing.T) {
+	header := func(kind byte) string {
+		h := make([]byte, recordHeader)
+		h[recordType], h[8] = kind, 0xe5 // a serial that is no UTF-8
+		return string(h)
+	}
+	one, two := netip.MustParseAddr("198.18.1.1"), netip.MustParseAddr("198.18.1.2")
+	address := func(a netip.Addr) string { return header(recordA) + string(a.AsSlice()) }
+	srv := func(name string) string {
+		return header(recordSRV) + "\x00\x00\x00\x64\x01\x85\x04\x03" + label(name) + label("corp") + "\x00"
+	}
+	for name, c := range map[string]struct{ from, moved, doubled []string }{
+		"nothing":          {[]string{header(6) + label("dc1")}, nil, nil},
+		"an address":       {[]string{address(one)}, []string{address(two)}, []string{address(one), address(two)}},
+		"another address":  {[]string{address(two)}, nil, nil},
+		"a service":        {[]string{srv("dc1")}, nil, []string{srv("dc1"), srv("dc2")}},
+		"in capitals":      {[]string{srv("DC1")}, nil, []string{srv("DC1"), srv("dc2")}},
+		"somebody else's":  {[]string{srv("dc9")}, nil, nil},
+		"a broken record":  {[]string{"", "\x00\x00\x21"}, nil, nil},
+		"one among others": {[]string{header(2) + label("dc1"), address(one)}, []string{header(2) + label("dc1"), address(two)}, []string{header(2) + label("dc1"), address(one), address(two)}},
+	} {
+		if got := moved(c.from, one, two); !slices.Equal(got, c.moved) {
+			t.Errorf("%s, moved: %q", name, got)
+		}
+		if got := doubled(c.from, namesake{"dc1", one}, namesake{"dc2", two}); !slices.Equal(got, c.doubled) {
+			t.Errorf("%s, doubled: %q", name, got)
+		}
 	}
 }

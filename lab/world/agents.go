@@ -19,19 +19,24 @@ func (w *World) startAgents(ctx context.Context) error {
 	if w.o.Agents == 0 {
 		return nil
 	}
+	return w.addAgents(ctx, firstDirectory, w.dcs, w.o.Agents)
+}
+
+// addAgents does that for one directory.
+func (w *World) addAgents(ctx context.Context, directory string, dcs Directory, count int) error {
 	var token admin.AgentToken
 	if err := w.API.Do(ctx, http.MethodPost, admin.Path("tenants", tenantName, "agent-tokens"),
-		admin.AgentTokenInput{Directory: "corp", Note: "lab", Uses: w.o.Agents, LifeSeconds: 600}, &token); err != nil {
+		admin.AgentTokenInput{Directory: directory, Note: "lab", Uses: count, LifeSeconds: 600}, &token); err != nil {
 		return err
 	}
 	file := filepath.Join(w.o.Dir, "agent-token")
 	if err := os.WriteFile(file, []byte(token.Secret+"\n"), 0o600); err != nil {
 		return err
 	}
-	for i := range w.o.Agents {
-		n, err := w.agent(ctx, i, file)
+	for range count {
+		n, err := w.agent(ctx, len(w.Agents), file, dcs)
 		if err != nil {
-			return fmt.Errorf("agent %d: %w", i+1, err)
+			return fmt.Errorf("agent %d: %w", len(w.Agents)+1, err)
 		}
 		if err := n.launch(); err != nil {
 			return err
@@ -43,11 +48,11 @@ func (w *World) startAgents(ctx context.Context) error {
 			return err
 		}
 	}
-	return w.AwaitAgents(ctx, w.o.Agents)
+	return w.AwaitAgents(ctx, len(w.Agents))
 }
 
-// agent registers one agent.
-func (w *World) agent(ctx context.Context, i int, tokenFile string) (*Node, error) {
+// agent registers one agent, of the directory whose token it is.
+func (w *World) agent(ctx context.Context, i int, tokenFile string, dcs Directory) (*Node, error) {
 	name := fmt.Sprintf("agent-%d", i+1)
 	state := w.data(name)
 	targets := make([]string, 0, len(w.Gateways))
@@ -76,11 +81,11 @@ func (w *World) agent(ctx context.Context, i int, tokenFile string) (*Node, erro
 	if !w.o.Quiet {
 		n.args = append(n.args, "--proxy", proxy.String())
 	}
-	for _, address := range w.dcs.Addresses {
+	for _, address := range dcs.Addresses {
 		n.args = append(n.args, "--dc", address)
 	}
-	if w.dcs.CAFile != "" {
-		n.args = append(n.args, "--dc-ca-file", w.dcs.CAFile)
+	if dcs.CAFile != "" {
+		n.args = append(n.args, "--dc-ca-file", dcs.CAFile)
 	}
 	return n, nil
 }

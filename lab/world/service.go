@@ -172,6 +172,15 @@ func isReady(ctx context.Context, n *Node) error {
 	return err
 }
 
+// Metrics returns what the process's monitor tells, in Prometheus's text format.
+func (n *Node) Metrics(ctx context.Context) (string, error) {
+	status, body, err := n.probe(ctx, "/metrics")
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("%s: its metrics answer with %d", n.Name, status)
+	}
+	return body, err
+}
+
 // attached is how many agents' streams end at a gateway; -1 when it does not say.
 func (n *Node) attached(ctx context.Context) int {
 	_, body, err := n.probe(ctx, "/metrics")

@@ -27,6 +27,8 @@ import (
 
 const (
 	tenantName = "contoso"
+	// firstDirectory is the directory that every world has.
+	firstDirectory = "corp"
 	// Domain is the UPN suffix of the people in the embedded directory.
 	Domain = "corp.example.com"
 	// redirect is where the application would be; visitors stop there and redeem the code themselves.
@@ -50,6 +52,8 @@ type Directory struct {
 	// Addresses are what agents are given as --dc, CAFile is the CA of their certificates, Domain the UPN suffix of the users.
 	Addresses      []string
 	CAFile, Domain string
+	// Suffixes are further ones.
+	Suffixes []string
 }
 
 // Options say what to run.
@@ -255,17 +259,31 @@ func (w *World) fillTenant(ctx context.Context) error {
 	}
 	w.API = &admin.Client{BaseURL: "https://" + w.admins.Address(), Token: strings.TrimSpace(string(token)),
 		HTTP: &http.Client{Transport: w.transportTo(w.admins.Address()), Timeout: startTimeout}}
-	corp, name := "corp", "Application of the lab"
-	redirects := []string{redirect}
+	name, redirects := "Application of the lab", []string{redirect}
 	var app admin.App
-	if err := errors.Join(
-		w.API.Do(ctx, http.MethodPost, admin.Path("tenants", tenantName, "directories"), admin.DirectoryInput{Name: corp, Evaluation: w.Directory != nil}, nil),
-		w.API.Do(ctx, http.MethodPost, admin.Path("tenants", tenantName, "domains"), admin.DomainInput{Name: w.dcs.Domain, Directory: &corp}, nil),
+	if err := errors.Join(w.addDirectory(ctx, firstDirectory, w.dcs),
 		w.API.Do(ctx, http.MethodPost, admin.Path("tenants", tenantName, "apps"), admin.AppInput{Name: &name, RedirectURIs: &redirects}, &app)); err != nil {
 		return err
 	}
 	w.App = visitor.App{Issuer: w.publicURL() + "/t/" + tenantName, ClientID: app.ID, ClientSecret: app.Secret, Redirect: redirect}
 	return nil
+}
+
+// addDirectory makes a directory and its domains.
+func (w *World) addDirectory(ctx context.Context, name string, d Directory) error {
+	all := w.API.Do(ctx, http.MethodPost, admin.Path("tenants", tenantName, "directories"), admin.DirectoryInput{Name: name, Evaluation: w.Directory != nil}, nil)
+	for _, domain := range append([]string{d.Domain}, d.Suffixes...) {
+		all = errors.Join(all, w.API.Do(ctx, http.MethodPost, admin.Path("tenants", tenantName, "domains"), admin.DomainInput{Name: domain, Directory: &name}, nil))
+	}
+	return all
+}
+
+// Connect adds another directory, with one agent of its own.
+func (w *World) Connect(ctx context.Context, name string, d Directory) error {
+	if err := w.addDirectory(ctx, name, d); err != nil {
+		return err
+	}
+	return w.addAgents(ctx, name, d, 1)
 }
 
 // publicURL is where browsers go.

@@ -26,10 +26,11 @@ step() { # step NAME COMMAND…
 missing() {
     for program in /usr/sbin/samba /usr/bin/ldapwhoami /usr/bin/ldbmodify /usr/bin/kinit /usr/bin/chromium /usr/sbin/apache2 \
         /usr/lib/apache2/modules/mod_auth_openidc.so /usr/bin/systemd-analyze /usr/bin/promtool /usr/sbin/squid /usr/bin/swtpm /usr/bin/wine \
-        /usr/sbin/winbindd /usr/bin/ntlm_auth; do
+        /usr/sbin/winbindd /usr/bin/ntlm_auth /usr/sbin/ip; do
         [ -e "$program" ] || printf '%s ' "$program"
     done
     [ -n "$(ls /usr/lib/postgresql/*/bin/initdb 2> /dev/null)" ] || printf 'postgresql '
+    [ -n "$(ls /usr/lib/*/samba/vfs/acl_xattr.so 2> /dev/null)" ] || printf 'samba-vfs-modules '
     /usr/bin/python3 -c 'import samba' 2> /dev/null || printf 'python3-samba '
     /usr/bin/python3 -c 'import authlib, requests' 2> /dev/null || printf 'python3-authlib '
     command -v node > /dev/null && command -v npm > /dev/null || printf 'node '
@@ -40,7 +41,7 @@ install() {
     if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
         echo "missing: $(missing)"
         echo "not installed: needs root and apt-get. Debian packages: samba samba-dsdb-modules samba-ad-provision ldap-utils" \
-            "ldb-tools krb5-user postgresql chromium apache2 libapache2-mod-auth-openidc python3-authlib python3-requests nodejs npm systemd prometheus squid swtpm wine wine64 winbind"
+            "ldb-tools krb5-user postgresql chromium apache2 libapache2-mod-auth-openidc python3-authlib python3-requests nodejs npm systemd prometheus squid swtpm wine wine64 winbind samba-vfs-modules iproute2"
         [ -z "${SALLYPORT_CI:-}" ]
         return
     fi
@@ -57,15 +58,15 @@ install() {
     apt-get update -q > "$results/apt.log" 2>&1 &&
         DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends samba samba-dsdb-modules \
             samba-ad-provision ldap-utils ldb-tools krb5-user postgresql chromium apache2 libapache2-mod-auth-openidc \
-            python3-authlib python3-requests systemd prometheus squid swtpm wine wine64 winbind $node >> "$results/apt.log" 2>&1 ||
+            python3-authlib python3-requests systemd prometheus squid swtpm wine wine64 winbind samba-vfs-modules iproute2 $node >> "$results/apt.log" 2>&1 ||
         { tail -20 "$results/apt.log"; return 1; }
     [ -z "$(missing)" ] || { echo "still missing: $(missing)"; return 1; }
 }
 
 gotests() {
-    # lab/world loads and kills real processes, and its clock is the machine's: it has a step of its own, alone.
+    # lab/world and lab/domains load and kill real processes, and their clock is the machine's: each has a step of its own, alone.
     # shellcheck disable=SC2046 # a list of packages
-    go test -race -timeout 30m -v $(go list ./... | grep -v '/lab/world$') > "$results/test.log" 2>&1
+    go test -race -timeout 30m -v $(go list ./... | grep -v -e '/lab/world$' -e '/lab/domains$') > "$results/test.log" 2>&1
     status=$?
     grep -E '^(FAIL|ok  |panic:|--- FAIL|    --- FAIL)|^WARNING: DATA RACE' "$results/test.log"
     if [ "$status" != 0 ]; then
@@ -76,11 +77,11 @@ gotests() {
     return "$status"
 }
 
-world() {
-    go test -count=1 -timeout 15m -v ./lab/world > "$results/world.log" 2>&1
+alone() { # alone PACKAGE
+    go test -count=1 -timeout 15m -v "$1" > "$results/alone.log" 2>&1
     status=$?
-    grep -E '^(FAIL|ok  |panic:)|^ *--- (FAIL|PASS)|_test.go:[0-9]+:' "$results/world.log" | tail -60
-    grep -hE '^ *--- SKIP' -A 3 "$results/world.log" >> "$results/skipped"
+    grep -E '^(FAIL|ok  |panic:)|^ *--- (FAIL|PASS)|_test.go:[0-9]+:' "$results/alone.log" | tail -60
+    grep -hE '^ *--- SKIP' -A 3 "$results/alone.log" >> "$results/skipped"
     return "$status"
 }
 
@@ -121,7 +122,8 @@ step 'lint' make -s lint
 step 'static builds' make -s build
 step 'agent for Windows and arm64' make -s cross
 step 'all tests, race detector' gotests
-step 'real processes, killed and restarted under load' world
+step 'real processes, killed and restarted under load' alone ./lab/world
+step 'several domain controllers and forests' alone ./lab/domains
 step 'every error number is reached' codes
 step 'fuzzing, some seconds for each decoder' fuzz
 step 'stores on PostgreSQL' postgres
