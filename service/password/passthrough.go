@@ -33,8 +33,9 @@ func (k *check) passThrough(ctx context.Context) error {
 	// From here on only the deadline ends what has been delivered; see the package comment.
 	delivering, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
 	defer cancel()
-	// A name that is not the user's own may be another person's since.
-	k.want = wantAttributes(k.known, k.domain.DirectoryID, time.Now()) || user.Key(k.known.UPN) != user.Key(k.name)
+	// A name that is not the user's own may be another person's since; so may each, from one moment to the next, where an attribute that is no user
+	// principal name makes names.
+	k.want = wantAttributes(k.known, k.domain.DirectoryID, time.Now()) || k.domain.SignInAttribute != "" || user.Key(k.known.UPN) != user.Key(k.name)
 
 	var excluded []string
 	var last error // why the last try failed
