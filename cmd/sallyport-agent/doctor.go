@@ -108,7 +108,7 @@ Examples:
 var errUnwell = errors.New("something is wrong")
 
 // Run is called by kong.
-func (d *doctorCommand) Run(ctx context.Context, c *cli, t *terminal) error {
+func (d *doctorCommand) Run(ctx context.Context, c *cli, t *terminal, s settings) error {
 	roots, err := readRoots(d.DCCAFile)
 	if err != nil {
 		return &usageError{err}
@@ -135,7 +135,7 @@ func (d *doctorCommand) Run(ctx context.Context, c *cli, t *terminal) error {
 		}
 		defer config.Password.Wipe()
 	}
-	if config.Guard, err = d.guard(); err != nil {
+	if config.Guard, err = d.guard(s.within); err != nil {
 		return err
 	}
 	if f, ok := t.err.(*os.File); ok && d.Output == "text" && term.IsTerminal(int(f.Fd())) {
