@@ -182,6 +182,9 @@ func (k *check) answered(a wire.Answer, fenced bool, sent time.Time) try {
 	case !fenced:
 		return try{event: Forged, detail: "a verdict without a fence"}
 	}
+	if !k.want {
+		a.Verdict.Attributes = nil // nobody asked, so nobody else would be asked whether it is true
+	}
 	return try{event: Answered, verdict: a.Verdict}
 }
 
