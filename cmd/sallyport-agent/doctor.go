@@ -51,6 +51,9 @@ func (d directoryFlags) validator() (agent.Choice, *kerberos.Config, *windows.Co
 	}
 	c := &kerberos.Config{KDCs: d.KDC, Realm: d.Realm, Unproven: d.KerberosUnproven}
 	if d.Keytab != "" {
+		if info, err := os.Stat(d.Keytab); err == nil && exposed(info.Mode()) {
+			return choice, nil, nil, fmt.Errorf("keytab %s can be read by everybody on this host (mode %v): chmod 600 it, and take a new key", d.Keytab, info.Mode().Perm())
+		}
 		if c.Keytab, err = kerberos.ReadKeytab(d.Keytab); err != nil {
 			return choice, nil, nil, err
 		}
