@@ -138,10 +138,16 @@ func (w *work) find(ctx context.Context) (*directory.Account, *directory.Error) 
 		return nil, cannotFind()
 	}
 	account, e := finder.Find(ctx, w.check.NameAttribute, w.check.Name)
-	if account != nil && w.a.protection.Named(account.Name(), foldName) {
+	switch {
+	case account == nil:
+		return nil, e
+	case w.a.protection.Named(account.Name(), foldName):
 		return nil, &directory.Error{Code: wire.AccountProtected, Cause: errProtected}
+	case foldName(account.Name()) != foldName(w.check.Name) && !w.a.limits.admitAccount(account.Name(), time.Now()):
+		// Somebody with ten addresses has no ten limits.
+		return nil, &directory.Error{Code: wire.AgentRateLimited, Cause: errOtherNames}
 	}
-	return account, e
+	return account, nil
 }
 
 // open opens the envelope and decides whether the directory may be asked at all. The order matters: what cannot be opened
@@ -238,6 +244,7 @@ var (
 	errFencedTwice = errors.New("a second fence for one check")
 	errFenceLate   = errors.New("a fence after the check had ended")
 	errProtected   = errors.New("a name that is never asked about")
+	errOtherNames  = errors.New("this account was asked about too often, under all its names")
 )
 
 // gate remembers how far a check's fence has come. It has a lock of its own, because a validator may call the fence from

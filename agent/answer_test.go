@@ -21,6 +21,7 @@ import (
 	"github.com/sallyport-auth/sallyport/agent/link"
 	"github.com/sallyport-auth/sallyport/envelope"
 	"github.com/sallyport-auth/sallyport/wire"
+	"github.com/sallyport-auth/sallyport/wire/linkpb"
 )
 
 func TestRightAndWrong(t *testing.T) {
@@ -558,6 +559,38 @@ func TestCheckEndsWithItsContext(t *testing.T) {
 	s := b.seal(b.binding("r1"), "anna@corp.example", rightPassword, false)
 	if a := b.answer(s, b.answerer.Check(ctx, s.Check, b.noFence)); a.Trouble == nil || a.Trouble.Fenced {
 		t.Fatalf("got %+v", a)
+	}
+}
+
+// addressee knows one account by whatever is typed.
+type addressee struct{ *corp }
+
+func (addressee) Find(context.Context, string, string) (*directory.Account, *directory.Error) {
+	return &directory.Account{DN: "CN=Anna,DC=corp,DC=example", SAM: "anna", Domain: "corp.example"}, nil
+}
+
+// Somebody who has many names that are looked up has one limit.
+func TestLimitOfAllNames(t *testing.T) {
+	b := newBench(t, slog.LevelInfo, Limits{NamePerMinute: 1, NameBurst: 3})
+	b.answerer.validator = addressee{b.corp}
+	asked := func(name string) wire.Answer {
+		binding := b.binding("r-" + name)
+		text, sender, err := envelope.Seal(b.id.EnvelopeKey().Public(), binding,
+			envelope.Check{Name: name, Password: wire.NewSecret([]byte("guess")), NameAttribute: "proxyAddresses"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := sealed{&linkpb.Check{RequestId: binding.Request, DirectoryId: directoryID, Envelope: text, Traceparent: traceparent}, sender}
+		return b.answer(s, b.answerer.Check(t.Context(), s.Check, s.goes))
+	}
+	for i, name := range []string{"a1@corp.example", "a2@corp.example", "Anna@corp.example", "a3@corp.example"} {
+		a := asked(name)
+		if i < 3 && a.Verdict == nil || i == 3 && (a.Trouble == nil || a.Trouble.Fenced || a.Trouble.Code != wire.AgentRateLimited) {
+			t.Errorf("%s: %+v", name, a)
+		}
+	}
+	if n := b.corp.bindsSoFar(); n != 3 {
+		t.Errorf("%d binds", n)
 	}
 }
 

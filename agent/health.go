@@ -43,7 +43,8 @@ func healthOf(s Status) *linkpb.Health {
 		}
 	}
 	for _, f := range s.Recent {
-		if f.Outcome == Trouble {
+		// What lies with one account is no failure; and the gateway, which passes this on, is not to learn of which names it came.
+		if f.Outcome == Trouble && f.Code != wire.LockoutSpared && f.Code != wire.AccountProtected && f.Code != wire.NameAmbiguous {
 			newest(f.At, wire.Code(f.Code).String()+" "+f.Reason)
 		}
 	}

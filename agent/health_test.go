@@ -28,6 +28,12 @@ func TestHealthOf(t *testing.T) {
 	if h := healthOf(s); h.GetLastError() != "80002 directory-timeout" {
 		t.Errorf("last error %q", h.GetLastError())
 	}
+	for _, code := range []wire.Code{wire.LockoutSpared, wire.AccountProtected, wire.NameAmbiguous} { // about a person
+		s.Recent[0] = Finished{At: now.Add(time.Second), Outcome: Trouble, Reason: "of somebody", Code: code}
+		if h := healthOf(s); h.GetLastError() != "80002 directory-timeout" {
+			t.Errorf("last error %q", h.GetLastError())
+		}
+	}
 	for i := range 2 * maxServersTold {
 		s.Servers = append(s.Servers, Server{Address: fmt.Sprint(i)})
 	}

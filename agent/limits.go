@@ -75,10 +75,8 @@ func newLimiter(l Limits, bound int) *limiter {
 // admit takes one token of the name and one of the whole at now, or says which is missing. The name is asked first: a
 // guesser at one name must not use up what all share.
 func (l *limiter) admit(name string, now time.Time) admission {
-	if l.limits.NamePerMinute > 0 {
-		if a := l.admitName(sha256.Sum256(append(l.salt[:], foldName(name)...)), now); a != admitted {
-			return a
-		}
+	if a := l.admitName(name, now); a != admitted {
+		return a
 	}
 	if l.total != nil && !l.total.AllowN(now, 1) {
 		return totalLimit
@@ -86,7 +84,16 @@ func (l *limiter) admit(name string, now time.Time) admission {
 	return admitted
 }
 
-func (l *limiter) admitName(key [sha256.Size]byte, now time.Time) admission {
+// admitAccount takes one token of the name that all names of a found account share; the typed one has paid for the whole.
+func (l *limiter) admitAccount(name string, now time.Time) bool {
+	return l.admitName(name, now) == admitted
+}
+
+func (l *limiter) admitName(name string, now time.Time) admission {
+	if l.limits.NamePerMinute <= 0 {
+		return admitted
+	}
+	key := sha256.Sum256(append(l.salt[:], foldName(name)...))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e, ok := l.names[key]

@@ -79,6 +79,7 @@ func TestChoose(t *testing.T) {
 // Checked by Kerberos, an account is spared as it is by LDAP, and a protected one never asked about.
 func TestGuardHoldsForKerberos(t *testing.T) {
 	everybody := append(people.Everybody("corp.example.com"),
+		people.Person{SAM: "jsmith", UPN: "john@corp.example.com", Password: wire.NewSecret([]byte(people.RightPassword)), DisplayName: "John"},
 		people.Person{SAM: "reader", UPN: "reader@corp.example.com", Password: wire.NewSecret([]byte(people.RightPassword)), DisplayName: "Reader"})
 	dc := sambatest.Start(t, samba.Options{}, everybody...)
 	file := filepath.Join(t.TempDir(), "keytab")
@@ -135,6 +136,14 @@ func TestGuardHoldsForKerberos(t *testing.T) {
 		Fence: func(context.Context) error { fences++; return nil }})
 	if err != nil || !r.Verdict.Reason.Right() || r.Verdict.Attributes == nil || r.Verdict.Attributes.UPN != "restricted@corp.example.com" || r.Verdict.Attributes.Anchor == "" || fences != 4 {
 		t.Errorf("%+v, %v, %d fences", r.Verdict, err, fences)
+	}
+	// An account whose implicit name is another's explicit one, as only directories of before 2021 have: the KDC speaks of the other.
+	namesake := &directory.Account{DN: "CN=john,OU=People," + dc.BaseDN, SAM: "john", Domain: "corp.example.com"}
+	_, err = v.Validate(t.Context(), directory.Check{Name: "whatever@was.typed", Account: namesake, Password: wire.NewSecret([]byte(people.RightPassword)),
+		Fence: func(context.Context) error { return nil }})
+	var trouble *directory.Error
+	if !errors.As(err, &trouble) || trouble.Code != wire.DirectoryUnusable || !trouble.Fenced {
+		t.Errorf("another's yes: %v", err)
 	}
 	if _, code := try("Administrator@corp.example.com", people.WrongPassword); code != wire.AccountProtected || fences != 4 {
 		t.Errorf("%d, %d fences", code, fences)

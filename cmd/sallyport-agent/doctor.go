@@ -51,6 +51,9 @@ func (d directoryFlags) validator() (agent.Choice, *kerberos.Config, *windows.Co
 	}
 	c := &kerberos.Config{KDCs: d.KDC, Realm: d.Realm, Unproven: d.KerberosUnproven}
 	if d.Keytab != "" {
+		if info, err := os.Stat(d.Keytab); err == nil && exposed(info.Mode()) {
+			return choice, nil, nil, fmt.Errorf("keytab %s can be read by everybody on this host (mode %v): chmod 600 it, and take a new key", d.Keytab, info.Mode().Perm())
+		}
 		if c.Keytab, err = kerberos.ReadKeytab(d.Keytab); err != nil {
 			return choice, nil, nil, err
 		}
@@ -108,7 +111,7 @@ Examples:
 var errUnwell = errors.New("something is wrong")
 
 // Run is called by kong.
-func (d *doctorCommand) Run(ctx context.Context, c *cli, t *terminal) error {
+func (d *doctorCommand) Run(ctx context.Context, c *cli, t *terminal, s settings) error {
 	roots, err := readRoots(d.DCCAFile)
 	if err != nil {
 		return &usageError{err}
@@ -135,7 +138,7 @@ func (d *doctorCommand) Run(ctx context.Context, c *cli, t *terminal) error {
 		}
 		defer config.Password.Wipe()
 	}
-	if config.Guard, err = d.guard(); err != nil {
+	if config.Guard, err = d.guard(s.within); err != nil {
 		return err
 	}
 	if f, ok := t.err.(*os.File); ok && d.Output == "text" && term.IsTerminal(int(f.Fd())) {

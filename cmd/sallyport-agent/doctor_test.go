@@ -247,6 +247,12 @@ func TestByKerberos(t *testing.T) {
 	if !has(careless, doctor.Warning, "validator", "WITHOUT PROOF") {
 		t.Errorf("%+v", careless)
 	}
+	if err := os.Chmod(keytab, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if r := signIn(t, people.RightPassword, append(proven, "alice@corp.example.com")...); r.code != exitUsage || !strings.Contains(r.errOut, "chmod 600 it") {
+		t.Errorf("a keytab for everybody: %+v", r)
+	}
 }
 
 // TestWindowsElsewhere asks for the validator windows on a host that has none.

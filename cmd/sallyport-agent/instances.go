@@ -61,11 +61,12 @@ func each(ctx context.Context, command string, names []string, out, logTo io.Wri
 	return gravest
 }
 
-// keepRunning runs one instance, again after a pause when it failed for a reason that may pass.
+// keepRunning runs one instance, again after a pause when it failed for a reason that may pass; so may settings that worked before, such as a file that
+// is being replaced.
 func keepRunning(ctx context.Context, name string, logTo io.Writer, one func(ctx context.Context, name string) int) int {
-	for {
+	for again := false; ; again = true {
 		code := one(ctx, name)
-		if ctx.Err() != nil || code != exitFailure {
+		if ctx.Err() != nil || code != exitFailure && !(again && code == exitUsage) {
 			if code != 0 {
 				fmt.Fprintf(logTo, "%s: instance %s has ended for good; the others go on\n", program, name)
 			}

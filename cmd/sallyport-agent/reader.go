@@ -18,7 +18,7 @@ import (
 // guardFlags say what is looked at before an attempt is spent; run and doctor share them.
 type guardFlags struct {
 	ReaderName         string   `help:"Account that may read lockout policy and counts of wrong passwords: name@domain. Without it the agent cannot spare the attempt that locks somebody in the directory." placeholder:"NAME"`
-	ReaderPasswordFile string   `help:"File with its password. By default what systemd hands over as reader-password." placeholder:"FILE" type:"path"`
+	ReaderPasswordFile string   `help:"File with its password. By default what systemd hands over as reader-password, or reader-password-NAME for one of several instances." placeholder:"FILE" type:"path"`
 	LockoutReserve     int      `help:"How many attempts to leave unspent before the directory locks an account; 0 is the default (1, the one that locks)." default:"0" placeholder:"N"`
 	ProtectName        []string `help:"Account (sAMAccountName) whose password is never checked, besides the built-in administrator and krbtgt. Repeat it for each." placeholder:"NAME"`
 	ProtectGroup       []string `help:"Group, as a distinguished name, whose direct and indirect members' passwords are never checked; needs the reader. Repeat it for each." placeholder:"DN" sep:"none"`
@@ -27,12 +27,21 @@ type guardFlags struct {
 // readerCredential is the name under which systemd hands the reader's password over (LoadCredential=, systemd.exec(5)).
 const readerCredential = "reader-password"
 
+// credentialOf is that of one instance.
+func credentialOf(instance string) string {
+	if instance == "" {
+		return readerCredential
+	}
+	return readerCredential + "-" + instance
+}
+
 func (f guardFlags) protection() guard.Protection {
 	return guard.Protection{Names: f.ProtectName, Groups: f.ProtectGroup}
 }
 
-// guard reads the reader's password, if there is a reader.
-func (f guardFlags) guard() (ldap.Guard, error) {
+// guard reads the reader's password, if there is a reader. instance is the section of the settings that these flags are of, if they have any: what
+// systemd hands over belongs to one directory, and must not be shown to the domain controllers of another.
+func (f guardFlags) guard(instance string) (ldap.Guard, error) {
 	g := ldap.Guard{Reader: f.ReaderName, Reserve: f.LockoutReserve, Protection: f.protection()}
 	if err := g.Protection.Check(); err != nil {
 		return g, &usageError{err}
@@ -46,7 +55,7 @@ func (f guardFlags) guard() (ldap.Guard, error) {
 	case !strings.Contains(f.ReaderName, "@"):
 		return g, &usageError{fmt.Errorf("--reader-name %q: want name@domain", f.ReaderName)}
 	case file == "" && os.Getenv("CREDENTIALS_DIRECTORY") != "":
-		file = filepath.Join(os.Getenv("CREDENTIALS_DIRECTORY"), readerCredential)
+		file = filepath.Join(os.Getenv("CREDENTIALS_DIRECTORY"), credentialOf(instance))
 	case file == "":
 		return g, &usageError{errors.New("--reader-name without --reader-password-file")}
 	}

@@ -37,23 +37,30 @@ func TestGuardFlags(t *testing.T) {
 		"a file that is not there": {guardFlags{ReaderName: "reader@corp.example", ReaderPasswordFile: filepath.Join(dir, "none")}, "none"},
 		"a group that is no DN":    {guardFlags{ProtectGroup: []string{"Domain Admins"}}, "distinguished name"},
 	} {
-		_, err := c.flags.guard()
+		_, err := c.flags.guard("")
 		var usage *usageError
 		if !errors.As(err, &usage) || !strings.Contains(err.Error(), c.words) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if g, err := (guardFlags{}).guard(); err != nil || g.Reader != "" {
+	if g, err := (guardFlags{}).guard(""); err != nil || g.Reader != "" {
 		t.Errorf("nothing: %+v, %v", g, err)
 	}
-	g, err := guardFlags{ReaderName: "reader@corp.example", ReaderPasswordFile: good, LockoutReserve: 2, ProtectName: []string{"svc"}}.guard()
+	g, err := guardFlags{ReaderName: "reader@corp.example", ReaderPasswordFile: good, LockoutReserve: 2, ProtectName: []string{"svc"}}.guard("")
 	if err != nil || string(g.Password.Reveal()) != "s3cret word" || g.Reserve != 2 || len(g.Protection.Names) != 1 {
 		t.Errorf("%+v, %v", g, err)
 	}
 	write(readerCredential, "from systemd", 0o400)
 	t.Setenv("CREDENTIALS_DIRECTORY", dir)
-	if g, err := (guardFlags{ReaderName: "reader@corp.example"}).guard(); err != nil || string(g.Password.Reveal()) != "from systemd" {
+	if g, err := (guardFlags{ReaderName: "reader@corp.example"}).guard(""); err != nil || string(g.Password.Reveal()) != "from systemd" {
 		t.Errorf("what systemd hands over: %v", err)
+	}
+	write(readerCredential+"-corp", "of corp", 0o400)
+	if g, err := (guardFlags{ReaderName: "reader@corp.example"}).guard("corp"); err != nil || string(g.Password.Reveal()) != "of corp" {
+		t.Errorf("what systemd hands over for an instance: %v", err)
+	}
+	if g, err := (guardFlags{ReaderName: "reader@fabrikam.example"}).guard("fabrikam"); err == nil {
+		t.Errorf("another directory's reader would get the password %q", g.Password.Reveal())
 	}
 }
 

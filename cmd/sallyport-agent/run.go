@@ -53,7 +53,7 @@ Examples:
 }
 
 // Run is called by kong.
-func (r *runCommand) Run(ctx context.Context, c *cli, term *terminal, notify *notifier) error {
+func (r *runCommand) Run(ctx context.Context, c *cli, term *terminal, notify *notifier, s settings) error {
 	log := c.logs(term.err)
 	roots, err := readRoots(r.DCCAFile)
 	if err != nil {
@@ -70,7 +70,7 @@ func (r *runCommand) Run(ctx context.Context, c *cli, term *terminal, notify *no
 	if err != nil {
 		return err
 	}
-	looks, err := r.guard()
+	looks, err := r.guard(s.within)
 	if err != nil {
 		return err
 	}

@@ -45,7 +45,7 @@ Examples:
 var errNotRight = errors.New("not right")
 
 // Run is called by kong.
-func (c *testCommand) Run(ctx context.Context, t *terminal) error {
+func (c *testCommand) Run(ctx context.Context, t *terminal, s settings) error {
 	if len(c.Rest) > 0 {
 		// Not repeated: it may be the password.
 		return &usageError{errors.New("one name is wanted and nothing after it: a password on the command line would be seen by others on this host and stay in the shell's history. " +
@@ -62,7 +62,7 @@ func (c *testCommand) Run(ctx context.Context, t *terminal) error {
 	if len(c.DC) == 0 && byWindows == nil {
 		return &usageError{errNoDC}
 	}
-	looks, err := c.guard()
+	looks, err := c.guard(s.within)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,8 @@ const (
 // one; and with which number.
 func Judge(right bool, v wire.Verdict, err error) (Result, wire.Code) {
 	switch code := fault.CodeOf(err); {
+	case right && code == wire.LockoutSpared:
+		return Failed, code // as if it were locked: nobody can tell whether the agent would have said yes
 	case errors.Is(err, password.ErrNotAsked), code == wire.AgentsBusy:
 		return Skipped, code
 	case code != 0:

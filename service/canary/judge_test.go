@@ -32,6 +32,9 @@ func TestJudge(t *testing.T) {
 		"no domain controller":                {true, "", fault.New(wire.DirectoryUnreachable, ""), Failed, wire.DirectoryUnreachable},
 		"forged":                              {false, "", fault.New(wire.AnswerForged, ""), Failed, wire.AnswerForged},
 		"refused by the agent, which is busy": {false, "", fault.New(wire.AgentsBusy, ""), Skipped, wire.AgentsBusy},
+		"spared, with a made-up password":     {false, "", fmt.Errorf("%w: %w", password.ErrNotAsked, fault.New(wire.LockoutSpared, "")), Skipped, wire.LockoutSpared},
+		"spared, with the right one":          {true, "", fmt.Errorf("%w: %w", password.ErrNotAsked, fault.New(wire.LockoutSpared, "")), Failed, wire.LockoutSpared},
+		"protected":                           {false, "", fault.New(wire.AccountProtected, ""), Failed, wire.AccountProtected},
 		"gone":                                {false, "", fmt.Errorf("%w: %w", password.ErrNotAsked, fault.New(wire.NoAgent, "")), Skipped, wire.NoAgent},
 		"the broker is away, which is not the agent's fault": {false, "", fmt.Errorf("%w: %w", password.ErrNotAsked, fault.New(wire.TransientNetwork, "")), Skipped, wire.TransientNetwork},
 	} {

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport-auth/sallyport/service/fault"
 	"github.com/sallyport-auth/sallyport/service/lockout"
 	"github.com/sallyport-auth/sallyport/service/password/passwordtest"
 	"github.com/sallyport-auth/sallyport/service/tenant"
@@ -52,11 +53,13 @@ func TestGuardConfirmsNothing(t *testing.T) {
 	}
 }
 
-// A canary whose account is near its lock says nothing about the agent.
+// A canary whose account is near its lock says nothing about the agent. What never ends does: an agent that calls every name protected lets nobody in.
 func TestGuardedProbe(t *testing.T) {
-	w := newWorld(t)
-	a := w.agent(t, w.a, w.dirA, passwordtest.Trouble(wire.Trouble{Code: wire.LockoutSpared}))
-	if _, err := w.probe(t, a.ID, name, wrong); !errors.Is(err, ErrNotAsked) {
-		t.Errorf("%v", err)
+	for code, asked := range map[wire.Code]bool{wire.LockoutSpared: false, wire.AccountProtected: true, wire.NameAmbiguous: true} {
+		w := newWorld(t)
+		a := w.agent(t, w.a, w.dirA, passwordtest.Trouble(wire.Trouble{Code: code}))
+		if _, err := w.probe(t, a.ID, name, wrong); errors.Is(err, ErrNotAsked) == asked || fault.CodeOf(err) != code {
+			t.Errorf("%d: %v", code, err)
+		}
 	}
 }

@@ -75,6 +75,24 @@ func TestNobodyIsLetInAsAnother(t *testing.T) {
 	}
 }
 
+// TestNamesFromAnAttributeProveNothing: where another attribute than the user principal name makes names, whoever can write it could have the name
+// of a user who has just signed in. So the directory is asked whose it is each time.
+func TestNamesFromAnAttributeProveNothing(t *testing.T) {
+	w := newWorld(t)
+	w.agent(t, w.a, w.dirA, w.ad.Agent)
+	attribute := "mail"
+	if _, err := w.tenants.ChangeDomain(t.Context(), w.a, "corp.example", tenant.DomainChange{SignInAttribute: &attribute}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.must(t, w.a, name, right); !got.Right {
+		t.Fatalf("%+v", got)
+	}
+	told := ada()
+	told.Anchor = stranger
+	w.ad.Attributes[name] = told
+	wantShown(t, "another's entry with the name, a moment later", w.must(t, w.a, name, right), wire.Conflict, wire.InvalidPassword)
+}
+
 // TestTheStoredNamesDomainAdmits: who is made by a sign-in lies in the domain of the name the directory tells, and that domain
 // may admit nobody.
 func TestTheStoredNamesDomainAdmits(t *testing.T) {

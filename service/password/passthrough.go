@@ -33,8 +33,9 @@ func (k *check) passThrough(ctx context.Context) error {
 	// From here on only the deadline ends what has been delivered; see the package comment.
 	delivering, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
 	defer cancel()
-	// A name that is not the user's own may be another person's since.
-	k.want = wantAttributes(k.known, k.domain.DirectoryID, time.Now()) || user.Key(k.known.UPN) != user.Key(k.name)
+	// A name that is not the user's own may be another person's since; so may each, from one moment to the next, where an attribute that is no user
+	// principal name makes names.
+	k.want = wantAttributes(k.known, k.domain.DirectoryID, time.Now()) || k.domain.SignInAttribute != "" || user.Key(k.known.UPN) != user.Key(k.name)
 
 	var excluded []string
 	var last error // why the last try failed
@@ -180,6 +181,9 @@ func (k *check) answered(a wire.Answer, fenced bool, sent time.Time) try {
 		return try{event: TroubleUnfenced, code: a.Trouble.Code, detail: text(a.Trouble.Detail)}
 	case !fenced:
 		return try{event: Forged, detail: "a verdict without a fence"}
+	}
+	if !k.want {
+		a.Verdict.Attributes = nil // nobody asked, so nobody else would be asked whether it is true
 	}
 	return try{event: Answered, verdict: a.Verdict}
 }

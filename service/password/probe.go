@@ -68,10 +68,10 @@ func (c *Checker) Probe(ctx context.Context, scope tenant.Scope, p Probe) (v wir
 		}
 		return *t.verdict, took, nil
 	}
-	if t.event == TroubleUnfenced && guarded(t.code) {
+	if t.event == TroubleUnfenced && t.code == wire.LockoutSpared { // the made-up passwords before it count at an account that exists
 		return wire.Verdict{}, took, fmt.Errorf("%w: %w", ErrNotAsked, fault.New(t.code, t.detail))
 	}
-	step := Next(Known{Event: t.event, Code: t.code, Tries: maxTries, Binds: bindsOf(t.event)})
+	step := Next(Known{Event: t.event, Code: t.code, Tries: maxTries, Binds: bindsOf(t.event)}) // what else a guard withholds has its own number
 	return wire.Verdict{}, took, fault.New(step.Code, fmt.Sprintf("%s%s", t.event, detail(t.detail)))
 }
 

@@ -20,7 +20,7 @@ type Agreement uint8
 
 // The agreements.
 const (
-	Alone     Agreement = iota + 1 // no second agent has judged
+	Alone     Agreement = iota + 1 // no second agent has judged, or could tell whose password it is
 	Agreed                         // it says yes as well, of the same person
 	Disagreed                      // it says otherwise
 )
@@ -39,14 +39,17 @@ func (a Agreement) String() string {
 }
 
 // Compare is the rule of confirming a yes: second is the second agent's verdict, nil when nobody else judged. Whose password it is
-// counts too, where both were asked and told: an agent could name somebody else for a password that it knows.
+// counts too, where the first was asked and told: an agent could name somebody else for a password that it knows.
 func Compare(first, second *wire.Verdict) Agreement {
 	switch {
 	case second == nil:
 		return Alone
 	case !second.Reason.Right():
 		return Disagreed
-	case first.Attributes != nil && second.Attributes != nil && !strings.EqualFold(first.Attributes.Anchor, second.Attributes.Anchor):
+	case first.Attributes == nil:
+	case second.Attributes == nil:
+		return Alone // with the password right, whose it is was said by one
+	case !strings.EqualFold(first.Attributes.Anchor, second.Attributes.Anchor):
 		return Disagreed
 	}
 	return Agreed
@@ -63,7 +66,11 @@ func (k *check) confirm(ctx context.Context, first *wire.Verdict, tried []string
 	if err != nil {
 		return false, fmt.Errorf("password: reading the policy: %w", err)
 	}
-	always := policy.Always(k.known.Role != "", k.groupsOf(first))
+	role, groups, err := k.claims(ctx, first)
+	if err != nil {
+		return false, err
+	}
+	always := policy.Always(role, groups)
 	if !always && !policy.Sampled(rand.IntN(100)) {
 		return false, nil
 	}
@@ -86,14 +93,23 @@ func (k *check) confirm(ctx context.Context, first *wire.Verdict, tried []string
 	return false, nil
 }
 
-// groupsOf are all groups that a person may have: those known here, and those that the first agent tells. So an agent that leaves a
-// group out escapes nothing, and what it leaves out does not get into a token either.
-func (k *check) groupsOf(v *wire.Verdict) []string {
-	groups := slices.Clone(k.known.Groups)
-	if v.Attributes != nil {
-		groups = append(groups, v.Attributes.Groups...)
+// claims are whether the person may have a role, and all groups that the person may have: of the user whose name was typed, of whoever the first agent
+// says it is, and those that it tells. So an agent that leaves a group out escapes nothing, and what it leaves out does not get into a
+// token either; nor does one that says of a name that nobody has that it is an administrator's.
+func (k *check) claims(ctx context.Context, v *wire.Verdict) (role bool, groups []string, err error) {
+	role, groups = k.known.Role != "", slices.Clone(k.known.Groups)
+	if v.Attributes == nil {
+		return role, groups, nil
 	}
-	return groups
+	groups = append(groups, v.Attributes.Groups...)
+	anchored, anchorErr := k.users.ByAnchor(ctx, k.scope, k.domain.DirectoryID, v.Attributes.Anchor)
+	named, nameErr := k.users.ByUPN(ctx, k.scope, v.Attributes.UPN)
+	for _, err := range []error{anchorErr, nameErr} {
+		if err != nil && !fault.Has(err, wire.NotFound) {
+			return false, nil, fmt.Errorf("password: looking for the user who was told: %w", err)
+		}
+	}
+	return role || anchored.Role != "" || named.Role != "", slices.Concat(groups, anchored.Groups, named.Groups), nil
 }
 
 // askSecond gives the password to one agent on another host than those that were tried; nil when none has judged it. An agent that is lost

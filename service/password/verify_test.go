@@ -30,7 +30,8 @@ func TestCompare(t *testing.T) {
 		"yes":                           {as(wire.Accepted, ""), as(wire.Accepted, ""), Agreed},
 		"yes, of the same person":       {as(wire.Accepted, "A-1"), as(wire.Accepted, "a-1"), Agreed},
 		"yes, of somebody else":         {as(wire.Accepted, "a"), as(wire.Accepted, "b"), Disagreed},
-		"yes, and only one was told":    {as(wire.Accepted, "a"), as(wire.Accepted, ""), Agreed},
+		"yes, and only one was told":    {as(wire.Accepted, "a"), as(wire.Accepted, ""), Alone},
+		"yes, and nothing at first":     {as(wire.Accepted, ""), as(wire.Accepted, "a"), Agreed},
 		"no":                            {as(wire.Accepted, "a"), as(wire.BadPassword, ""), Disagreed},
 		"right, but the account is off": {as(wire.Accepted, "a"), as(wire.AccountDisabled, ""), Disagreed},
 	} {
@@ -159,6 +160,54 @@ func TestRogueAgents(t *testing.T) {
 				t.Error("nobody is told")
 			}
 		})
+	}
+}
+
+// TestRogueAgentsUnderOtherNames: an agent may say of any name, also of one that nobody here has, that it is an administrator's. That yes is
+// confirmed like one to the administrator's own name.
+func TestRogueAgentsUnderOtherNames(t *testing.T) {
+	for what, prepared := range map[string]bool{"by objectGUID": false, "who has not signed in yet": true} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t)
+			honest := w.on(t, "two", w.ad.Agent)
+			role, told := user.Administrator, ada()
+			if prepared {
+				told = wire.Attributes{Anchor: stranger, UPN: "root@corp.example"}
+				if _, err := w.users.Create(t.Context(), w.a, user.User{UPN: told.UPN, Source: user.Synced, DirectoryID: w.dirA, Role: role}, time.Now()); err != nil {
+					t.Fatal(err)
+				}
+			} else if _, err := w.users.Change(t.Context(), w.a, w.must(t, w.a, name, right).User.ID, user.Change{Role: &role}, time.Now()); err != nil {
+				t.Fatal(err)
+			}
+			told.Groups, told.Anchor = nil, strings.ToUpper(told.Anchor)
+			w.policy(t, tenant.Verification{Administrators: true})
+			rogue := w.first(t, "one", yes(everything, told))
+			a := w.must(t, w.a, "whoever@corp.example", wrong)
+			wantShown(t, what, a, wire.VerdictsDisagree, wire.InvalidPassword)
+			if w.served(t, rogue) || w.served(t, honest) {
+				t.Error("they are served still")
+			}
+		})
+	}
+}
+
+// TestNothingUnasked: an agent tells, unasked, that an ordinary user who was confirmed a moment ago is an administrator. Another agent, which nobody asked
+// either, would not contradict it.
+func TestNothingUnasked(t *testing.T) {
+	w := newWorld(t)
+	w.on(t, "two", w.ad.Agent)
+	if _, err := w.users.Create(t.Context(), w.a, user.User{UPN: "root@corp.example", Source: user.Synced, DirectoryID: w.dirA, Role: user.Administrator}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	own := w.must(t, w.a, name, right).User
+	w.first(t, "one", func(_ context.Context, c *passwordtest.Conversation) queue.Outcome {
+		if check, err := c.Open(); err != nil || check.WantAttributes || !c.Fence() {
+			t.Errorf("%+v, %v", check, err)
+		}
+		return c.Answer(wire.Answer{Verdict: &wire.Verdict{Reason: wire.Accepted, Attributes: &wire.Attributes{Anchor: stranger, UPN: "root@corp.example"}}})
+	})
+	if a := w.must(t, w.a, name, right); !a.Right || a.User.ID != own.ID {
+		t.Errorf("%+v", a)
 	}
 }
 

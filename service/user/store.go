@@ -76,8 +76,11 @@ func (s *Store) BySignInName(ctx context.Context, scope tenant.Scope, directoryI
 		directoryID, Key(name))
 }
 
-// ByAnchor finds a synced user by its objectGUID, or fails with the fault NotFound.
+// ByAnchor finds a synced user by its objectGUID, in any spelling, or fails with the fault NotFound.
 func (s *Store) ByAnchor(ctx context.Context, scope tenant.Scope, directoryID, anchor string) (User, error) {
+	if clean, err := cleanAnchor(anchor); err == nil { // what is none is nobody's
+		anchor = clean
+	}
 	return s.one(ctx, scope, `directory_id = $2 AND anchor = $3`, directoryID, anchor)
 }
 

@@ -295,6 +295,11 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 		e.DC = dc
 		return directory.Result{}, e
 	}
+	if a := check.Account; a != nil && whose.user != "" && !strings.EqualFold(whose.user, a.SAM) {
+		// The implicit name of the account that was found may be another's explicit one, which goes first.
+		return directory.Result{}, &directory.Error{Code: wire.DirectoryUnusable, Fenced: true, DC: dc,
+			Cause: fmt.Errorf("the KDC takes %s for another account than the one that has the typed name", a.Name())}
+	}
 	if check.WantAttributes && r.Verdict.Reason.Right() {
 		v.attributes(ctx, check, whose, &r.Verdict)
 	}

@@ -120,6 +120,9 @@ type lookup struct {
 // allows says why nobody may be looked up by this attribute, from the directory's schema; err that it could not be read.
 func (l *lookups) allows(c *conn, attribute string, now time.Time) (why, err error) {
 	key := strings.ToLower(attribute)
+	if !isKeystring(attribute) { // it becomes part of a filter, and directories pass over spaces when they compare names
+		return fmt.Errorf("%.80q is not the name of an attribute", attribute), nil
+	}
 	l.mu.Lock()
 	known, ok := l.known[key]
 	l.mu.Unlock()
@@ -133,13 +136,14 @@ func (l *lookups) allows(c *conn, attribute string, now time.Time) (why, err err
 	var entries []*goldap.Entry
 	if schema := root; schema != nil && schema.GetAttributeValue("schemaNamingContext") != "" {
 		if entries, err = c.few(schema.GetAttributeValue("schemaNamingContext"),
-			"(&(objectClass=attributeSchema)(lDAPDisplayName="+goldap.EscapeFilter(attribute)+"))", "searchFlags", "attributeSyntax"); err != nil {
+			"(&(objectClass=attributeSchema)(lDAPDisplayName="+goldap.EscapeFilter(attribute)+"))", "searchFlags", "attributeSyntax", "attributeSecurityGUID"); err != nil {
 			return nil, err
 		}
 	}
 	why = fmt.Errorf("the directory's schema has no attribute %q", attribute)
 	if len(entries) == 1 {
-		why = lookable(attribute, entries[0].GetAttributeValue("searchFlags"), entries[0].GetAttributeValue("attributeSyntax"))
+		set, _ := guid(entries[0].GetRawAttributeValue("attributeSecurityGUID")) // most are in none
+		why = lookable(attribute, entries[0].GetAttributeValue("searchFlags"), entries[0].GetAttributeValue("attributeSyntax"), set)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -148,6 +152,17 @@ func (l *lookups) allows(c *conn, attribute string, now time.Time) (why, err err
 	}
 	l.known[key] = lookup{why, now}
 	return why, nil
+}
+
+// isKeystring reports whether s has the form of an attribute's name (RFC 4512 §1.4).
+func isKeystring(s string) bool {
+	for i, c := range []byte(s) {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !letter && (i == 0 || (c < '0' || c > '9') && c != '-') {
+			return false
+		}
+	}
+	return s != ""
 }
 
 // Bits of searchFlags ([MS-ADTS] 2.2.10).
@@ -159,9 +174,13 @@ const (
 // textSyntaxes are those of text ([MS-ADTS] 3.1.1.2.2.2): case-sensitive, teletex, IA5 and printable, and Unicode.
 var textSyntaxes = []string{"2.5.5.3", "2.5.5.4", "2.5.5.5", "2.5.5.12"}
 
-// lookable is the rule: people are looked up by text that is indexed, or each sign-in reads the whole directory, and not confidential, or whoever asks
-// the service could try values of what nobody may read.
-func lookable(attribute, searchFlags, syntax string) error {
+// ownSets are the property sets that users may write of themselves, as the schema makes users ([MS-ADTS] 3.1.1.2.3.3; Personal-Information,
+// Email-Information, Web-Information): physicalDeliveryOfficeName and msDS-cloudExtensionAttribute1 to 20 are in one, mail and proxyAddresses are not.
+var ownSets = []string{"77b5b886-944a-11d1-aebd-0000f80367c1", "e45795b2-9455-11d1-aebd-0000f80367c1", "e45795b3-9455-11d1-aebd-0000f80367c1"}
+
+// lookable is the rule: people are looked up by text that is indexed, or each sign-in reads the whole directory; not confidential, or whoever asks
+// the service could try values of what nobody may read; and not theirs to write, or everybody could take any name, or make another's ambiguous.
+func lookable(attribute, searchFlags, syntax, propertySet string) error {
 	flags, err := strconv.ParseInt(searchFlags, 10, 32)
 	if searchFlags == "" {
 		flags, err = 0, nil
@@ -173,6 +192,8 @@ func lookable(attribute, searchFlags, syntax string) error {
 		return fmt.Errorf("the attribute %s is no text", attribute)
 	case flags&attributeConfidential != 0:
 		return fmt.Errorf("the attribute %s is confidential", attribute)
+	case slices.Contains(ownSets, propertySet):
+		return fmt.Errorf("people may write %s of their own accounts, unless somebody has taken that right away: each could take another's name", attribute)
 	case flags&attributeIndexed == 0:
 		return fmt.Errorf("the attribute %s is not indexed: looking people up by it would read the whole directory each time", attribute)
 	}

@@ -68,12 +68,14 @@ func TestSignInByAnotherAttribute(t *testing.T) {
 		{"mail", "shared@mail.example", people.RightPassword, "", "", wire.NameAmbiguous},
 		{"mail", "ada@corp.example.com", people.RightPassword, "", "", wire.NameAmbiguous},
 		{"mail", "dora@corp.example.com", people.RightPassword, "", "", wire.NameAmbiguous},
-		{"comment", "ada@corp.example.com", people.RightPassword, "", "", wire.NameNotLookedUp},     // no index
-		{"objectSid", "ada@corp.example.com", people.RightPassword, "", "", wire.NameNotLookedUp},   // no text
-		{"noSuchThing", "ada@corp.example.com", people.RightPassword, "", "", wire.NameNotLookedUp}, //
-		{"mail=*)(cn", "ada@corp.example.com", people.RightPassword, "", "", wire.NameNotLookedUp},  // not a name at all
-		{"unicodePwd", "ada@corp.example.com", people.RightPassword, "", "", wire.NameNotLookedUp},  //
-		{"", "ada@corp.example.com", people.RightPassword, "", "", wire.NameNotLookedUp},            //
+		{"comment", "ada@corp.example.com", people.RightPassword, "", "", wire.NameNotLookedUp},                    // no index
+		{"objectSid", "ada@corp.example.com", people.RightPassword, "", "", wire.NameNotLookedUp},                  // no text
+		{"noSuchThing", "ada@corp.example.com", people.RightPassword, "", "", wire.NameNotLookedUp},                //
+		{"mail=*)(cn", "ada@corp.example.com", people.RightPassword, "", "", wire.NameNotLookedUp},                 // not a name at all
+		{" mail", "ada@corp.example.com", people.RightPassword, "", "", wire.NameNotLookedUp},                      //
+		{"physicalDeliveryOfficeName", "ada@corp.example.com", people.RightPassword, "", "", wire.NameNotLookedUp}, // everybody writes his own
+		{"unicodePwd", "ada@corp.example.com", people.RightPassword, "", "", wire.NameNotLookedUp},                 //
+		{"", "ada@corp.example.com", people.RightPassword, "", "", wire.NameNotLookedUp},                           //
 	} {
 		account, r, code := g.found(v, c.attribute, c.name, c.password)
 		sam := ""

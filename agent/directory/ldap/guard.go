@@ -386,14 +386,14 @@ type account struct {
 
 // accountAttributes are read of an account. Two are made by the directory when asked for: which password settings object holds, and whether the
 // account is locked now (MS-ADTS 3.1.1.4.5.35, 3.1.1.4.5.17).
-var accountAttributes = []string{"objectSid", "sAMAccountName", "primaryGroupID", "badPwdCount", "badPasswordTime", "msDS-ResultantPSO",
+var accountAttributes = []string{"objectSid", "sAMAccountName", "userPrincipalName", "primaryGroupID", "badPwdCount", "badPasswordTime", "msDS-ResultantPSO",
 	"msDS-User-Account-Control-Computed"}
 
 // accountLocked is UF_LOCKOUT of msDS-User-Account-Control-Computed.
 const accountLocked = 0x10
 
-// look finds the accounts that a name may belong to. Where there are several, all have to bear the attempt, since only the directory knows which
-// it takes. The questions are the same for a name that nobody has. An error that is not errUnanswered was written down.
+// look finds the accounts that a name may belong to. Where there are several and [meant] cannot tell, all have to bear the attempt, since only the
+// directory knows which it takes. The questions are the same for a name that nobody has. An error that is not errUnanswered was written down.
 func (g *guardian) look(ctx context.Context, s *server, check directory.Check) ([]account, error) {
 	g.mu.Lock()
 	p := g.read
@@ -420,6 +420,9 @@ func (g *guardian) look(ctx context.Context, s *server, check directory.Check) (
 	})
 	if err != nil {
 		return nil, err
+	}
+	if check.Account == nil {
+		entries = meant(entries, check.Name, base)
 	}
 	var found []account
 	for _, e := range entries {
@@ -472,6 +475,29 @@ func nameFilter(name string, others map[string]bool) string {
 	}
 	whole := goldap.EscapeFilter(name)
 	return "(&(objectClass=user)(|(userPrincipalName=" + whole + ")" + account + "(displayName=" + whole + ")(servicePrincipalName=" + whole + ")))"
+}
+
+// meant leaves out accounts that a directory does not take a name for while another one has it. An explicit userPrincipalName goes before all else
+// (MS-ADTS 5.1.1.1.1), and the implicit one before displayName and servicePrincipalName, which people can write: everybody may by default make ten
+// computers and name them, and their wrong passwords must not keep out the person whose name they bear. Spellings that differ by more than case
+// prove nothing here.
+func meant(entries []*goldap.Entry, name, base string) []*goldap.Entry {
+	n := splitName(name)
+	having := func(attribute, value string) (those []*goldap.Entry) {
+		for _, e := range entries {
+			if value != "" && strings.EqualFold(e.GetAttributeValue(attribute), value) {
+				those = append(those, e)
+			}
+		}
+		return those
+	}
+	if explicit := having("userPrincipalName", n.upn); len(explicit) == 1 {
+		return explicit
+	}
+	if implicit := having("sAMAccountName", n.account); len(implicit) == 1 && strings.EqualFold(n.domain, dnsName(base)) {
+		return slices.DeleteFunc(slices.Clone(entries), func(e *goldap.Entry) bool { return e != implicit[0] && e.GetAttributeValue("userPrincipalName") == "" })
+	}
+	return entries
 }
 
 // groupFilter finds direct and indirect members of groups (LDAP_MATCHING_RULE_IN_CHAIN, MS-ADTS 3.1.1.3.4.4.3).

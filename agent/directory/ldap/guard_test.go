@@ -343,6 +343,35 @@ func TestGuardProtects(t *testing.T) {
 	}
 }
 
+// Everybody may name a computer after somebody: whatever is typed for that one, the person is not kept out, and the directory takes the person.
+func TestGuardIsNotTakenInByDisplayNames(t *testing.T) {
+	g := newGuarded(t)
+	must(t, g.SetLockoutPolicy(t.Context(), 3, 30*time.Minute, 30*time.Minute))
+	s, err := g.Administrator(t.Context())
+	must(t, err)
+	defer s.Close()
+	add := goldap.NewAddRequest("CN=PC1,CN=Computers,"+g.BaseDN, nil)
+	add.Attribute("objectClass", []string{"computer"})
+	add.Attribute("sAMAccountName", []string{"PC1$"})
+	add.Attribute("userAccountControl", []string{"4096"})
+	add.Attribute("displayName", []string{"sue@" + g.UPNSuffix})
+	must(t, s.Add(add))
+	must(t, g.SetPassword(t.Context(), "PC1$", []byte(people.RightPassword)))
+	v := g.validator(nil)
+	for range 4 {
+		g.try(v, "PC1$", people.WrongPassword)
+	}
+	if n := g.count("PC1$"); n != 2 {
+		t.Fatalf("the computer's wrong passwords: %d", n)
+	}
+	if reason, code := g.try(v, "sue", people.WrongPassword); reason != wire.BadPassword || g.count("sue") != 1 {
+		t.Errorf("the person: %s %d, count %d", reason, code, g.count("sue"))
+	}
+	if reason, code := g.try(v, "sue", people.RightPassword); reason != wire.Accepted {
+		t.Errorf("the person: %s %d", reason, code)
+	}
+}
+
 // A domain controller that does not answer the reader is trouble, and nothing is spent: else whoever floods it would switch the guard off.
 func TestGuardUnanswered(t *testing.T) {
 	a := newAuthority(t)

@@ -94,3 +94,30 @@ func TestNameFilter(t *testing.T) {
 		}
 	}
 }
+
+// Accounts that a name merely looks like bear no attempt at the one that has it.
+func TestMeant(t *testing.T) {
+	entry := func(sam, upn string) *goldap.Entry {
+		return goldap.NewEntry("CN="+sam, map[string][]string{"sAMAccountName": {sam}, "userPrincipalName": {upn}})
+	}
+	sue, namesake, computer := entry("sue", "Sue@corp.example"), entry("sue.s", "sue@mail.example"), entry("PC1$", "")
+	bare, accent := entry("bob", ""), entry("bert", "bób@corp.example")
+	for _, test := range []struct {
+		name, typed string
+		found       []*goldap.Entry
+		want        int
+	}{
+		{"a computer with her name as displayName", "sue@corp.example", []*goldap.Entry{computer, sue}, 1},
+		{"the same local part of another suffix", " sue@MAIL.example", []*goldap.Entry{sue, namesake}, 1},
+		{"two with one explicit name", "sue@corp.example", []*goldap.Entry{sue, entry("x", "sue@corp.example")}, 2},
+		{"an implicit name, and a computer", "Bob@Corp.example", []*goldap.Entry{computer, bare}, 1},
+		{"an implicit name, and what may be an explicit one", "bob@corp.example", []*goldap.Entry{accent, computer, bare}, 2},
+		{"a name of another suffix that nobody has", "bob@mail.example", []*goldap.Entry{computer, bare}, 2},
+		{"displayName alone", "sue@corp.example", []*goldap.Entry{computer}, 1},
+		{"nobody", "sue@corp.example", nil, 0},
+	} {
+		if got := meant(test.found, test.typed, "DC=corp,DC=example"); len(got) != test.want {
+			t.Errorf("%s: %d accounts", test.name, len(got))
+		}
+	}
+}
