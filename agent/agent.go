@@ -23,6 +23,8 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
@@ -105,6 +107,11 @@ func New(c Config) (*Agent, error) {
 	a := &Agent{config: c, log: c.Logger, keeper: c.Keeper, validator: c.Validator, started: time.Now(), confirmed: make(chan struct{}, 1)}
 	if a.log == nil {
 		a.log = slog.New(slog.DiscardHandler)
+	}
+	if reader := c.LDAP.Guard.Reader; reader != "" {
+		// Wrong passwords for the reader would lock it, and who locks it has switched the guard off.
+		local, _, _ := strings.Cut(reader, "@")
+		c.Protection.Names = append(slices.Clone(c.Protection.Names), local)
 	}
 	if err := c.Protection.Check(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)

@@ -242,7 +242,7 @@ var catalogue = [...]Entry{
 		"The directory does not accept the agent's reader account: its password was changed or has expired, or it is locked or disabled. The agent works on without looking at lockout and groups.",
 		"Put the right password into the reader's password file and restart the agent; let the account's password not expire. sallyport-agent doctor says what it may read."},
 	{NameAmbiguous, "name-ambiguous", publicWrong,
-		"More than one account of the directory has the typed name: as the sign-in attribute of the domain, as user principal name, or one each. Nobody is asked about, and nothing was counted.",
+		"More than one account of the directory has the typed name as the sign-in attribute of the domain, and it is nobody's user principal name. Nobody is asked about, and nothing was counted.",
 		"The agent's log and the sign-in record name the accounts: take the value away from all but one. Until then each can still sign in with a user principal name that no other account has."},
 	{NameNotLookedUp, "name-not-looked-up", publicAgent,
 		"The domain lets people sign in with another attribute than the user principal name, and the agent cannot look it up: it has no reader account, the directory has no such attribute, or it is not one to look people up by (people may write it of themselves, for one). Nothing was sent.",

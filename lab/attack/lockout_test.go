@@ -112,6 +112,7 @@ func TestProtectedAccountsAreNeverAsked(t *testing.T) {
 	check("Ａdministrator@corp.example", "guess")
 	check("boss@corp.example", right)
 	check("boss@corp.example", "guess")
+	check("Reader@corp.example", "guess") // who locks the reader switches the guard off
 	m.stop()
 	until(t, "the gateway to miss the agent", func() bool { return len(w.gateway.Attached(w.a)) == 0 })
 
@@ -121,7 +122,7 @@ func TestProtectedAccountsAreNeverAsked(t *testing.T) {
 	check("administrator@corp.example", "guess")
 	check("krbtgt@corp.example", "guess")
 	check("boss@corp.example", right)
-	for sam, want := range map[string]int{"Administrator": before, "boss": 0} {
+	for sam, want := range map[string]int{"Administrator": before, "boss": 0, "reader": 0} {
 		if n := fatal(dc.BadPwdCount(t.Context(), sam))(t); n != want {
 			t.Errorf("%s: the domain controller counts %d, before it were %d", sam, n, want)
 		}

@@ -42,7 +42,7 @@ func (v *Validator) Find(ctx context.Context, attribute, name string) (*director
 		if why, err = v.lookups.allows(c, attribute, time.Now()); why != nil || err != nil {
 			return err
 		}
-		entries, err = c.few(base, findFilter(attribute, name, base), "sAMAccountName", attribute)
+		entries, err = c.few(base, findFilter(attribute, name, base), "sAMAccountName", "userPrincipalName", attribute)
 		return err
 	})
 	switch {
@@ -53,7 +53,7 @@ func (v *Validator) Find(ctx context.Context, attribute, name string) (*director
 	case why != nil:
 		return cannot(why)
 	}
-	switch len(entries) {
+	switch entries = called(entries, name, base); len(entries) {
 	case 0:
 		return nil, nil
 	case 1:
@@ -66,7 +66,20 @@ func (v *Validator) Find(ctx context.Context, attribute, name string) (*director
 		names = append(names, entry.DN)
 	}
 	return nil, &directory.Error{Code: wire.NameAmbiguous, DC: s.address.String(),
-		Cause: fmt.Errorf("%d accounts have it, as %s or as user principal name: %s", len(entries), attribute, strings.Join(names, "; "))}
+		Cause: fmt.Errorf("%d accounts have it as %s: %s", len(entries), attribute, strings.Join(names, "; "))}
+}
+
+// called leaves the one account whose user principal name it is, explicit or else implicit, for which the directory itself takes the name: whoever may
+// write somebody's mail address must not keep the owner of such a name out.
+func called(entries []*goldap.Entry, name, base string) []*goldap.Entry {
+	n := splitName(name)
+	if those := having(entries, "userPrincipalName", n.upn); len(those) == 1 {
+		return those
+	}
+	if those := having(entries, "sAMAccountName", n.account); len(those) == 1 && strings.EqualFold(n.domain, dnsName(base)) {
+		return those
+	}
+	return entries
 }
 
 // mailPrefix stands before the addresses in proxyAddresses, in capitals before the one that is used first.

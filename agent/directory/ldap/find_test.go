@@ -66,8 +66,8 @@ func TestSignInByAnotherAttribute(t *testing.T) {
 		{"mail", `o(d)*d\@mail.example`, people.RightPassword, "odd", wire.Accepted, 0},
 		{"mail", `cn=x,dc=corp@mail.example`, people.RightPassword, "comma", wire.Accepted, 0},
 		{"mail", "shared@mail.example", people.RightPassword, "", "", wire.NameAmbiguous},
-		{"mail", "ada@corp.example.com", people.RightPassword, "", "", wire.NameAmbiguous},
-		{"mail", "dora@corp.example.com", people.RightPassword, "", "", wire.NameAmbiguous},
+		{"mail", "ada@corp.example.com", people.RightPassword, "ada", wire.Accepted, 0},                            // bob's mail address, and nobody's but ada's name
+		{"mail", "dora@corp.example.com", people.RightPassword, "dora", wire.Accepted, 0},                          // carl's mail address
 		{"comment", "ada@corp.example.com", people.RightPassword, "", "", wire.NameNotLookedUp},                    // no index
 		{"objectSid", "ada@corp.example.com", people.RightPassword, "", "", wire.NameNotLookedUp},                  // no text
 		{"noSuchThing", "ada@corp.example.com", people.RightPassword, "", "", wire.NameNotLookedUp},                //

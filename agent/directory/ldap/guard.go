@@ -483,21 +483,23 @@ func nameFilter(name string, others map[string]bool) string {
 // prove nothing here.
 func meant(entries []*goldap.Entry, name, base string) []*goldap.Entry {
 	n := splitName(name)
-	having := func(attribute, value string) (those []*goldap.Entry) {
-		for _, e := range entries {
-			if value != "" && strings.EqualFold(e.GetAttributeValue(attribute), value) {
-				those = append(those, e)
-			}
-		}
-		return those
-	}
-	if explicit := having("userPrincipalName", n.upn); len(explicit) == 1 {
+	if explicit := having(entries, "userPrincipalName", n.upn); len(explicit) == 1 {
 		return explicit
 	}
-	if implicit := having("sAMAccountName", n.account); len(implicit) == 1 && strings.EqualFold(n.domain, dnsName(base)) {
+	if implicit := having(entries, "sAMAccountName", n.account); len(implicit) == 1 && strings.EqualFold(n.domain, dnsName(base)) {
 		return slices.DeleteFunc(slices.Clone(entries), func(e *goldap.Entry) bool { return e != implicit[0] && e.GetAttributeValue("userPrincipalName") == "" })
 	}
 	return entries
+}
+
+// having are the entries whose attribute has this value, in any case; none for no value.
+func having(entries []*goldap.Entry, attribute, value string) (those []*goldap.Entry) {
+	for _, e := range entries {
+		if value != "" && strings.EqualFold(e.GetAttributeValue(attribute), value) {
+			those = append(those, e)
+		}
+	}
+	return those
 }
 
 // groupFilter finds direct and indirect members of groups (LDAP_MATCHING_RULE_IN_CHAIN, MS-ADTS 3.1.1.3.4.4.3).
