@@ -18,6 +18,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -218,4 +219,27 @@ func isHost(s string) bool {
 		}
 	}
 	return true
+}
+
+// URL is the address for package ldap: LDAPS on its own port, of which DNS has no records, or StartTLS on the one that DNS names.
+func (t Target) URL(startTLS bool) string {
+	if startTLS {
+		return "ldap://" + net.JoinHostPort(t.Host, strconv.Itoa(int(t.Port)))
+	}
+	return "ldaps://" + t.Host
+}
+
+// Ranks are the targets' order of preference, the first one's being first: those that are equally near and of one priority share one.
+func (f Found) Ranks(first int) []int {
+	ranks := make([]int, len(f.Targets))
+	for i, t := range f.Targets {
+		ranks[i] = first
+		if i > 0 {
+			ranks[i] = ranks[i-1]
+			if t.Near != f.Targets[i-1].Near || t.Priority != f.Targets[i-1].Priority {
+				ranks[i]++
+			}
+		}
+	}
+	return ranks
 }

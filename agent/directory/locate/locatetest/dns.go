@@ -38,11 +38,14 @@ type Server struct {
 }
 
 // Start starts one for a test, and ends it with the test.
-func Start(t testing.TB) *Server {
+func Start(t testing.TB) *Server { t.Helper(); return StartAt(t, "127.0.0.1:0") }
+
+// StartAt starts one at an address, for programs that ask at the port of DNS alone.
+func StartAt(t testing.TB, address string) *Server {
 	t.Helper()
 	s := &Server{srv: map[string][]SRV{}, hosts: map[string]net.IP{}, asked: map[string]int{}}
 	var err error
-	if s.udp, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+	if s.udp, err = net.ListenPacket("udp", address); err != nil {
 		t.Fatal(err)
 	}
 	if s.tcp, err = net.Listen("tcp", s.udp.LocalAddr().String()); err != nil {
