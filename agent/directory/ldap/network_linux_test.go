@@ -254,3 +254,20 @@ func TestDiesAndComesBack(t *testing.T) {
 	eventually(t, "it serves again", func() bool { st, _ := of(v, one.host); return st.State == ldap.Serving })
 	asks(t, v, one, two)
 }
+
+// A reader that gets no answer has the server looked at, so that it is down before anybody's password was tried there.
+func TestReaderIsSwallowed(t *testing.T) {
+	a := newAuthority(t)
+	one, two, c := twoControllers(t, a)
+	c.Guard = ldap.Guard{Reader: "alice@corp.example.com", Password: wire.NewSecret([]byte(people.RightPassword))}
+	v := configured(t, c, true)
+	asks(t, v, one, two)
+	eventually(t, "connections are kept", func() bool { st, _ := of(v, one.host); return st.Idle >= 2 })
+	before := one.server.Binds("bob")
+	one.swallow()
+	asks(t, v, two, one)
+	eventually(t, "the silence is noticed", func() bool { st, _ := of(v, one.host); return st.State == ldap.Down && st.Idle == 0 })
+	if n := one.server.Binds("bob") - before; n != 0 {
+		t.Errorf("%d binds at the silent one", n)
+	}
+}

@@ -131,6 +131,9 @@ func (g *guardian) failed(s *server, err error) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now, text := time.Now(), s.address.String()+": "+err.Error()
+	if errors.Is(err, errUnanswered) {
+		s.suspect()
+	}
 	switch {
 	case errors.Is(err, errRefused):
 		if now.Before(g.pause) {

@@ -32,7 +32,7 @@ type server struct {
 	slots chan struct{}
 	// dials holds one token for each connection being opened.
 	dials chan struct{}
-	// wake tells the background that the breaker has changed.
+	// wake tells the background to look now: the breaker has changed, or something is suspicious.
 	wake chan struct{}
 	// expected is the one domain of all servers.
 	expected *expectation
@@ -262,10 +262,7 @@ func (s *server) report(e event, err error) {
 	if before == after.state {
 		return
 	}
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	s.rouse()
 	switch after.state {
 	case Down:
 		s.log.Warn("domain controller down", "error", err, "remedy", remedy(err))
@@ -383,7 +380,24 @@ func (s *server) maintain(ctx context.Context, now time.Time) {
 	}
 }
 
-// measure asks a harmless question on an idle connection now and then, for the choice. A connection that fails it is not kept.
+// suspect has the background ask the server a question now: somebody else has got no answer from it.
+func (s *server) suspect() {
+	s.mu.Lock()
+	s.measured = time.Time{}
+	s.mu.Unlock()
+	s.rouse()
+}
+
+// rouse wakes the background.
+func (s *server) rouse() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// measure asks a harmless question on an idle connection now and then, for the choice. A connection that fails it is not kept, and a server that
+// is silent is down.
 func (s *server) measure(ctx context.Context, now time.Time) {
 	s.mu.Lock()
 	due := now.Sub(s.measured) >= measureEvery
@@ -398,6 +412,9 @@ func (s *server) measure(ctx context.Context, now time.Time) {
 	began := time.Now()
 	if _, err := c.ping(ctx, pingTimeout); err != nil {
 		c.close()
+		if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+			s.lost(began, fmt.Errorf("a kept connection does not answer: %w", err))
+		}
 		return
 	}
 	took := max(time.Since(began), 1)

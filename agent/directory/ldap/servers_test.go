@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	goldap "github.com/go-ldap/ldap/v3"
 	"golang.org/x/net/dns/dnsmessage"
 
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
@@ -348,6 +349,12 @@ func TestUnguardedServerIsLeft(t *testing.T) {
 	}
 	if n := slices.DeleteFunc(bindsOf(well), func(s string) bool { return strings.HasPrefix(s, reader) }); len(n) != 1 {
 		t.Errorf("at the other one: %q", n)
+	}
+	// The same holds for looking a name up.
+	well.entries = []*goldap.Entry{goldap.NewEntry("CN=Mail,CN=Schema,DC=corp,DC=example", map[string][]string{"lDAPDisplayName": {"mail"}, "searchFlags": {"1"}, "attributeSyntax": {"2.5.5.12"}}),
+		goldap.NewEntry("CN=Ada,DC=corp,DC=example", map[string][]string{"mail": {"ada@mail.example"}, "sAMAccountName": {"ada"}})}
+	if account, e := v.Find(t.Context(), "mail", "ada@mail.example"); e != nil || account == nil || account.SAM != "ada" {
+		t.Errorf("%+v, %v", account, e)
 	}
 	// Where there is no other, it is an outage, and says at which server.
 	alone := configured(t, ldap.Config{Servers: []string{deaf.url()}, RootCAs: a.pool(), Guard: ldap.Guard{Reader: reader, Password: wire.NewSecret([]byte("r"))}}, false)

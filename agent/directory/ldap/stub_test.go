@@ -268,7 +268,7 @@ func (s *stub) serve(bare net.Conn) {
 				<-silent
 			}
 			if op.Children[0].Value.(string) == "" {
-				c.Write(found(id, goldap.NewEntry("", map[string][]string{"defaultNamingContext": {s.base}, "tokenGroups": s.token})))
+				c.Write(found(id, goldap.NewEntry("", map[string][]string{"defaultNamingContext": {s.base}, "schemaNamingContext": {"CN=Schema," + s.base}, "tokenGroups": s.token})))
 			} else {
 				filter, _ := goldap.DecompileFilter(op.Children[6])
 				if s.searches != nil {
