@@ -83,8 +83,9 @@ type Validator struct {
 	log      *slog.Logger
 
 	// list is replaced as a whole: those of the settings, then those that DNS has named. named is closed when it has its first ones.
-	list  atomic.Pointer[[]*server]
-	named chan struct{}
+	list   atomic.Pointer[[]*server]
+	named  chan struct{}
+	naming sync.Once
 
 	mu      sync.Mutex
 	current *server       // the choice before
@@ -134,9 +135,7 @@ func New(c Config) (*Validator, error) {
 		fixed = append(fixed, s)
 	}
 	v.list.Store(&fixed)
-	if len(fixed) > 0 {
-		close(v.named)
-	}
+	v.name(fixed)
 	switch {
 	case c.Domain != "":
 		q := locate.Query{Domain: strings.TrimSuffix(c.Domain, "."), Site: c.Site}
@@ -247,8 +246,13 @@ func (v *Validator) adopt(f locate.Found) {
 			v.guard.leave(s)
 		}
 	}
-	if len(before) == 0 && len(list) > 0 {
-		close(v.named)
+	v.name(list)
+}
+
+// name lets those go on who have waited for a first server.
+func (v *Validator) name(list []*server) {
+	if len(list) > 0 {
+		v.naming.Do(func() { close(v.named) })
 	}
 }
 
@@ -431,11 +435,9 @@ func (v *Validator) ready(ctx context.Context, check directory.Check) (c *conn, 
 		default:
 			return nil, nil, &directory.Error{Code: wire.DirectoryUnreachable, Cause: err}
 		}
-		if spent, e = v.guard.admit(limited, c.server, check); e == nil {
+		if spent, e = v.guarded(limited, c, check); e == nil {
 			return c, spent, nil
 		}
-		c.server.put(c)
-		e.DC = c.server.address.String()
 		if e.Code == wire.AgentTooSlow && ctx.Err() == nil {
 			e.Code = wire.DirectoryUnreachable // our time was over, not the caller's
 		}
@@ -444,6 +446,23 @@ func (v *Validator) ready(ctx context.Context, check directory.Check) (c *conn, 
 		}
 		unguarded = append(unguarded, c.server)
 	}
+}
+
+// guarded asks the guard of the connection's server, and gives the connection back if the attempt may not be spent.
+func (v *Validator) guarded(ctx context.Context, c *conn, check directory.Check) (spent func(), e *directory.Error) {
+	decided := false // a panic must not keep the slot
+	defer func() {
+		switch {
+		case !decided:
+			c.server.drop(c)
+		case e != nil:
+			c.server.put(c)
+			e.DC = c.server.address.String()
+		}
+	}()
+	spent, e = v.guard.admit(ctx, c.server, check)
+	decided = true
+	return spent, e
 }
 
 // take returns a live connection to the server that is chosen, or to one that stands in for it: at once when the chosen one is down, when it gives none, and
