@@ -33,6 +33,9 @@ type farHost struct {
 	address, ours net.IP
 }
 
+// ip is the program, where Debian has it.
+const ip = "/usr/sbin/ip"
+
 var farHosts atomic.Int32
 
 // newFarHost makes one; it skips the test where that is not allowed.
@@ -41,14 +44,14 @@ func newFarHost(t *testing.T) *farHost {
 	if os.Geteuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
-	if _, err := exec.LookPath("ip"); err != nil {
+	if _, err := os.Stat(ip); err != nil {
 		t.Skip("network namespaces need the program ip (Debian: iproute2)")
 	}
-	// A net of four addresses out of 10.192.0.0/10, by the process, so that tests that run at once do not meet.
+	// A net of four addresses out of 198.19.0.0/16, which no network has, by the process, so that tests that run at once do not meet.
 	number := int(farHosts.Add(1))
-	net4 := uint32(10)<<24 | 192<<16 | (uint32(os.Getpid()*16+number)<<2)&0x3fffff
-	ip := func(n uint32) net.IP { return net.IPv4(byte(n>>24), byte(n>>16), byte(n>>8), byte(n)) }
-	h := &farHost{t: t, ours: ip(net4 + 1), address: ip(net4 + 2)}
+	net4 := uint32(198)<<24 | 19<<16 | (uint32(os.Getpid()*16+number)<<2)&0xffff
+	at := func(n uint32) net.IP { return net.IPv4(byte(n>>24), byte(n>>16), byte(n>>8), byte(n)) }
+	h := &farHost{t: t, ours: at(net4 + 1), address: at(net4 + 2)}
 	link := fmt.Sprintf("sp%d-%d", os.Getpid(), number)
 	err := onOwnThread(func() error {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
@@ -58,20 +61,20 @@ func newFarHost(t *testing.T) *farHost {
 		if h.namespace, err = os.Open("/proc/thread-self/ns/net"); err != nil {
 			return err
 		}
-		return run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", link, "netns", strconv.Itoa(os.Getpid()))
+		return run(ip, "link", "add", "eth0", "type", "veth", "peer", "name", link, "netns", strconv.Itoa(os.Getpid()))
 	})
 	if err != nil {
 		t.Skip("no network namespace can be made here: ", err)
 	}
 	t.Cleanup(func() {
 		// Connections that were swallowed have answers to send for minutes yet, and keep the namespace for it; without its line it is in nobody's way.
-		must(t, run("ip", "link", "del", link))
+		must(t, run(ip, "link", "del", link))
 		h.namespace.Close()
 	})
-	h.inside(func() error { return run("ip", "addr", "add", h.address.String()+"/30", "dev", "eth0") })
-	h.inside(func() error { return run("ip", "link", "set", "eth0", "up") })
-	must(t, run("ip", "addr", "add", h.ours.String()+"/30", "dev", link))
-	must(t, run("ip", "link", "set", link, "up"))
+	h.inside(func() error { return run(ip, "addr", "add", h.address.String()+"/30", "dev", "eth0") })
+	h.inside(func() error { return run(ip, "link", "set", "eth0", "up") })
+	must(t, run(ip, "addr", "add", h.ours.String()+"/30", "dev", link))
+	must(t, run(ip, "link", "set", link, "up"))
 	return h
 }
 
@@ -112,12 +115,12 @@ func run(name string, args ...string) error {
 // swallow makes the computer a black hole: what we send arrives, and no answer comes, neither to a SYN nor on a connection that stands.
 func (h *farHost) swallow() {
 	h.t.Helper()
-	h.inside(func() error { return run("ip", "route", "add", "blackhole", h.ours.String()+"/32") })
+	h.inside(func() error { return run(ip, "route", "add", "blackhole", h.ours.String()+"/32") })
 }
 
 func (h *farHost) answer() {
 	h.t.Helper()
-	h.inside(func() error { return run("ip", "route", "del", "blackhole", h.ours.String()+"/32") })
+	h.inside(func() error { return run(ip, "route", "del", "blackhole", h.ours.String()+"/32") })
 }
 
 // controller is an evaluation directory on a computer of its own, at LDAPS's own port.
