@@ -118,18 +118,20 @@ func (w *work) answer(ctx context.Context, c *linkpb.Check) (reply link.Reply) {
 		// Sealed as any trouble: the gateway does not learn whom we protect.
 		return w.seal(w.judge(directory.Result{}, &directory.Error{Code: wire.AccountProtected, Cause: errProtected}))
 	}
-	account, e := w.find(ctx)
+	by := w.arrived.Add(fenceWithin)
+	account, e := w.find(ctx, by)
 	if e != nil {
 		return w.seal(w.judge(directory.Result{}, e))
 	}
 	result, err := w.a.validator.Validate(ctx, directory.Check{
-		Name: w.check.Name, Password: w.check.Password, Account: account, WantAttributes: w.check.WantAttributes, Fence: w.fence,
+		Name: w.check.Name, Password: w.check.Password, Account: account, WantAttributes: w.check.WantAttributes, Fence: w.fence, FenceBy: by,
 	})
 	return w.seal(w.judge(result, err))
 }
 
-// find looks up who has the name, if it may be another than those that the directory knows people by. nil for nobody: then the directory says so.
-func (w *work) find(ctx context.Context) (*directory.Account, *directory.Error) {
+// find looks up who has the name, if it may be another than those that the directory knows people by, until it is time for the fence. nil for
+// nobody: then the directory says so.
+func (w *work) find(ctx context.Context, by time.Time) (*directory.Account, *directory.Error) {
 	if w.check.NameAttribute == "" {
 		return nil, nil
 	}
@@ -137,6 +139,8 @@ func (w *work) find(ctx context.Context) (*directory.Account, *directory.Error) 
 	if !ok {
 		return nil, cannotFind()
 	}
+	ctx, cancel := context.WithDeadline(ctx, by)
+	defer cancel()
 	account, e := finder.Find(ctx, w.check.NameAttribute, w.check.Name)
 	switch {
 	case account == nil:

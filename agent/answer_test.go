@@ -54,6 +54,22 @@ func TestRightAndWrong(t *testing.T) {
 	}
 }
 
+// A directory is told by when the service wants the fence.
+func TestFenceBy(t *testing.T) {
+	b := newBench(t, slog.LevelInfo, Limits{})
+	began := time.Now()
+	var by time.Time
+	b.corp.instead = func(_ context.Context, c directory.Check) (directory.Result, error) {
+		by = c.FenceBy
+		return directory.Result{}, &directory.Error{Code: wire.DirectoryUnreachable, Cause: errors.New("nobody")}
+	}
+	s := b.seal(b.binding("r1"), "anna@corp.example", rightPassword, false)
+	b.answerer.Check(t.Context(), s.Check, s.goes)
+	if by.Before(began.Add(fenceWithin)) || by.After(time.Now().Add(fenceWithin)) {
+		t.Errorf("%v after it came", by.Sub(began))
+	}
+}
+
 // An agent takes nothing that was sealed before it started: it cannot know whether that was worked on already.
 func TestRestart(t *testing.T) {
 	b := newBench(t, slog.LevelInfo, Limits{})

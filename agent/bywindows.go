@@ -19,13 +19,13 @@ type byWindows struct {
 func newByWindows(l ldap.Config, c windows.Config) (directory.Validator, error) {
 	var v byWindows
 	var err error
-	if len(l.Servers) > 0 {
+	if len(l.Servers) > 0 || l.Domain != "" {
 		if v.ldap, err = ldap.New(l); err != nil {
 			return nil, err
 		}
 		c.Attributes, c.Guard = v.ldap, v.ldap
 	} else if l.Guard.Reader != "" || len(l.Guard.Protection.Groups) > 0 {
-		return nil, errors.New("the reader account and protected groups are looked at by LDAP: add --dc")
+		return nil, errors.New("the reader account and protected groups are looked at by LDAP: add --domain or --dc")
 	}
 	if c.Logger == nil {
 		c.Logger = l.Logger
@@ -70,6 +70,22 @@ func (b *byWindows) Expect(d directory.Domain) {
 	if b.ldap != nil {
 		b.ldap.Expect(d)
 	}
+}
+
+// Locate has LDAP ask DNS once; see [ldap.Validator.Locate].
+func (b *byWindows) Locate(ctx context.Context) error {
+	if b.ldap == nil {
+		return nil
+	}
+	return b.ldap.Locate(ctx)
+}
+
+// Located is what DNS said to LDAP.
+func (b *byWindows) Located() (ldap.Located, bool) {
+	if b.ldap == nil {
+		return ldap.Located{}, false
+	}
+	return b.ldap.Located()
 }
 
 // Status shows the domain controller that Windows named like those of LDAP, which come after it.

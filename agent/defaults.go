@@ -3,9 +3,12 @@ package agent
 import "time"
 
 const (
-	// checkTimeout bounds one check in all: 1 s for a connection, 3 s for the service's go, 6 s for the bind, and a
-	// little. The parts have their own limits; this one holds if one of them does not.
-	checkTimeout = 12 * time.Second
+	// fenceWithin is how long a check may take to the fence: the service waits 4.5 s for it, of which the ways take a little.
+	fenceWithin = 4 * time.Second
+
+	// checkTimeout bounds one check in all: the service grants no fence after 4.5 s and waits 8 s from there, longer than the 6 s of a bind. The parts have
+	// their own limits; this one holds if one of them does not.
+	checkTimeout = 13 * time.Second
 
 	// defaultNamePerMinute and defaultNameBurst: a person tries a handful of times; a directory locks an account after some
 	// ten wrong passwords. Twelve a minute lets no more guesses through than a threshold of ten and a reset after a minute,

@@ -30,6 +30,9 @@ func healthOf(s Status) *linkpb.Health {
 		}
 		h.Servers = append(h.Servers, told)
 	}
+	if d := s.DNS; d != nil && d.LastError != "" {
+		newest(d.LastErrorAt, "DNS of "+d.Domain+": "+d.LastError)
+	}
 	if g := s.Guard; g != nil {
 		newest(g.LastErrorAt, g.LastError)
 		h.Guard = &linkpb.Guard{State: string(g.State), Reserve: uint32(g.Reserve), Objects: uint32(g.Objects), Spared: g.Spared, Protected: g.Protected}

@@ -24,6 +24,10 @@ func TestHealthOf(t *testing.T) {
 	if h.GetLastError() != "dc2:636: no route" || h.GetLastErrorUnixMs() != now.Add(-time.Hour).UnixMilli() {
 		t.Errorf("last error %q", h.GetLastError())
 	}
+	s.DNS = &DNS{Domain: "corp.example", LastError: "no such host", LastErrorAt: now.Add(-time.Minute)}
+	if h := healthOf(s); h.GetLastError() != "DNS of corp.example: no such host" {
+		t.Errorf("last error %q", h.GetLastError())
+	}
 	s.Recent[1].At = now
 	if h := healthOf(s); h.GetLastError() != "80002 directory-timeout" {
 		t.Errorf("last error %q", h.GetLastError())

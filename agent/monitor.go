@@ -68,7 +68,7 @@ func readiness(s Status, now time.Time) (states map[string]string, ok bool) {
 	if !s.Attached(now) {
 		states["gateway"] = string(s.Link.State)
 	}
-	if len(s.Servers) > 0 {
+	if len(s.Servers) > 0 || s.DNS != nil {
 		states["directory"] = "no domain controller serves"
 		for _, d := range s.Servers {
 			if d.State == ldap.Serving {

@@ -54,6 +54,7 @@ func TestReadiness(t *testing.T) {
 		}
 		return s
 	}
+	withDNS := func(s Status) Status { s.DNS = &DNS{Domain: "corp.example"}; return s }
 	for _, c := range []struct {
 		s                  Status
 		gateway, directory string
@@ -62,6 +63,7 @@ func TestReadiness(t *testing.T) {
 		{with(attached, ldap.Serving), "ok", "ok", true},
 		{with(attached, ldap.Down, ldap.Serving), "ok", "ok", true},
 		{attached, "ok", "ok", true}, // no LDAP
+		{withDNS(attached), "ok", "no domain controller serves", false},
 		{with(attached, ldap.Down, ldap.Untried), "ok", "no domain controller serves", false},
 		{with(Status{Written: now, Link: Link{State: link.Waiting}}, ldap.Serving), "waiting", "ok", false},
 	} {

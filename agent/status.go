@@ -41,8 +41,10 @@ type Status struct {
 	Guard *Guard `json:"lockout_guard,omitempty"`
 	// Validator is which one checks passwords, and why; nil for one that the agent did not make.
 	Validator *Asked `json:"validator,omitempty"`
-	// Servers are the domain controllers in the order in which they are used; none when the directory is not LDAP.
+	// Servers are the domain controllers: those of the settings in their order, then those that DNS names; none when the directory is not LDAP.
 	Servers []Server `json:"servers,omitempty"`
+	// DNS is what it says about domain controllers; nil when it is not asked.
+	DNS *DNS `json:"dns,omitempty"`
 	// Recent are the newest checks that are over, the newest first.
 	Recent []Finished `json:"recent,omitempty"`
 	// Tally counts checks by outcome since Started.
@@ -123,6 +125,42 @@ type Server struct {
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
 	Remedy      string    `json:"remedy,omitempty"`
 	NextProbe   time.Time `json:"next_probe,omitzero"`
+	// Found says that DNS names it. Rank is the order of preference, the lowest first; those of equal rank are chosen among by PingMS, the smoothed
+	// time for a harmless question, 0 while nothing was measured. Why says why it is the one that is asked; empty for all others.
+	Found  bool    `json:"found,omitempty"`
+	Rank   int     `json:"rank"`
+	PingMS float64 `json:"ping_ms,omitempty"`
+	Why    string  `json:"chosen_because,omitempty"`
+}
+
+// DNS is what it says about the domain controllers of a domain.
+type DNS struct {
+	Domain string `json:"domain"`
+	// Site is the one whose domain controllers go first, empty while none is known; SiteLearned says that a domain controller has named it, SiteUnknown that DNS does not know it.
+	Site        string `json:"site,omitempty"`
+	SiteLearned bool   `json:"site_learned,omitempty"`
+	SiteUnknown bool   `json:"site_unknown,omitempty"`
+	// Named are the hosts in use, of so many Records; LeftOut usable ones are beyond the limit, and Foreign are examples of names outside of the domain.
+	Named   []string  `json:"named,omitempty"`
+	Records int       `json:"records"`
+	LeftOut int       `json:"left_out,omitempty"`
+	Foreign []string  `json:"foreign,omitempty"`
+	FoundAt time.Time `json:"found_at,omitzero"`
+	// LastError is why the last question led to nothing; what was found before stays in use.
+	LastError   string    `json:"last_error,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+}
+
+func dnsOf(l ldap.Located) *DNS {
+	d := &DNS{Domain: l.Domain, Site: l.Site, SiteLearned: l.Learned, SiteUnknown: l.Found.SiteUnknown, Records: l.Found.Records, LeftOut: l.Found.Beyond,
+		FoundAt: l.FoundAt, LastError: line(l.LastError, maxDetail), LastErrorAt: l.LastErrorAt}
+	for _, t := range l.Found.Targets {
+		d.Named = append(d.Named, t.Host)
+	}
+	for _, name := range l.Found.Foreign {
+		d.Foreign = append(d.Foreign, line(name, maxName))
+	}
+	return d
 }
 
 // Running reports whether the agent that wrote the snapshot is alive at now, as far as a file can tell. A snapshot of the future
@@ -151,7 +189,13 @@ func (a *Agent) Status(now time.Time) Status {
 	if v, ok := a.validator.(interface{ Status() []ldap.ServerStatus }); ok {
 		for _, d := range v.Status() {
 			s.Servers = append(s.Servers, Server{Address: d.Address, State: d.State, Since: d.Since, Idle: d.Idle, InUse: d.InUse,
-				LastError: d.LastError, LastErrorAt: d.LastErrorAt, Remedy: d.Remedy, NextProbe: d.NextProbe, Latency: a.answerer.ledger.latency(d.Address)})
+				LastError: d.LastError, LastErrorAt: d.LastErrorAt, Remedy: d.Remedy, NextProbe: d.NextProbe, Latency: a.answerer.ledger.latency(d.Address),
+				Found: d.Found, Rank: d.Rank, PingMS: float64(d.Latency.Microseconds()) / 1000, Why: d.Why})
+		}
+	}
+	if v, ok := a.validator.(interface{ Located() (ldap.Located, bool) }); ok {
+		if l, asked := v.Located(); asked {
+			s.DNS = dnsOf(l)
 		}
 	}
 	if v, ok := a.validator.(interface{ GuardStatus() ldap.GuardStatus }); ok {

@@ -87,7 +87,10 @@ func NewValidator(l ldap.Config, k *kerberos.Config, w *windows.Config) (directo
 		return byLDAP, err
 	}
 	c := *k
-	c.Attributes, c.Guard = byLDAP, byLDAP
+	c.Attributes, c.Guard, c.Resolver = byLDAP, byLDAP, l.Resolver
+	if len(c.KDCs) == 0 {
+		c.Hosts = byLDAP.Hosts // a domain controller is a KDC, and LDAP knows which of them are well
+	}
 	if c.Logger == nil {
 		c.Logger = l.Logger
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/sallyport-auth/sallyport/agent/directory/guard"
 	"github.com/sallyport-auth/sallyport/agent/directory/kerberos"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
+	"github.com/sallyport-auth/sallyport/agent/directory/locate/locatetest"
 	"github.com/sallyport-auth/sallyport/agent/directory/windows"
 	"github.com/sallyport-auth/sallyport/lab/people"
 	"github.com/sallyport-auth/sallyport/lab/samba"
@@ -191,6 +193,26 @@ func TestAgentByKerberos(t *testing.T) {
 	if err != nil || !r.Verdict.Reason.Right() || r.DC != dc.Addr+":88" || r.Verdict.Attributes == nil || r.Verdict.Attributes.UPN != check.Name || fences != 1 {
 		t.Errorf("%+v, %v, %d fences", r, err, fences)
 	}
+	// The KDCs that nobody has given are the domain controllers that DNS names.
+	dns := locatetest.Start(t)
+	dns.Host(dc.Host, net.ParseIP(dc.Addr))
+	dns.Services("_ldap._tcp.dc._msdcs.corp.example.com", locatetest.SRV{Port: 389, Target: dc.Host + "."})
+	found, err := NewValidator(ldap.Config{Domain: "corp.example.com", Resolver: dns.Resolver(), RootCAs: dc.CAPool}, &kerberos.Config{Keytab: keytab}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var early *directory.Error
+	if _, err := found.Validate(t.Context(), check); !errors.As(err, &early) || early.Code != wire.DirectoryUnreachable || early.Fenced || fences != 1 {
+		t.Errorf("before anybody was found: %v", err)
+	}
+	if err := found.(both).Locate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r, err = found.Validate(t.Context(), check)
+	if err != nil || !r.Verdict.Reason.Right() || r.DC != dc.Host+":88" || r.Verdict.Attributes == nil || fences != 2 {
+		t.Errorf("%+v, %v, %d fences", r, err, fences)
+	}
+	fences = 1
 	s := a.Status(time.Now())
 	if v := s.Validator; v == nil || v.Kind != Kerberos || v.Realm != dc.Realm || v.Service != principal+"@"+dc.Realm || len(v.KDCs) != 1 || v.KDCs[0].LastError != "" || len(s.Servers) != 1 {
 		t.Errorf("%+v", s.Validator)

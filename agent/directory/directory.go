@@ -42,6 +42,8 @@ type Check struct {
 	// Fence is called exactly once, with a live connection in hand, right before the password is sent. It returns nil when the
 	// service has written the fence down; an error stops the check with nothing sent. It must not be nil.
 	Fence func(ctx context.Context) error
+	// FenceBy is when whoever waits for the fence gives up; zero leaves the time to the validator, which allows four seconds.
+	FenceBy time.Time
 }
 
 // Account is an entry of the directory that a typed name was found to belong to.

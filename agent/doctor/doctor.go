@@ -26,6 +26,7 @@ import (
 
 	"github.com/sallyport-auth/sallyport/agent/directory/kerberos"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
+	"github.com/sallyport-auth/sallyport/agent/directory/locate"
 	"github.com/sallyport-auth/sallyport/agent/directory/windows"
 	"github.com/sallyport-auth/sallyport/agent/identity"
 	"github.com/sallyport-auth/sallyport/agent/link"
@@ -61,9 +62,14 @@ type Config struct {
 	// Service and ServiceCA are where the agent is to register, and the authorities in PEM that the service's certificate must lead to (empty:
 	// the system's). They are used before the registration, after which the state folder knows better.
 	Service, ServiceCA string
-	// Servers and RootCAs are those of the agent's settings; no servers is a finding.
-	Servers []string
-	RootCAs *x509.CertPool
+	// Servers and RootCAs are those of the agent's settings, as are Domain, Site and StartTLS for servers that DNS names. Neither servers nor a domain is a
+	// finding.
+	Servers      []string
+	RootCAs      *x509.CertPool
+	Domain, Site string
+	StartTLS     bool
+	// Resolver is asked for domain controllers and their addresses; nil means the system's.
+	Resolver *net.Resolver
 	// Validator and Why are which one checks passwords ("ldap", "kerberos", "windows") and why; Kerberos and Windows are its configuration, nil for others.
 	Validator, Why string
 	Kerberos       *kerberos.Config
@@ -92,6 +98,7 @@ func Examine(ctx context.Context, c Config) []Finding {
 
 	c.Progress("state folder")
 	id, err := identity.Open(c.State)
+	ranks, dns := c.find(ctx)
 	var (
 		probes  sync.WaitGroup
 		service reply
@@ -112,10 +119,15 @@ func Examine(ctx context.Context, c Config) []Finding {
 	}
 	for i, server := range c.Servers {
 		c.Progress("domain controller " + server)
-		probes.Go(func() { servers[i] = ldap.Examine(ctx, server, c.RootCAs) })
+		probes.Go(func() { servers[i] = ldap.Examine(ctx, server, c.RootCAs, c.Resolver) })
 	}
 	if c.Kerberos != nil {
 		c.Progress("KDCs")
+		if len(c.Kerberos.KDCs) == 0 {
+			byDefault := *c.Kerberos
+			byDefault.Hosts = func() []string { return hostsOf(c.Servers) }
+			c.Kerberos = &byDefault
+		}
 		if v, err := kerberos.New(*c.Kerberos); err != nil {
 			refused = err
 		} else {
@@ -148,8 +160,9 @@ func Examine(ctx context.Context, c Config) []Finding {
 	if c.Windows != nil {
 		add(judgeWindows(host)...)
 	}
-	if len(c.Servers) == 0 && c.Windows == nil {
-		add(Finding{Error, "domain controller", "", "no domain controller is given", "Give each with --dc, or as dc in the settings file of --config."})
+	add(dns...)
+	if len(c.Servers) == 0 && c.Domain == "" && c.Windows == nil {
+		add(Finding{Error, "domain controller", "", "no domain controller is given", "Give the domain with --domain or each with --dc, or as domain or dc in the settings file of --config."})
 	}
 	contexts, well := map[string][]string{}, ""
 	for i, e := range servers {
@@ -160,8 +173,12 @@ func Examine(ctx context.Context, c Config) []Finding {
 		}
 	}
 	add(judgeContexts(contexts)...)
+	add(judgePreference(servers, ranks)...)
 	if well != "" {
 		add(c.directory(ctx, well, servers)...)
+	}
+	if c.Domain != "" {
+		return all
 	}
 	domains := map[string][]string{}
 	for base, addresses := range contexts {
@@ -183,6 +200,43 @@ func Examine(ctx context.Context, c Config) []Finding {
 	return all
 }
 
+// find adds the servers that DNS names, and returns the rank of each server, and what there is to say about DNS.
+func (c *Config) find(ctx context.Context) (ranks []int, all []Finding) {
+	for i := range c.Servers {
+		ranks = append(ranks, i)
+	}
+	if c.Domain == "" {
+		return ranks, nil
+	}
+	c.Progress("DNS of " + c.Domain)
+	limited, cancel := context.WithTimeout(ctx, probeFor)
+	defer cancel()
+	found, err := locate.Find(limited, c.Resolver, locate.Query{Domain: c.Domain, Site: c.Site}, nil)
+	all = judgeFound(c.Domain, c.Site, len(c.Servers), found, err)
+	given := hostsOf(c.Servers)
+	c.Servers = slices.Clone(c.Servers)
+	for i, rank := range found.Ranks(len(c.Servers)) {
+		if t := found.Targets[i]; !slices.ContainsFunc(given, func(host string) bool { return strings.EqualFold(host, t.Host) }) {
+			c.Servers, ranks = append(c.Servers, t.URL(c.StartTLS)), append(ranks, rank)
+		}
+	}
+	return ranks, all
+}
+
+// hostsOf are the hosts of domain controllers' addresses, each once; what is no address is refused elsewhere.
+func hostsOf(servers []string) []string {
+	var hosts []string
+	for _, server := range servers {
+		if !strings.Contains(server, "://") {
+			server = "ldaps://" + server
+		}
+		if u, err := url.Parse(server); err == nil && u.Hostname() != "" && !slices.Contains(hosts, u.Hostname()) {
+			hosts = append(hosts, u.Hostname())
+		}
+	}
+	return hosts
+}
+
 // directory is what can be read of the directory, with the account if there is one: rights, and the policy of lockout.
 func (c Config) directory(ctx context.Context, well string, servers []ldap.Examination) []Finding {
 	first := servers[slices.IndexFunc(servers, func(e ldap.Examination) bool { return e.Err == nil })]
@@ -190,14 +244,14 @@ func (c Config) directory(ctx context.Context, well string, servers []ldap.Exami
 	policy := first.Lockout
 	if c.Account != "" {
 		c.Progress("directory as " + c.Account)
-		rights, told, err := ldap.ExamineAs(ctx, well, c.RootCAs, c.Account, c.Password)
+		rights, told, err := ldap.ExamineAs(ctx, well, c.RootCAs, c.Resolver, c.Account, c.Password)
 		all = append(all, judgeAccount(first.Address, rights, err))
 		if told != nil {
 			policy = told
 		}
 	}
 	c.Progress("directory as the reader account")
-	status, err := ldap.ExamineGuard(ctx, well, c.RootCAs, c.Guard)
+	status, err := ldap.ExamineGuard(ctx, well, c.RootCAs, c.Resolver, c.Guard)
 	all = append(all, judgeGuard(first.Address, status, err))
 	if d := status.Strictest; d != nil {
 		policy = &ldap.LockoutPolicy{Threshold: d.Threshold, Duration: d.Duration, Window: d.Window}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport-auth/sallyport/agent/directory/kerberos"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
+	"github.com/sallyport-auth/sallyport/agent/directory/locate"
 	"github.com/sallyport-auth/sallyport/agent/identity"
 	"github.com/sallyport-auth/sallyport/agent/link"
 )
@@ -311,6 +312,56 @@ func judgeContexts(contexts map[string][]string) []Finding {
 		"One agent asks the domain controllers of one domain. Give those of one, and run another agent for the other."}}
 }
 
+// judgeFound says what DNS said about the domain controllers of --domain; given is how many there are besides.
+func judgeFound(domain, site string, given int, f locate.Found, err error) []Finding {
+	const check = "DNS"
+	if err != nil {
+		bad := Finding{Error, check, domain, fmt.Sprintf("%s: %v", locate.Name(domain, ""), err),
+			"Check --domain, and this host's resolver (nslookup -type=SRV " + locate.Name(domain, "") + "). Domain controllers with names outside of the domain are given with --dc."}
+		if given > 0 {
+			bad.Severity = Warning // those that are given are asked
+		}
+		return []Finding{bad}
+	}
+	var hosts []string
+	for _, t := range f.Targets {
+		hosts = append(hosts, t.Host)
+	}
+	said := Finding{OK, check, domain, fmt.Sprintf("%d domain controllers: %s", len(hosts), strings.Join(hosts, ", ")), ""}
+	if f.Beyond > 0 {
+		said.Says += fmt.Sprintf("; %d more are not needed", f.Beyond)
+	}
+	if len(hosts)+given < 2 {
+		said.Severity, said.Remedy = Warning, "With one domain controller nobody can sign in while it restarts: set up a second, or give one with --dc."
+	}
+	all := []Finding{said}
+	if f.SiteUnknown {
+		all = append(all, Finding{Warning, check, domain, "it knows no domain controllers of the site " + site, "Correct --site, or leave it out: a domain controller tells which site this host is in."})
+	}
+	if len(f.Foreign) > 0 {
+		all = append(all, Finding{Warning, check, domain, "names outside of the domain are not used: " + strings.Join(f.Foreign, ", "),
+			"If they are domain controllers of the domain, give each with --dc; else find out who put them into DNS."})
+	}
+	return all
+}
+
+// judgePreference says which server is asked first, and why.
+func judgePreference(examined []ldap.Examination, ranks []int) []Finding {
+	order, why := ldap.Preference(examined, ranks)
+	if len(order) == 0 {
+		return nil // each has been complained of
+	}
+	var names []string
+	for _, i := range order {
+		names = append(names, examined[i].Address)
+	}
+	f := Finding{OK, "preference", names[0], "is asked first: " + why, ""}
+	if len(names) > 1 {
+		f.Says += "; then " + strings.Join(names[1:], ", ")
+	}
+	return []Finding{f}
+}
+
 // judgeSRV compares the configured servers with those that DNS names.
 func judgeSRV(domain string, configured []string, r records) []Finding {
 	const check = "DNS"
@@ -325,7 +376,7 @@ func judgeSRV(domain string, configured []string, r records) []Finding {
 	slices.Sort(r.hosts)
 	f := Finding{OK, check, domain, fmt.Sprintf("%d domain controllers: %s", len(r.hosts), strings.Join(r.hosts, ", ")), ""}
 	if len(configured) < 2 && len(r.hosts) > 1 {
-		f.Severity, f.Remedy = Warning, "Only one of them is in the settings: add a second --dc, so that it can be restarted."
+		f.Severity, f.Remedy = Warning, "Only one of them is in the settings: add a second --dc, so that it can be restarted, or give --domain in place of them."
 	}
 	return []Finding{f}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -12,8 +13,12 @@ import (
 	"github.com/sallyport-auth/sallyport/agent/directory/guard"
 	"github.com/sallyport-auth/sallyport/agent/directory/kerberos"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
+	"github.com/sallyport-auth/sallyport/agent/directory/locate"
+	"github.com/sallyport-auth/sallyport/agent/directory/locate/locatetest"
 	"github.com/sallyport-auth/sallyport/agent/directory/windows"
 	"github.com/sallyport-auth/sallyport/agent/link"
+	"github.com/sallyport-auth/sallyport/lab/samba"
+	"github.com/sallyport-auth/sallyport/lab/samba/sambatest"
 )
 
 var now = time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)
@@ -102,6 +107,42 @@ func TestDomains(t *testing.T) {
 			t.Errorf("%q: %q, want %q", base, got, want)
 		}
 	}
+}
+
+func TestFoundInDNS(t *testing.T) {
+	found := locate.Found{Targets: []locate.Target{{Host: "dc1.corp.example"}, {Host: "dc2.corp.example"}}, Records: 3}
+	one1 := locate.Found{Targets: found.Targets[:1]}
+	wants(t, "two", judgeFound("corp.example", "", 0, found, nil), one{OK, "2 domain controllers: dc1.corp.example, dc2.corp.example", false})
+	wants(t, "one", judgeFound("corp.example", "", 0, one1, nil), one{Warning, "1 domain controllers", true})
+	wants(t, "one beside a given one", judgeFound("corp.example", "", 1, one1, nil), one{OK, "1 domain controllers", false})
+	wants(t, "none", judgeFound("corp.example", "", 0, locate.Found{}, errors.New("no such host")), one{Error, "_ldap._tcp.dc._msdcs.corp.example: no such host", true})
+	wants(t, "none beside given ones", judgeFound("corp.example", "", 2, locate.Found{}, errors.New("no such host")), one{Warning, "no such host", true})
+	found.Beyond, found.SiteUnknown, found.Foreign = 4, true, []string{"dc.evil.example"}
+	wants(t, "too many, no site, a stranger", judgeFound("corp.example", "Rome", 0, found, nil), one{OK, "4 more are not needed", false}, one{Warning, "no domain controllers of the site Rome", true},
+		one{Warning, "not used: dc.evil.example", true})
+}
+
+func TestPreference(t *testing.T) {
+	all := []ldap.Examination{{Address: "dc1:636", Err: errors.New("down")}, {Address: "dc2:636", Took: 9 * time.Millisecond}, {Address: "dc3:636", Took: time.Millisecond}}
+	wants(t, "equals", judgePreference(all, []int{0, 1, 1}), one{OK, "the fastest of 2 of equal rank; then dc2:636", false})
+	wants(t, "in order", judgePreference(all, []int{0, 1, 2}), one{OK, "1 before it are down; then dc3:636", false})
+	if got := judgePreference(all[:1], []int{0}); len(got) != 0 {
+		t.Errorf("nobody is well: %+v", got)
+	}
+}
+
+// A real domain controller is found and examined by its domain.
+func TestExamineByDomain(t *testing.T) {
+	dc := sambatest.Start(t, samba.Options{})
+	dns := locatetest.Start(t)
+	dns.Host(dc.Host, net.ParseIP(dc.Addr))
+	dns.Services("_ldap._tcp.dc._msdcs.corp.example.com", locatetest.SRV{Port: 389, Target: dc.Host + "."}, locatetest.SRV{Port: 389, Target: "dc.evil.example."})
+	for startTLS, how := range map[bool]string{false: "LDAPS", true: "StartTLS"} {
+		all := Examine(t.Context(), Config{State: t.TempDir(), Domain: "corp.example.com", StartTLS: startTLS, Resolver: dns.Resolver(), RootCAs: dc.CAPool})
+		wants(t, how, all, one{Warning, "1 domain controllers: " + dc.Host, true}, one{Warning, "dc.evil.example", true}, one{OK, "over " + how, false}, one{OK, "is asked first: the only one", false})
+	}
+	all := Examine(t.Context(), Config{State: t.TempDir(), Servers: []string{"ldaps://127.0.0.1:1", dc.LDAPS()}, Domain: "other.example", Resolver: dns.Resolver(), RootCAs: dc.CAPool})
+	wants(t, "another domain", all, one{Warning, "_ldap._tcp.dc._msdcs.other.example", true}, one{OK, "is asked first: the only one that is not down", false})
 }
 
 func TestWorst(t *testing.T) {

@@ -17,7 +17,7 @@ const (
 	// for ever.
 	attachWithin = 15 * time.Second
 	// goWithin is how long a fence waits for the Go: two network round trips and the broker's. The service grants a fence for
-	// 3 s after the delivery; past that an answer is certain not to come.
+	// 4.5 s after the delivery; past that an answer is certain not to come.
 	goWithin = 3 * time.Second
 	// leaveWithin bounds the checks in flight at shutdown: the longest bind (6 s) and its way back.
 	leaveWithin = 8 * time.Second

@@ -24,6 +24,8 @@ func TestCompletion(t *testing.T) {
 		"sallyport-agent do":                       "doctor",
 		"sallyport-agent --state /x logs bu":       "bundle",
 		"sallyport-agent run --monitor-r":          "--monitor-remote",
+		"sallyport-agent doctor --dom":             "--domain",
+		"sallyport-agent test-signin --dc-s":       "--dc-starttls",
 		"sallyport-agent completion f":             "fish",
 		"sallyport-agent register --token-fi":      "--token-file",
 		"sallyport-agent service un":               "uninstall",

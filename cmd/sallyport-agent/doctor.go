@@ -3,38 +3,60 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"os"
-	"slices"
-	"strings"
 
 	"golang.org/x/term"
 
 	"github.com/sallyport-auth/sallyport/agent"
 	"github.com/sallyport-auth/sallyport/agent/directory/kerberos"
+	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/agent/directory/windows"
 	"github.com/sallyport-auth/sallyport/agent/doctor"
 )
 
 // directoryFlags say how to reach the directory; run, doctor and test-signin share them.
 type directoryFlags struct {
-	DC       []string `help:"Domain controller: ldaps://dc1.corp.example, or ldap://… (StartTLS). Repeat it for each." placeholder:"URL" name:"dc"`
-	DCCAFile string   `help:"PEM file of the CA that issued the domain controllers' certificates. The system's roots by default." name:"dc-ca-file" placeholder:"FILE" type:"path"`
+	Domain     string   `help:"Active Directory domain, such as corp.example, whose domain controllers DNS names. They are asked after those of --dc." placeholder:"DOMAIN"`
+	Site       string   `help:"Active Directory site whose domain controllers go first. By default the one that a domain controller says this host is in." placeholder:"SITE"`
+	DCStartTLS bool     `help:"Ask domain controllers that DNS names by StartTLS on the port that DNS says (389), in place of LDAPS on 636." name:"dc-starttls"`
+	DC         []string `help:"Domain controller: ldaps://dc1.corp.example, or ldap://… (StartTLS). Repeat it for each." placeholder:"URL" name:"dc"`
+	DCCAFile   string   `help:"PEM file of the CA that issued the domain controllers' certificates. The system's roots by default." name:"dc-ca-file" placeholder:"FILE" type:"path"`
 
-	Validator        agent.Kind `help:"How passwords are checked: ldap (a bind), kerberos (needs --keytab), windows (this host, a member of the domain, judges), or auto: kerberos if there is a keytab, windows if this host is a member of a domain and there is no --dc, else ldap." enum:"auto,ldap,kerberos,windows" default:"auto" placeholder:"KIND"`
+	Validator        agent.Kind `help:"How passwords are checked: ldap (a bind), kerberos (needs --keytab), windows (this host, a member of the domain, judges), or auto: kerberos if there is a keytab, windows if this host is a member of a domain and there is neither --dc nor --domain, else ldap." enum:"auto,ldap,kerberos,windows" default:"auto" placeholder:"KIND"`
 	Keytab           string     `help:"Keytab with the AES key of this host's own account, such as host/agent1.corp.example: KDCs prove themselves by it." placeholder:"FILE" type:"path"`
 	Realm            string     `help:"Kerberos realm. That of the keytab by default." placeholder:"REALM"`
-	KDC              []string   `help:"KDC: dc1.corp.example, with a port if it is not 88. The hosts of --dc by default. Repeat it for each." placeholder:"HOST" name:"kdc"`
+	KDC              []string   `help:"KDC: dc1.corp.example, with a port if it is not 88. The domain controllers by default. Repeat it for each." placeholder:"HOST" name:"kdc"`
 	KerberosUnproven bool       `help:"Let --validator kerberos work without a keytab. Whoever is on the network between can then sign in as anybody: for tests only."`
+}
+
+// errNoDC refuses to work without a directory.
+var errNoDC = errors.New("no domain controller is given: add --domain corp.example or --dc ldaps://dc1.corp.example, or domain or dc to the settings file")
+
+// usable refuses what cannot work together. With Windows as the validator there need not be a domain controller.
+func (d directoryFlags) usable(byWindows bool) error {
+	switch {
+	case d.Domain == "" && (d.Site != "" || d.DCStartTLS):
+		return errors.New("--site and --dc-starttls are about domain controllers that DNS names: add --domain")
+	case d.Domain == "" && len(d.DC) == 0 && !byWindows:
+		return errNoDC
+	}
+	return nil
+}
+
+// ldap is how domain controllers are found and asked.
+func (d directoryFlags) ldap(roots *x509.CertPool) ldap.Config {
+	return ldap.Config{Servers: d.DC, Domain: d.Domain, Site: d.Site, StartTLS: d.DCStartTLS, RootCAs: roots}
 }
 
 // validator chooses how passwords are checked; both configurations are nil for LDAP.
 func (d directoryFlags) validator() (agent.Choice, *kerberos.Config, *windows.Config, error) {
-	given := agent.Given{Keytab: d.Keytab != "", Unproven: d.KerberosUnproven, Servers: len(d.DC) > 0}
+	given := agent.Given{Keytab: d.Keytab != "", Unproven: d.KerberosUnproven, Servers: len(d.DC) > 0 || d.Domain != ""}
 	given.Domain, given.NoDomain = windows.MemberOf()
 	choice, err := agent.Choose(d.Validator, given)
 	if err != nil {
@@ -58,24 +80,7 @@ func (d directoryFlags) validator() (agent.Choice, *kerberos.Config, *windows.Co
 			return choice, nil, nil, err
 		}
 	}
-	if len(c.KDCs) == 0 {
-		c.KDCs = hostsOf(d.DC)
-	}
 	return choice, c, nil, nil
-}
-
-// hostsOf are the hosts of domain controllers' addresses, each once; what is no address is refused elsewhere.
-func hostsOf(dcs []string) []string {
-	var hosts []string
-	for _, dc := range dcs {
-		if !strings.Contains(dc, "://") {
-			dc = "ldaps://" + dc
-		}
-		if u, err := url.Parse(dc); err == nil && u.Hostname() != "" && !slices.Contains(hosts, u.Hostname()) {
-			hosts = append(hosts, u.Hostname())
-		}
-	}
-	return hosts
 }
 
 type doctorCommand struct {
@@ -101,6 +106,7 @@ Each finding is ok, a note, a warning (will fail one day, or costs something) or
 1 with an error; warnings and notes do not count.
 
 Examples:
+  sallyport-agent doctor --service https://login.example.com --domain corp.example --dc-ca-file corp-ca.pem
   sallyport-agent doctor --service https://login.example.com --dc ldaps://dc1.corp.example --dc-ca-file corp-ca.pem
   sudo -u sallyport-agent sallyport-agent doctor --config /etc/sallyport-agent.yaml
   sallyport-agent doctor --config /etc/sallyport-agent.yaml --as ada@corp.example --service-threshold 4
@@ -112,6 +118,9 @@ var errUnwell = errors.New("something is wrong")
 
 // Run is called by kong.
 func (d *doctorCommand) Run(ctx context.Context, c *cli, t *terminal, s settings) error {
+	if err := d.usable(true); err != nil { // no domain controller is a finding
+		return &usageError{err}
+	}
 	roots, err := readRoots(d.DCCAFile)
 	if err != nil {
 		return &usageError{err}
@@ -131,7 +140,8 @@ func (d *doctorCommand) Run(ctx context.Context, c *cli, t *terminal, s settings
 	if err != nil {
 		return &usageError{err}
 	}
-	config := doctor.Config{Kerberos: byKerberos, Windows: byWindows, Validator: string(choice.Kind), Why: choice.Why, State: c.State, Service: d.Service, ServiceCA: string(ca), Servers: d.DC, RootCAs: roots, Proxy: proxy, Threshold: d.ServiceThreshold, Account: d.As}
+	config := doctor.Config{Kerberos: byKerberos, Windows: byWindows, Validator: string(choice.Kind), Why: choice.Why, State: c.State, Service: d.Service, ServiceCA: string(ca),
+		Servers: d.DC, Domain: d.Domain, Site: d.Site, StartTLS: d.DCStartTLS, RootCAs: roots, Proxy: proxy, Threshold: d.ServiceThreshold, Account: d.As}
 	if d.As != "" {
 		if config.Password, err = passwordFrom(d.PasswordFile, bufio.NewReader(t.in), t); err != nil {
 			return err

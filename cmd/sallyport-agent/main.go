@@ -62,6 +62,7 @@ const description = `Checks passwords beside Active Directory for a Sallyport se
 Examples:
   sallyport-agent register --service https://signin.example.com
   sallyport-agent register --service https://signin.example.com --token-file token.txt
+  sallyport-agent run --domain corp.example --dc-ca-file corp-ca.pem
   sallyport-agent run --dc ldaps://dc1.corp.example --dc ldaps://dc2.corp.example --dc-ca-file corp-ca.pem
   sallyport-agent service install
   sallyport-agent status

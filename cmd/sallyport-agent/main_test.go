@@ -202,6 +202,11 @@ func TestExitCodes(t *testing.T) {
 		"certificate unknown":           {nil, []string{"register", "--service", address, "--token", token, "--state", empty}, exitFailure, "--ca-file"},
 		"run without identity":          {nil, []string{"run", "--dc", "ldaps://dc1", "--state", empty}, exitNotRegistered, "sallyport-agent register"},
 		"run without dc":                {nil, []string{"run", "--state", empty}, exitUsage, "--dc"},
+		"a site without a domain":       {nil, []string{"run", "--dc", "ldaps://dc1", "--site", "Berlin", "--state", empty}, exitUsage, "add --domain"},
+		"a domain that is none":         {nil, []string{"test-signin", "--domain", "corp", "--password-file", strange, "ada@corp.example"}, exitUsage, "such as corp.example"},
+		"a site that is none":           {nil, []string{"test-signin", "--domain", "corp.example", "--site", "a.b", "--password-file", strange, "ada@corp.example"}, exitUsage, "letters, digits and hyphens"},
+		"doctor, StartTLS alone":        {nil, []string{"doctor", "--dc-starttls", "--state", empty}, exitUsage, "add --domain"},
+		"run by domain, no identity":    {[]string{"SALLYPORT_AGENT_DOMAIN=corp.example"}, []string{"run", "--dc-starttls", "--state", empty}, exitNotRegistered, "sallyport-agent register"},
 		"run with a CA file of nothing": {nil, []string{"run", "--dc", "ldaps://dc1", "--dc-ca-file", strange, "--state", empty}, exitUsage, "no certificate"},
 		"status without identity":       {nil, []string{"status", "--state", empty}, exitNotRegistered, "sallyport-agent register"},
 		"unknown setting":               {nil, []string{"run", "--config", strange}, exitUsage, `line 2: "favourite-colour" is not a setting: remove it`},
@@ -431,7 +436,9 @@ func TestStatusShowsChecks(t *testing.T) {
 	now := time.Now()
 	s := agent.Status{Written: now, Started: now, Link: agent.Link{State: link.Attached, Reconnects: 2, Failures: 7}, Certificate: now.Add(time.Hour),
 		Validator: &agent.Asked{Choice: agent.Choice{Kind: agent.Kerberos, Why: "a keytab"}, Realm: "CORP.EXAMPLE", KDCs: []agent.KDC{{Address: "dc1:88"}, {Address: "dc2:88", LastError: "refused"}}},
-		Servers:   []agent.Server{{Address: "dc1:636", State: "serving", Latency: &agent.Latency{Answers: 40, MedianMS: 3.21, P95MS: 12.5}}},
+		Servers: []agent.Server{{Address: "dc1:636", State: "serving", Latency: &agent.Latency{Answers: 40, MedianMS: 3.21, P95MS: 12.5}, Found: true, PingMS: 0.75,
+			Why: "the fastest of 2 of equal rank"}},
+		DNS: &agent.DNS{Domain: "corp.example", Site: "Berlin", SiteLearned: true, Named: []string{"dc1", "dc2"}, LeftOut: 3, Foreign: []string{"dc.evil.example"}, LastError: "server misbehaving"},
 		Recent: []agent.Finished{
 			{At: now, Trace: "4bf9", Outcome: agent.Right, Reason: "accepted", DC: "dc1:636", TookMS: 5.25},
 			{At: now, Outcome: agent.NotAccepted, Reason: "password_expired", DC: "dc1:636", TookMS: 5.25},
@@ -443,6 +450,8 @@ func TestStatusShowsChecks(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"2 reconnects, 7 failed tries", "answers in 3.21 ms (median of the last 40), 12.5 ms", "right, dc1:636 in 5.25 ms, trace 4bf9",
+		"names dc1, dc2 for corp.example and 3 more", "this host is in the site Berlin", "not used: dc.evil.example", "server misbehaving; what was found before stays in use",
+		"chosen: the fastest of 2 of equal rank", "a question takes 0.75 ms",
 		"kerberos: a keytab", "realm CORP.EXAMPLE, proven by NOTHING", "dc1:88 in order", "dc2:88 refused",
 		"not accepted, password_expired, dc1:636 in 5.25 ms, trace none", "trouble, directory-unreachable (80007), trace 77aa"} {
 		if !strings.Contains(out.String(), want) {

@@ -38,7 +38,7 @@ Examples:
 // Run is called by kong.
 func (r *recordCommand) Run(ctx context.Context, t *terminal) error {
 	if len(r.DC) == 0 {
-		return &usageError{errNoDC}
+		return &usageError{errors.New("one domain controller is wanted: add --dc ldaps://dc1.test.example")}
 	}
 	roots, err := readRoots(r.DCCAFile)
 	if err != nil {

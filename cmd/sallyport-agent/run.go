@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,7 +10,6 @@ import (
 	"path/filepath"
 
 	"github.com/sallyport-auth/sallyport/agent"
-	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/agent/identity"
 )
 
@@ -35,6 +33,7 @@ func (runCommand) Help() string {
 	return `TLS to domain controllers is always verified. SIGTERM finishes the checks in flight.
 
 Examples:
+  sallyport-agent run --domain corp.example --dc-ca-file corp-ca.pem
   sallyport-agent run --dc ldaps://dc1.corp.example --dc ldaps://dc2.corp.example --dc-ca-file corp-ca.pem
   sallyport-agent run --dc ldaps://dc1.corp.example --keytab /etc/sallyport-agent/agent.keytab
   sallyport-agent run --validator windows        on a Windows member of the domain, which then judges
@@ -63,8 +62,8 @@ func (r *runCommand) Run(ctx context.Context, c *cli, term *terminal, notify *no
 	if err != nil {
 		return &usageError{err}
 	}
-	if len(r.DC) == 0 && byWindows == nil {
-		return &usageError{errNoDC}
+	if err := r.usable(byWindows != nil); err != nil {
+		return &usageError{err}
 	}
 	proxy, err := parseProxy(r.Proxy)
 	if err != nil {
@@ -87,9 +86,11 @@ func (r *runCommand) Run(ctx context.Context, c *cli, term *terminal, notify *no
 		log.Info("monitor listens", "address", monitor.Addr().String())
 	}
 	v, _ := build()
+	byLDAP := r.ldap(roots)
+	byLDAP.Connections, byLDAP.Guard, byLDAP.Logger = r.Connections, looks, log
 	a, err := agent.New(agent.Config{
 		Keeper:   keeper,
-		LDAP:     ldap.Config{Servers: r.DC, RootCAs: roots, Connections: r.Connections, Guard: looks, Logger: log},
+		LDAP:     byLDAP,
 		Kerberos: byKerberos, Windows: byWindows, Choice: choice,
 		Slots:      r.Slots,
 		Limits:     agent.Limits{NamePerMinute: r.NameRate, NameBurst: r.NameBurst, PerSecond: r.Rate, Burst: r.Burst},
@@ -101,9 +102,6 @@ func (r *runCommand) Run(ctx context.Context, c *cli, term *terminal, notify *no
 	}
 	return a.Run(ctx)
 }
-
-// errNoDC refuses to work without a directory.
-var errNoDC = errors.New("no domain controller is given: add --dc ldaps://dc1.corp.example, or dc to the settings file")
 
 // statusFile is where the running agent leaves its status.
 func statusFile(state string) string { return filepath.Join(state, "status.json") }

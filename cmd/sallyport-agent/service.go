@@ -93,7 +93,10 @@ func (stateCommand) Run(ctx context.Context, t *terminal) error {
 // settingsTemplate is written where there are no settings yet.
 const settingsTemplate = `# Settings of sallyport-agent: every flag of "sallyport-agent run --help" without its dashes. Unknown keys are refused.
 #
-# The domain controllers, in the order in which they are asked:
+# The domain, whose domain controllers DNS names; those of a site go first:
+#domain: corp.example
+#site: Berlin
+# Or the domain controllers, in the order in which they are asked; with a domain, before those that DNS names:
 #dc: [ldaps://dc1.corp.example, ldaps://dc2.corp.example]
 # On a Windows member of the domain they may be left out; Windows then judges (validator: windows).
 # Who issued their certificates; the system's roots if absent:

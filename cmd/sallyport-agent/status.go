@@ -125,8 +125,20 @@ func printStatus(out io.Writer, s agent.Status, now time.Time, checks int) error
 			row("kdc", "%s %s", k.Address, cmp.Or(k.LastError, "in order"))
 		}
 	}
+	if d := s.DNS; d != nil {
+		row("DNS", "%s", dnsWords(*d))
+		if d.LastError != "" {
+			row("", "%s; what was found before stays in use", d.LastError)
+		}
+	}
 	for _, d := range s.Servers {
 		row("domain controller", "%s %s, %d connections idle, %d in use", d.Address, d.State, d.Idle, d.InUse)
+		if d.Why != "" {
+			row("", "chosen: %s", d.Why)
+		}
+		if d.PingMS > 0 {
+			row("", "a question takes %.3g ms", d.PingMS)
+		}
 		if l := d.Latency; l != nil {
 			row("", "answers in %.3g ms (median of the last %d), %.3g ms (19 of 20)", l.MedianMS, l.Answers, l.P95MS)
 		}
@@ -154,6 +166,29 @@ func printStatus(out io.Writer, s agent.Status, now time.Time, checks int) error
 		row("  "+f.At.UTC().Format(time.RFC3339), "%s, trace %s", what, cmp.Or(f.Trace, "none"))
 	}
 	return w.Flush()
+}
+
+// dnsWords says what DNS says about domain controllers.
+func dnsWords(d agent.DNS) string {
+	what := fmt.Sprintf("names nobody for %s yet", d.Domain)
+	if len(d.Named) > 0 {
+		what = fmt.Sprintf("names %s for %s", strings.Join(d.Named, ", "), d.Domain)
+	}
+	if d.LeftOut > 0 {
+		what += fmt.Sprintf(" and %d more, which are not needed", d.LeftOut)
+	}
+	switch {
+	case d.SiteUnknown:
+		what += fmt.Sprintf("; it knows nobody of the site %s", d.Site)
+	case d.SiteLearned:
+		what += fmt.Sprintf("; this host is in the site %s", d.Site)
+	case d.Site != "":
+		what += fmt.Sprintf("; those of the site %s go first", d.Site)
+	}
+	if len(d.Foreign) > 0 {
+		what += fmt.Sprintf("; outside of the domain, and not used: %s", strings.Join(d.Foreign, ", "))
+	}
+	return what
 }
 
 // guardWords says how the lockout guard stands.

@@ -14,7 +14,6 @@ import (
 
 	"github.com/sallyport-auth/sallyport/agent"
 	"github.com/sallyport-auth/sallyport/agent/directory"
-	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -36,6 +35,7 @@ at the terminal, without echo, and cannot be given on the command line. It is se
 Exit codes: 0 the password is right; 6 the directory judged otherwise; 1 nobody judged.
 
 Examples:
+  sallyport-agent test-signin --domain corp.example ada@corp.example
   sallyport-agent test-signin --dc ldaps://dc1.corp.example ada@corp.example
   sallyport-agent test-signin --config /etc/sallyport-agent.yaml --name-attribute mail ada.lovelace@mail.example
   sallyport-agent test-signin --config /etc/sallyport-agent.yaml`
@@ -59,8 +59,8 @@ func (c *testCommand) Run(ctx context.Context, t *terminal, s settings) error {
 	if err != nil {
 		return &usageError{err}
 	}
-	if len(c.DC) == 0 && byWindows == nil {
-		return &usageError{errNoDC}
+	if err := c.usable(byWindows != nil); err != nil {
+		return &usageError{err}
 	}
 	looks, err := c.guard(s.within)
 	if err != nil {
@@ -77,9 +77,17 @@ func (c *testCommand) Run(ctx context.Context, t *terminal, s settings) error {
 		return err
 	}
 	defer password.Wipe()
-	v, err := agent.NewValidator(ldap.Config{Servers: c.DC, RootCAs: roots, Connections: 1, DialTimeout: testDial, Guard: looks}, byKerberos, byWindows)
+	byLDAP := c.ldap(roots)
+	byLDAP.Connections, byLDAP.DialTimeout, byLDAP.Guard = 1, testDial, looks
+	v, err := agent.NewValidator(byLDAP, byKerberos, byWindows)
 	if err != nil {
 		return &usageError{err}
+	}
+	if finder, ok := v.(interface{ Locate(context.Context) error }); ok {
+		// Without DNS those of --dc are asked.
+		if err := finder.Locate(ctx); err != nil && len(c.DC) == 0 {
+			return fmt.Errorf("domain controllers of %s: %w", c.Domain, err)
+		}
 	}
 	fmt.Fprintf(t.err, "asking by %s: %s\n", choice.Kind, choice.Why)
 	began := time.Now()

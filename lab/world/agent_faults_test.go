@@ -106,8 +106,8 @@ func again(t *testing.T, w *World, n *Node) {
 	noError(t, w.AwaitAgents(t.Context(), len(w.Agents)))
 }
 
-// TestAgentFrozen freezes an agent, or its line, before the fence: another agent lets the person in after the three seconds that
-// a fence may take. When the first one thaws it asks for a fence that nobody grants any more, and binds nothing.
+// TestAgentFrozen freezes an agent, or its line, before the fence: another agent lets the person in after the time that a fence
+// may take. When the first one thaws it asks for a fence that nobody grants any more, and binds nothing.
 func TestAgentFrozen(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

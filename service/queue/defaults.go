@@ -6,7 +6,8 @@ import (
 	"github.com/sallyport-auth/sallyport/envelope"
 )
 
-// The times of one check. The overall limit of 15 s is the caller's (Delivery.Deadline, the context).
+// The times of one check. The overall limit of 15 s is the caller's (Delivery.Deadline, the context). How they fit with the agent's stands in
+// DESIGN.md.
 const (
 	// AskWithin is the longest that an ask waits, whatever its deadline says: a person at a sign-in page sees a "try again" no
 	// later than this when all agents are busy.
@@ -20,8 +21,9 @@ const (
 	askGather = 150 * time.Millisecond
 	// ackWithin: a living gateway acknowledges before it does anything else.
 	ackWithin = time.Second
-	// fenceWithin: opening an envelope and taking a ready connection is a matter of milliseconds; an agent has 1 s to connect.
-	fenceWithin = 3 * time.Second
+	// fenceWithin: opening an envelope and taking a ready connection is a matter of milliseconds; an agent whose domain controllers hang has
+	// 4 s to find one that does not, and the fence needs half a second for its way.
+	fenceWithin = 4500 * time.Millisecond
 	// answerWithin is the agent's 6 s for the bind and its way back.
 	answerWithin = 8 * time.Second
 	// beatEvery and silence: a gateway says each second which deliveries it still holds; three missing beats mean that it is

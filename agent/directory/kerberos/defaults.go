@@ -14,8 +14,8 @@ const (
 
 // Numbers that nobody has to set.
 const (
-	// beforeFence bounds everything before the fence: the service waits 3 seconds for it.
-	beforeFence = 2500 * time.Millisecond
+	// beforeFence bounds everything before the fence where the caller sets no time: the service waits 4.5 seconds for it.
+	beforeFence = 4 * time.Second
 	// restFor is how long a KDC that did not answer is asked last.
 	restFor = 15 * time.Second
 	// lookFor bounds a look at a KDC by a person.

@@ -76,8 +76,8 @@ func (k *kdc) status() Status {
 type link struct{ net.Conn }
 
 // dial connects. Everything on the connection ends with ctx.
-func (k *kdc) dial(ctx context.Context, limit time.Duration) (link, error) {
-	c, err := (&net.Dialer{Timeout: limit}).DialContext(ctx, "tcp", k.address)
+func (k *kdc) dial(ctx context.Context, resolver *net.Resolver, limit time.Duration) (link, error) {
+	c, err := (&net.Dialer{Timeout: limit, Resolver: resolver}).DialContext(ctx, "tcp", k.address)
 	return link{c}, err
 }
 

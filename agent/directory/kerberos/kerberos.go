@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,8 +36,12 @@ type Guard interface {
 
 // Config says which KDCs to ask and how.
 type Config struct {
-	// KDCs in the order in which they are used, "dc1.corp.example", with a port if it is not 88. At least one.
+	// KDCs in the order in which they are used, "dc1.corp.example", with a port if it is not 88. At least one, unless there is Hosts.
 	KDCs []string
+	// Hosts names those to use now, after KDCs; nil for none. It is called for each check.
+	Hosts func() []string
+	// Resolver is asked for their addresses; nil means the system's.
+	Resolver *net.Resolver
 	// Realm whose people are checked; empty means the keytab's.
 	Realm string
 	// Keytab has the key of the agent's own service, by which KDCs prove themselves.
@@ -61,18 +67,21 @@ var ErrUnproven = errors.New("without a keytab nothing proves that it is the KDC
 type Validator struct {
 	config  Config
 	service types.PrincipalName
-	kdcs    []*kdc
+	kdcs    []*kdc // those of the settings
 	slots   chan struct{}
 	log     *slog.Logger
 	// foreign says why no password is checked: the realm is not that of the directory.
 	foreign atomic.Pointer[string]
+
+	mu    sync.Mutex
+	found map[string]*kdc // those of Config.Hosts, by what it says
 }
 
 var _ directory.Validator = (*Validator)(nil)
 
 // New checks the configuration and contacts nobody. Its error wraps [ErrUnproven] when the keytab is missing.
 func New(c Config) (*Validator, error) {
-	if len(c.KDCs) == 0 {
+	if len(c.KDCs) == 0 && c.Hosts == nil {
 		return nil, errors.New("no KDCs are configured")
 	}
 	if c.Concurrency < 0 || c.DialTimeout < 0 || c.AnswerTimeout < 0 {
@@ -118,6 +127,29 @@ func New(c Config) (*Validator, error) {
 	return v, nil
 }
 
+// all are the KDCs to use now.
+func (v *Validator) all() []*kdc {
+	if v.config.Hosts == nil {
+		return v.kdcs
+	}
+	all, found := slices.Clone(v.kdcs), map[string]*kdc{}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, host := range v.config.Hosts() {
+		k := v.found[host]
+		if k == nil {
+			var err error
+			if k, err = parseKDC(host); err != nil {
+				continue // no host that could be dialled
+			}
+		}
+		found[host] = k
+		all = append(all, k)
+	}
+	v.found = found
+	return all
+}
+
 // Realm is that whose people are checked.
 func (v *Validator) Realm() string { return v.config.Realm }
 
@@ -131,9 +163,9 @@ func (v *Validator) Service() string {
 
 // Status returns how the KDCs stand, in their order.
 func (v *Validator) Status() []Status {
-	all := make([]Status, len(v.kdcs))
-	for i, k := range v.kdcs {
-		all[i] = k.status()
+	var all []Status
+	for _, k := range v.all() {
+		all = append(all, k.status())
 	}
 	return all
 }
@@ -150,9 +182,10 @@ type Look struct {
 // Look asks every KDC once, without a proof, about the KDC's own account. It counts nowhere. Whether the keytab's key is still the right one
 // shows only with a password.
 func (v *Validator) Look(ctx context.Context) []Look {
-	all := make([]Look, len(v.kdcs))
+	kdcs := v.all()
+	all := make([]Look, len(kdcs))
 	var wg sync.WaitGroup
-	for i, k := range v.kdcs {
+	for i, k := range kdcs {
 		wg.Go(func() { all[i] = v.look(ctx, k) })
 	}
 	wg.Wait()
@@ -170,7 +203,7 @@ func (v *Validator) look(ctx context.Context, k *kdc) Look {
 		l.Err = err
 		return l
 	}
-	c, err := k.dial(ctx, lookFor)
+	c, err := k.dial(ctx, v.config.Resolver, lookFor)
 	if err != nil {
 		l.Err = err
 		return l
@@ -240,7 +273,13 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	if why := v.foreign.Load(); why != nil {
 		return directory.Result{}, &directory.Error{Code: wire.DirectoryUnusable, Cause: errors.New(*why)}
 	}
-	f, e := v.first(ctx, who)
+	by := check.FenceBy
+	if by.IsZero() {
+		by = time.Now().Add(beforeFence)
+	}
+	before, cancelBefore := context.WithDeadline(ctx, by)
+	defer cancelBefore()
+	f, e := v.first(ctx, before, who)
 	if e != nil {
 		return directory.Result{}, e
 	}
@@ -262,7 +301,7 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	}
 	// Asked although a KDC that wants no proof has spoken already: what the guard knows of an account takes as long for one that is not there.
 	if v.config.Guard != nil {
-		spent, refused := v.config.Guard.Admit(ctx, dc, check)
+		spent, refused := v.config.Guard.Admit(before, dc, check)
 		if refused != nil {
 			return notSent(refused.Code, refused.Cause)
 		}
@@ -368,10 +407,9 @@ type opened struct {
 	verdict wire.Verdict
 }
 
-// first asks without a proof, until a KDC has answered and a connection to it is open. With its result comes a slot, which the caller gives back.
-func (v *Validator) first(ctx context.Context, who account) (_ opened, e *directory.Error) {
-	limited, cancel := context.WithTimeout(ctx, beforeFence)
-	defer cancel()
+// first asks without a proof, until a KDC has answered and a connection to it is open, or limited has ended, which is when it is time for the
+// fence; ctx is the caller's. With its result comes a slot, which the caller gives back.
+func (v *Validator) first(ctx, limited context.Context, who account) (_ opened, e *directory.Error) {
 	select {
 	case v.slots <- struct{}{}:
 	case <-limited.Done():
@@ -388,8 +426,12 @@ func (v *Validator) first(ctx context.Context, who account) (_ opened, e *direct
 	if err != nil {
 		return opened{}, &directory.Error{Code: wire.PasswordUnusable, Cause: fmt.Errorf("%w: the name cannot be written: %w", directory.ErrUnusable, err)}
 	}
+	kdcs := v.order(time.Now())
+	if len(kdcs) == 0 {
+		return opened{}, unreachable(ctx, errors.New("no KDC is found yet"))
+	}
 	var all []error
-	for _, k := range v.order(time.Now()) {
+	for _, k := range kdcs {
 		f, err := v.ask(limited, k, message)
 		var told *directory.Error
 		switch {
@@ -421,10 +463,10 @@ func unreachable(ctx context.Context, err error) *directory.Error {
 	return &directory.Error{Code: wire.DirectoryUnreachable, Cause: err}
 }
 
-// order is that of the settings, with those that rest at the end.
+// order is that of the settings and of LDAP's choice, with those that rest at the end.
 func (v *Validator) order(now time.Time) []*kdc {
 	var ready, resting []*kdc
-	for _, k := range v.kdcs {
+	for _, k := range v.all() {
 		if k.resting(now) {
 			resting = append(resting, k)
 		} else {
@@ -436,7 +478,7 @@ func (v *Validator) order(now time.Time) []*kdc {
 
 // ask asks one KDC. An error that is a *directory.Error is its answer; after any other the next KDC may be asked.
 func (v *Validator) ask(ctx context.Context, k *kdc, message []byte) (opened, error) {
-	l, err := k.dial(ctx, v.config.DialTimeout)
+	l, err := k.dial(ctx, v.config.Resolver, v.config.DialTimeout)
 	if err != nil {
 		return opened{}, err
 	}
@@ -468,7 +510,7 @@ func (v *Validator) ask(ctx context.Context, k *kdc, message []byte) (opened, er
 	if err != nil {
 		return opened{}, &directory.Error{Code: wire.DirectoryUnusable, Cause: err}
 	}
-	if l, err = k.dial(ctx, v.config.DialTimeout); err != nil {
+	if l, err = k.dial(ctx, v.config.Resolver, v.config.DialTimeout); err != nil {
 		return opened{}, err
 	}
 	return opened{open: true, hint: h, link: l}, nil

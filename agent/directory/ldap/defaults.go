@@ -14,8 +14,13 @@ const (
 
 // Numbers that nobody has to set.
 const (
-	// takeTimeout bounds the wait for a live connection: the service waits 3 seconds for the fence.
-	takeTimeout = 2500 * time.Millisecond
+	// fenceWithin bounds everything before the fence where the caller sets no time: the service waits 4.5 seconds for it.
+	fenceWithin = 4 * time.Second
+	// patience is how long one server may take to give a connection before the next is tried beside it: a tenth of that. A domain controller on
+	// another continent has answered TCP, TLS and a question by then.
+	patience = 400 * time.Millisecond
+	// crowdPause is how long a check waits before it asks a crowded server again for a connection: some binds' time.
+	crowdPause = 100 * time.Millisecond
 	// dialsAtOnce for each server: Samba's listen backlog is 10, beyond which connecting takes seconds; several agents may be
 	// starting together.
 	dialsAtOnce = 4
@@ -31,6 +36,13 @@ const (
 	// pingEvery is how long an idle connection may be silent in the background. Firewalls forget connections after minutes, AD
 	// closes them after 15.
 	pingEvery = 30 * time.Second
+	// measureEvery is how often a server is measured for the choice.
+	measureEvery = 30 * time.Second
+	// worthChanging is the difference in the time for a question below which no server is left for another: an eye does not see ten times it.
+	worthChanging = 5 * time.Millisecond
+	// lookEvery is how often DNS is asked for domain controllers: AD's records live ten minutes. lookAlone holds while none of them serves, and
+	// lookAgain is the first pause after a failure.
+	lookEvery, lookAlone, lookAgain = 5 * time.Minute, 15 * time.Second, time.Second
 	// examineFor bounds a look at a server by a person, who would rather wait than be told nothing.
 	examineFor = 10 * time.Second
 	// idleLife is how long a connection above the warm ones is kept without a check.

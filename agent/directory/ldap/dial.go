@@ -72,9 +72,9 @@ type conn struct {
 	broken bool
 }
 
-// dial connects, begins TLS and verifies the server. Everything ends with ctx.
-func dial(ctx context.Context, a address, roots *x509.CertPool) (*conn, error) {
-	raw, err := new(net.Dialer).DialContext(ctx, "tcp", a.String())
+// dial connects, begins TLS and verifies the server. Everything ends with ctx. A nil resolver is the system's.
+func dial(ctx context.Context, a address, roots *x509.CertPool, resolver *net.Resolver) (*conn, error) {
+	raw, err := (&net.Dialer{Resolver: resolver}).DialContext(ctx, "tcp", a.String())
 	if err != nil {
 		return nil, err
 	}

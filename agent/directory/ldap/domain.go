@@ -59,7 +59,7 @@ func (v *Validator) Expect(d directory.Domain) {
 	v.expected.mu.Lock()
 	v.expected.domain, v.expected.known = d, true
 	v.expected.mu.Unlock()
-	for _, s := range v.servers {
+	for _, s := range v.servers() {
 		s.mu.Lock()
 		shown := s.domain
 		s.mu.Unlock()
@@ -71,9 +71,11 @@ func (v *Validator) Expect(d directory.Domain) {
 
 // Prove asks the first server that answers which domain it serves; see [directory.Prover].
 func (v *Validator) Prove(ctx context.Context) (directory.Domain, error) {
-	c, err := v.take(ctx)
+	limited, cancel := context.WithTimeout(ctx, fenceWithin)
+	defer cancel()
+	c, err := v.take(limited)
 	if err != nil {
-		for _, s := range v.servers {
+		for _, s := range v.servers() {
 			s.mu.Lock()
 			var f foreign
 			answered := errors.As(s.lastErr, &f)

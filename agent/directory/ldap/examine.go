@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -51,8 +52,8 @@ type LockoutPolicy struct {
 	Duration, Window time.Duration
 }
 
-// Examine looks at one server, given as in [Config], within ctx and a dozen seconds.
-func Examine(ctx context.Context, server string, roots *x509.CertPool) Examination {
+// Examine looks at one server, given as in [Config], within ctx and a dozen seconds. A nil resolver is the system's.
+func Examine(ctx context.Context, server string, roots *x509.CertPool, resolver *net.Resolver) Examination {
 	a, err := parseAddress(server)
 	if err != nil {
 		return Examination{Address: server, Err: err, Remedy: "Write ldaps://dc1.corp.example, or ldap://dc1.corp.example for StartTLS."}
@@ -61,7 +62,7 @@ func Examine(ctx context.Context, server string, roots *x509.CertPool) Examinati
 	ctx, cancel := context.WithTimeout(ctx, examineFor)
 	defer cancel()
 	began := time.Now()
-	c, err := dial(ctx, a, roots)
+	c, err := dial(ctx, a, roots, resolver)
 	if err != nil {
 		var refused *tls.CertificateVerificationError
 		if errors.As(err, &refused) {
@@ -95,7 +96,7 @@ func Examine(ctx context.Context, server string, roots *x509.CertPool) Examinati
 
 // ExamineAs looks at what an account may read: it binds once, with the password, and a wrong one counts. The error says why nothing was
 // seen, also that the directory did not accept name or password.
-func ExamineAs(ctx context.Context, server string, roots *x509.CertPool, name string, password wire.Secret) (Rights, *LockoutPolicy, error) {
+func ExamineAs(ctx context.Context, server string, roots *x509.CertPool, resolver *net.Resolver, name string, password wire.Secret) (Rights, *LockoutPolicy, error) {
 	a, err := parseAddress(server)
 	if err != nil {
 		return Rights{}, nil, err
@@ -105,7 +106,7 @@ func ExamineAs(ctx context.Context, server string, roots *x509.CertPool, name st
 	}
 	ctx, cancel := context.WithTimeout(ctx, examineFor)
 	defer cancel()
-	c, err := dial(ctx, a, roots)
+	c, err := dial(ctx, a, roots, resolver)
 	if err != nil {
 		return Rights{}, nil, err
 	}
@@ -124,6 +125,17 @@ func ExamineAs(ctx context.Context, server string, roots *x509.CertPool, name st
 	}
 	r, policy := c.rights(ctx, base)
 	return r, policy, nil
+}
+
+// Preference says in which order servers that were examined would be asked, as positions, and why the first is the first. ranks are their order of
+// preference, the lowest first; among equals the time for everything decides, while no question was measured by itself.
+func Preference(examined []Examination, ranks []int) (order []int, reason string) {
+	all := make([]standing, len(examined))
+	for i, e := range examined {
+		all[i] = standing{ranks[i], e.Err == nil, e.Took}
+	}
+	order = choose(all, -1)
+	return order, why(all, order)
 }
 
 // rights looks at what may be read on this connection. What cannot be read is no error: that is the answer.

@@ -7,7 +7,7 @@ import (
 
 // Age makes idle connections older, as if nothing had happened on them for so long.
 func (v *Validator) Age(d time.Duration) {
-	for _, s := range v.servers {
+	for _, s := range v.servers() {
 		s.mu.Lock()
 		for _, c := range s.idle {
 			c.seen, c.used = c.seen.Add(-d), c.used.Add(-d)
@@ -18,7 +18,7 @@ func (v *Validator) Age(d time.Duration) {
 
 // Maintain does what the background does at a tick.
 func (v *Validator) Maintain(ctx context.Context) {
-	for _, s := range v.servers {
+	for _, s := range v.servers() {
 		s.maintain(ctx, time.Now())
 	}
 }

@@ -38,13 +38,23 @@ func (v *Validator) Find(ctx context.Context, attribute, name string) (*director
 	base := s.baseDN()
 	var why error
 	var entries []*goldap.Entry
-	err := g.ask(ctx, s, func(c *conn) (err error) {
+	look := func(c *conn) (err error) {
 		if why, err = v.lookups.allows(c, attribute, time.Now()); why != nil || err != nil {
 			return err
 		}
 		entries, err = c.few(base, findFilter(attribute, name, base), "sAMAccountName", "userPrincipalName", attribute)
 		return err
-	})
+	}
+	err := g.ask(ctx, s, look)
+	order, _ := v.order()
+	for _, other := range order {
+		if !errors.Is(err, errUnanswered) || ctx.Err() != nil {
+			break
+		}
+		if other != s {
+			s, err = other, g.ask(ctx, other, look)
+		}
+	}
 	switch {
 	case errors.Is(err, errUnanswered):
 		return nil, g.unreachable(ctx, err)

@@ -167,6 +167,20 @@ func (g *guardian) run(ctx context.Context) {
 	}
 }
 
+// leave closes what is kept to a server that is not used any more.
+func (g *guardian) leave(s *server) {
+	g.mu.Lock()
+	var idle []*conn
+	if p := g.pools[s.address.String()]; p != nil {
+		idle, p.idle = p.idle, nil
+		delete(g.pools, s.address.String())
+	}
+	g.mu.Unlock()
+	for _, c := range idle {
+		c.close()
+	}
+}
+
 // status describes the guard for people.
 func (g *guardian) status() GuardStatus {
 	g.mu.Lock()
@@ -258,7 +272,7 @@ func (v *Validator) Admit(ctx context.Context, dc string, check directory.Check)
 // serving returns the server on this host, if it serves and has told of its domain, and else the one that is used first.
 func (v *Validator) serving(ctx context.Context, host string) (*server, *directory.Error) {
 	s := v.firstServing()
-	for _, other := range v.servers {
+	for _, other := range v.servers() {
 		if strings.EqualFold(other.address.host, host) && other.admits() && other.baseDN() != "" {
 			s = other
 			break

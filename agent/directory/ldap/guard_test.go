@@ -182,7 +182,7 @@ func TestExamineGuard(t *testing.T) {
 	g := newGuarded(t)
 	look := func(c ldap.Guard) ldap.GuardStatus {
 		t.Helper()
-		s, err := ldap.ExamineGuard(t.Context(), g.LDAPS(), g.CAPool, c)
+		s, err := ldap.ExamineGuard(t.Context(), g.LDAPS(), g.CAPool, nil, c)
 		must(t, err)
 		return s
 	}
@@ -201,7 +201,7 @@ func TestExamineGuard(t *testing.T) {
 	if s := look(reader); s.State != ldap.GuardReading || s.Domain == nil || s.Objects != 0 {
 		t.Errorf("with all rights: %+v", s)
 	}
-	if _, err := ldap.ExamineGuard(t.Context(), dead(t), g.CAPool, reader); err == nil {
+	if _, err := ldap.ExamineGuard(t.Context(), dead(t), g.CAPool, nil, reader); err == nil {
 		t.Error("nobody was there")
 	}
 }

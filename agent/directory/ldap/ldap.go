@@ -6,20 +6,33 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	goldap "github.com/go-ldap/ldap/v3"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/directory/locate"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
 // Config says which domain controllers to ask and how.
 type Config struct {
 	// Servers in the order in which they are used: "ldaps://dc1.corp.example", "ldap://dc2.corp.example" (StartTLS), with a port if it is
-	// not 636 or 389; without a scheme it is ldaps. At least one.
+	// not 636 or 389; without a scheme it is ldaps. At least one, unless there is a Domain.
 	Servers []string
+	// Domain is the DNS name of the domain whose servers DNS names; they are used after Servers. Empty means that DNS is not asked.
+	Domain string
+	// Site is the Active Directory site whose servers are preferred; empty means the one that a domain controller says this host is in.
+	Site string
+	// StartTLS is how TLS begins at servers that DNS names, on the port that DNS says; otherwise it is LDAPS on port 636.
+	StartTLS bool
+	// Resolver is asked for domain controllers and for their addresses; nil means the system's.
+	Resolver *net.Resolver
 	// RootCAs that may have issued the servers' certificates; nil means those of the system.
 	RootCAs *x509.CertPool
 	// Connections to each server at most, which is how many checks it works on at once; 0 means 16.
@@ -44,6 +57,13 @@ type ServerStatus struct {
 	Idle, InUse int
 	// BaseDN is the name of the domain's entry, once the server has told.
 	BaseDN string
+	// Found says that DNS has named it, not the settings. Rank is the order of preference, the lowest first; servers of equal rank are
+	// chosen among by Latency, the smoothed time for a harmless question, 0 while nothing was measured.
+	Found   bool
+	Rank    int
+	Latency time.Duration
+	// Why says why this is the server that is asked; empty for all others.
+	Why string
 	// LastError is the last failure, with its time and what to do about it, if that is known. It stays after the server has recovered.
 	LastError, Remedy string
 	LastErrorAt       time.Time
@@ -54,19 +74,29 @@ type ServerStatus struct {
 // Validator checks passwords by simple binds. Make it with [New]; it works without Run, but a server that has gone down is then
 // never used again. Safe for concurrent use.
 type Validator struct {
-	servers  []*server
+	config   Config
 	expected *expectation
 	guard    *guardian
 	lookups  lookups
+	locator  *locator // nil when DNS is not asked
 	bindFor  time.Duration
 	log      *slog.Logger
+
+	// list is replaced as a whole: those of the settings, then those that DNS has named. named is closed when it has its first ones.
+	list   atomic.Pointer[[]*server]
+	named  chan struct{}
+	naming sync.Once
+
+	mu      sync.Mutex
+	current *server       // the choice before
+	start   func(*server) // begins the background's care; nil while Run does not run
 }
 
 var _ directory.Validator = (*Validator)(nil)
 
 // New checks the configuration and contacts nobody.
 func New(c Config) (*Validator, error) {
-	if len(c.Servers) == 0 {
+	if len(c.Servers) == 0 && c.Domain == "" {
 		return nil, errors.New("no domain controllers are configured")
 	}
 	if c.Connections < 0 || c.DialTimeout < 0 || c.BindTimeout < 0 {
@@ -84,13 +114,13 @@ func New(c Config) (*Validator, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	v := &Validator{expected: &expectation{}, bindFor: c.BindTimeout, log: c.Logger}
+	v := &Validator{config: c, expected: &expectation{}, bindFor: c.BindTimeout, log: c.Logger, named: make(chan struct{})}
 	var err error
 	if v.guard, err = newGuardian(c.Guard, c.Logger); err != nil {
 		return nil, err
 	}
 	v.guard.bases = v.firstServing
-	seen := map[string]bool{}
+	seen, fixed := map[string]bool{}, []*server(nil)
 	for _, text := range c.Servers {
 		a, err := parseAddress(text)
 		if err != nil {
@@ -100,28 +130,167 @@ func New(c Config) (*Validator, error) {
 			return nil, fmt.Errorf("domain controller %q is given twice", text)
 		}
 		seen[a.String()] = true
-		v.servers = append(v.servers, newServer(a, c, v.expected))
+		s := newServer(a, c, v.expected)
+		s.rank = len(fixed)
+		fixed = append(fixed, s)
+	}
+	v.list.Store(&fixed)
+	v.name(fixed)
+	switch {
+	case c.Domain != "":
+		q := locate.Query{Domain: strings.TrimSuffix(c.Domain, "."), Site: c.Site}
+		if err := q.Check(); err != nil {
+			return nil, err
+		}
+		v.locator = &locator{query: q, said: Located{Domain: q.Domain, Site: q.Site}, adopt: v.adopt, site: v.site, log: c.Logger,
+			serving: func() bool { return v.firstServing() != nil },
+			find: func(ctx context.Context, q locate.Query, known []string) (locate.Found, error) {
+				return locate.Find(ctx, c.Resolver, q, known)
+			}}
+	case c.Site != "" || c.StartTLS:
+		return nil, errors.New("a site, or StartTLS for servers that DNS names, needs a domain")
 	}
 	return v, nil
 }
+
+// servers are those that are in use now.
+func (v *Validator) servers() []*server { return *v.list.Load() }
 
 // Run opens connections gently, checks their health, probes servers that are down, and closes what is idle when ctx ends. It
 // returns ctx's error. Checks that are under way then end undisturbed.
 func (v *Validator) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	for _, s := range v.servers {
-		wg.Go(func() { s.run(ctx) })
-	}
 	wg.Go(func() { v.guard.run(ctx) })
+	v.mu.Lock()
+	v.start = func(s *server) {
+		care, end := context.WithCancel(ctx)
+		s.end = end
+		wg.Go(func() { s.run(care) })
+	}
+	for _, s := range v.servers() {
+		v.start(s)
+	}
+	v.mu.Unlock()
+	if v.locator != nil {
+		v.locator.run(ctx) // the only one who starts others
+	}
 	wg.Wait()
+	v.mu.Lock()
+	v.start = nil
+	v.mu.Unlock()
 	return ctx.Err()
+}
+
+// Locate asks DNS once, for whoever does without Run. Without a domain it does nothing.
+func (v *Validator) Locate(ctx context.Context) error {
+	if v.locator == nil {
+		return nil
+	}
+	return v.locator.look(ctx)
+}
+
+// Located returns what DNS said; false when it is not asked.
+func (v *Validator) Located() (Located, bool) {
+	if v.locator == nil {
+		return Located{}, false
+	}
+	return v.locator.status(), true
+}
+
+// Hosts returns the names of the servers, in the order in which they are asked now; those that are down come last.
+func (v *Validator) Hosts() []string {
+	order, _ := v.order()
+	var all []string
+	for _, s := range append(order, v.servers()...) {
+		if !slices.Contains(all, s.address.host) {
+			all = append(all, s.address.host)
+		}
+	}
+	return all
+}
+
+// adopt puts to use what DNS has named. A server that was named before stays as it is; one that is no more is let go: checks that have a
+// connection to it finish.
+func (v *Validator) adopt(f locate.Found) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	before := v.servers()
+	fixed := len(v.config.Servers)
+	list, ranks := slices.Clone(before[:fixed]), f.Ranks(fixed)
+	for i, t := range f.Targets {
+		a, err := parseAddress(t.URL(v.config.StartTLS))
+		if err != nil || slices.ContainsFunc(list[:fixed], func(s *server) bool { return strings.EqualFold(s.address.host, a.host) }) {
+			continue // the settings say how it is to be asked
+		}
+		var s *server
+		if at := slices.IndexFunc(before[fixed:], func(s *server) bool { return s.address == a }); at >= 0 {
+			s = before[fixed+at]
+		} else {
+			s = newServer(a, v.config, v.expected)
+			s.foundFor = v.locator.query.Domain
+			if v.start != nil {
+				v.start(s)
+			}
+		}
+		s.setRank(ranks[i])
+		list = append(list, s)
+	}
+	v.list.Store(&list)
+	for _, s := range before {
+		if !slices.Contains(list, s) {
+			v.log.Info("domain controller let go: DNS names it no more", "dc", s.address.String())
+			if s.end != nil {
+				s.end()
+			}
+			s.shut()
+			v.guard.leave(s)
+		}
+	}
+	v.name(list)
+}
+
+// name lets those go on who have waited for a first server.
+func (v *Validator) name(list []*server) {
+	if len(list) > 0 {
+		v.naming.Do(func() { close(v.named) })
+	}
+}
+
+// order returns the servers in the order in which they are to be asked, without those that are down, and why the first is the first. Its
+// choice is kept as long as there is no better one; see [choose].
+func (v *Validator) order() (order []*server, reason string) {
+	all := v.servers()
+	standings := make([]standing, len(all))
+	for i, s := range all {
+		standings[i] = s.standing()
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	chosen := choose(standings, slices.Index(all, v.current))
+	if len(chosen) == 0 {
+		return nil, ""
+	}
+	for _, i := range chosen {
+		order = append(order, all[i])
+	}
+	reason = why(standings, chosen)
+	if v.current != order[0] {
+		v.current = order[0]
+		v.log.Info("domain controller chosen", "dc", order[0].address.String(), "why", reason)
+	}
+	return order, reason
 }
 
 // Status returns how the servers stand, in their order.
 func (v *Validator) Status() []ServerStatus {
-	all := make([]ServerStatus, len(v.servers))
-	for i, s := range v.servers {
-		all[i] = s.status()
+	order, reason := v.order()
+	var all []ServerStatus
+	for _, s := range v.servers() {
+		st := s.status()
+		if len(order) > 0 && s == order[0] {
+			st.Why = reason
+		}
+		all = append(all, st)
 	}
 	return all
 }
@@ -131,8 +300,9 @@ func (v *Validator) GuardStatus() GuardStatus { return v.guard.status() }
 
 // firstServing returns the server that is used first and has told of its domain; nil while there is none.
 func (v *Validator) firstServing() *server {
-	for _, s := range v.servers {
-		if s.admits() && s.baseDN() != "" {
+	order, _ := v.order()
+	for _, s := range order {
+		if s.baseDN() != "" {
 			return s
 		}
 	}
@@ -148,14 +318,11 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	if e := check.Refuse(); e != nil {
 		return directory.Result{}, e
 	}
-	c, err := v.take(ctx)
-	if err != nil {
-		code := wire.DirectoryUnreachable
-		if ctx.Err() != nil {
-			code = wire.AgentTooSlow // the caller's time was over, or it gave up
-		}
-		return directory.Result{}, &directory.Error{Code: code, Cause: err}
+	c, spent, e := v.ready(ctx, check)
+	if e != nil {
+		return directory.Result{}, e
 	}
+	defer spent()
 	s := c.server
 	dc := s.address.String()
 	keep := false // a panic must not keep the slot
@@ -170,11 +337,6 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 		keep = true
 		return directory.Result{}, &directory.Error{Code: code, DC: dc, Cause: cause}
 	}
-	spent, refused := v.guard.admit(ctx, s, check)
-	if refused != nil {
-		return notSent(refused.Code, refused.Cause)
-	}
-	defer spent()
 	if err := check.Fence(ctx); err != nil {
 		return notSent(wire.TransientNetwork, fmt.Errorf("fence: %w", err))
 	}
@@ -187,7 +349,7 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	}
 
 	r := directory.Result{DC: dc, Fenced: time.Now()}
-	err = c.within(ctx, v.bindFor, func() error { return c.bind(bindName(check), check.Password) })
+	err := c.within(ctx, v.bindFor, func() error { return c.bind(bindName(check), check.Password) })
 	r.Judged = time.Now()
 	c.used, c.seen = r.Judged, r.Judged
 	verdict, understood, e := judge(err)
@@ -252,33 +414,112 @@ func judge(err error) (v wire.Verdict, understood bool, e *directory.Error) {
 	return v, e.Code != wire.DirectoryUnreachable, e
 }
 
-// take returns a live connection to the first server that can give one.
-func (v *Validator) take(ctx context.Context) (*conn, error) {
-	now := time.Now()
-	for _, s := range v.servers {
-		if s.admits() {
-			if c := s.tryTake(now); c != nil {
+// ready returns a live connection to a server at which the guard lets the attempt be spent; spent is to be called after the bind. Nothing is sent
+// before, so that a server whose guard cannot be asked is left for another as one that gives no connection is, while there is time.
+func (v *Validator) ready(ctx context.Context, check directory.Check) (c *conn, spent func(), e *directory.Error) {
+	by := check.FenceBy
+	if by.IsZero() {
+		by = time.Now().Add(fenceWithin)
+	}
+	limited, cancel := context.WithDeadline(ctx, by)
+	defer cancel()
+	var unguarded []*server
+	for {
+		c, err := v.take(limited, unguarded...)
+		switch {
+		case err == nil:
+		case e != nil:
+			return nil, nil, e // what the last one said says more
+		case ctx.Err() != nil:
+			return nil, nil, &directory.Error{Code: wire.AgentTooSlow, Cause: err} // the caller's time was over, or it gave up
+		default:
+			return nil, nil, &directory.Error{Code: wire.DirectoryUnreachable, Cause: err}
+		}
+		if spent, e = v.guarded(limited, c, check); e == nil {
+			return c, spent, nil
+		}
+		if e.Code == wire.AgentTooSlow && ctx.Err() == nil {
+			e.Code = wire.DirectoryUnreachable // our time was over, not the caller's
+		}
+		if e.Code != wire.DirectoryUnreachable || limited.Err() != nil {
+			return nil, nil, e
+		}
+		unguarded = append(unguarded, c.server)
+	}
+}
+
+// guarded asks the guard of the connection's server, and gives the connection back if the attempt may not be spent.
+func (v *Validator) guarded(ctx context.Context, c *conn, check directory.Check) (spent func(), e *directory.Error) {
+	decided := false // a panic must not keep the slot
+	defer func() {
+		switch {
+		case !decided:
+			c.server.drop(c)
+		case e != nil:
+			c.server.put(c)
+			e.DC = c.server.address.String()
+		}
+	}()
+	spent, e = v.guard.admit(ctx, c.server, check)
+	decided = true
+	return spent, e
+}
+
+// take returns a live connection to the server that is chosen, or to one that stands in for it: at once when the chosen one is down, when it gives none, and
+// beside it when it lets us wait. A connection that comes too late is kept for others. A server that opens no more connections and still answers on
+// those that it has is crowded: there one may come back while ctx lasts.
+func (v *Validator) take(ctx context.Context, without ...*server) (*conn, error) {
+	select {
+	case <-v.named:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: %w", errNobody, context.Cause(ctx))
+	}
+	for {
+		order, _ := v.order()
+		order = slices.DeleteFunc(order, func(s *server) bool { return slices.Contains(without, s) })
+		if len(order) > 0 {
+			// The choice stands: an idle connection of the second server is no reason to leave the first.
+			if c := order[0].tryTake(time.Now()); c != nil {
 				return c, nil
 			}
-			break // the order stands: an idle connection of the second server is no reason to leave the first
 		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, takeTimeout)
-	defer cancel()
-	var all []error
-	for _, s := range v.servers {
-		if !s.admits() {
-			all = append(all, fmt.Errorf("%s: %w: %s", s.address, errDown, s.status().LastError))
-			continue
-		}
-		c, err := s.take(ctx)
-		if err == nil {
+		c, failed := hedge(ctx, len(order), patience, func(ctx context.Context, i int) (*conn, error) { return order[i].take(ctx) },
+			func(c *conn) { c.server.put(c) })
+		if c != nil {
 			return c, nil
 		}
-		all = append(all, fmt.Errorf("%s: %w", s.address, err))
-		if ctx.Err() != nil {
-			break
+		crowded := slices.ContainsFunc(order, (*server).admits)
+		if crowded {
+			pause := time.NewTimer(crowdPause)
+			select {
+			case <-pause.C:
+				continue
+			case <-ctx.Done():
+			}
+			pause.Stop()
+		}
+		return nil, v.nobody(ctx, order, without, failed)
+	}
+}
+
+// nobody says of each server why it gave no connection.
+func (v *Validator) nobody(ctx context.Context, order, without []*server, failed []error) error {
+	var all []error
+	for i, s := range order {
+		if failed[i] == nil && ctx.Err() != nil {
+			failed[i] = s.late(context.Cause(ctx))
+		}
+		if failed[i] != nil {
+			all = append(all, fmt.Errorf("%s: %w", s.address, failed[i]))
 		}
 	}
-	return nil, errors.Join(all...)
+	for _, s := range v.servers() {
+		if !slices.Contains(order, s) && !slices.Contains(without, s) {
+			all = append(all, fmt.Errorf("%s: %w: %s", s.address, errDown, s.status().LastError))
+		}
+	}
+	if len(all) == 0 {
+		all = append(all, errNobody) // all were tried, and have said what was wrong
+	}
+	return errors.Join(all...)
 }

@@ -43,7 +43,9 @@ func (v *Validator) Attributes(ctx context.Context, check directory.Check) (*wir
 	if e := check.Refuse(); e != nil {
 		return nil, e
 	}
-	c, err := v.take(ctx)
+	limited, cancel := context.WithTimeout(ctx, attributesTimeout)
+	defer cancel()
+	c, err := v.take(limited)
 	if err != nil {
 		return nil, err
 	}

@@ -200,12 +200,14 @@ func TestForgottenConnection(t *testing.T) {
 	if err != nil || r.DC != other.listener.Addr().String() || check.fences.Load() != 1 || len(bindsOf(s)) != 1 {
 		t.Errorf("%+v, %v, %d binds", r, err, len(bindsOf(s)))
 	}
-	if st := v.Status()[0]; st.State != ldap.Down || !strings.Contains(st.LastError, "does not answer") {
-		t.Errorf("%+v", st)
-	}
+	// The other one was tried beside it: what became of the question is seen a moment later.
+	eventually(t, "the silence is noticed", func() bool {
+		st := v.Status()[0]
+		return st.State == ldap.Down && strings.Contains(st.LastError, "does not answer")
+	})
 }
 
-// A server that lets nobody more in, but still answers those who are in, is crowded and not dead.
+// A server that lets nobody more in, but still answers those who are in, is crowded and not dead: who comes waits for a connection to come back.
 func TestCrowdedServerIsNotDown(t *testing.T) {
 	a := newAuthority(t)
 	s := begin(t, a, nil)
@@ -228,9 +230,8 @@ func TestCrowdedServerIsNotDown(t *testing.T) {
 	if _, err := v.Validate(t.Context(), held.Check); err != nil {
 		t.Error(err)
 	}
-	err := <-second
-	if e := trouble(t, err); e.Fenced || e.Code != wire.DirectoryUnreachable {
-		t.Errorf("%v", err)
+	if err := <-second; err != nil {
+		t.Error(err)
 	}
 	if st := v.Status()[0]; st.State != ldap.Serving || st.Idle != 1 || st.LastError == "" {
 		t.Errorf("%+v", st)

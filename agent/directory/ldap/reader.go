@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -130,6 +131,9 @@ func (g *guardian) failed(s *server, err error) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now, text := time.Now(), s.address.String()+": "+err.Error()
+	if errors.Is(err, errUnanswered) {
+		s.suspect()
+	}
 	switch {
 	case errors.Is(err, errRefused):
 		if now.Before(g.pause) {
@@ -175,7 +179,7 @@ func (g *guardian) connection(ctx context.Context, s *server, pool *readers) (c 
 	}
 	limited, cancel := context.WithTimeout(ctx, s.dialFor)
 	defer cancel()
-	if c, err = dial(limited, s.address, s.roots); err != nil {
+	if c, err = dial(limited, s.address, s.roots, s.resolver); err != nil {
 		return nil, false, fmt.Errorf("%w: %w", errUnanswered, err)
 	}
 	err = c.within(ctx, readTimeout, func() error { return c.bind(g.config.Reader, g.config.Password) })
@@ -210,8 +214,8 @@ func (g *guardian) giveBack(pool *readers, c *conn) {
 
 // ExamineGuard tries a guard's reader at one server, given as in [Config], within a dozen seconds: it binds once, and a wrong password counts. What
 // it may not read, of policies and of its own entry as of anybody's, stands in the status; the error says that nothing could be tried.
-func ExamineGuard(ctx context.Context, server string, roots *x509.CertPool, c Guard) (GuardStatus, error) {
-	v, err := New(Config{Servers: []string{server}, RootCAs: roots, DialTimeout: examineFor, Guard: c})
+func ExamineGuard(ctx context.Context, server string, roots *x509.CertPool, resolver *net.Resolver, c Guard) (GuardStatus, error) {
+	v, err := New(Config{Servers: []string{server}, RootCAs: roots, Resolver: resolver, DialTimeout: examineFor, Guard: c})
 	if err != nil {
 		return GuardStatus{}, err
 	}

@@ -21,6 +21,7 @@ func remedy(err error) string {
 		dns      *net.DNSError
 		deadline net.Error
 		other    foreign
+		named    stranger
 	)
 	switch {
 	case err == nil:
@@ -28,6 +29,8 @@ func remedy(err error) string {
 	case errors.As(err, &other):
 		return "All domain controllers of one agent must be of one domain, the one of its directory. Correct --dc; if the domain was built " +
 			"anew, forget the old one in the service: sallyport directory unpin."
+	case errors.As(err, &named):
+		return "Correct --domain, or the SRV records of the domain; a domain controller that DNS names wrongly can be left to --dc."
 	case strings.Contains(err.Error(), "x509: negative serial number"):
 		// crypto/x509 has no type for it.
 		return "The server's certificate has a negative serial number, which Go refuses. Issue the certificate anew; until then an " +

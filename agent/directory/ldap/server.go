@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,21 +22,27 @@ var (
 
 // server is one domain controller: its pool and its breaker.
 type server struct {
-	address address
-	roots   *x509.CertPool
-	dialFor time.Duration
-	log     *slog.Logger
+	address  address
+	roots    *x509.CertPool
+	resolver *net.Resolver // nil is the system's
+	dialFor  time.Duration
+	log      *slog.Logger
 	// slots holds one token for each connection in use. A connection is opened only by the holder of a token who found none
 	// idle, so that there are never more connections than tokens, but for the one that the background may have in hand.
 	slots chan struct{}
 	// dials holds one token for each connection being opened.
 	dials chan struct{}
-	// wake tells the background that the breaker has changed.
+	// wake tells the background to look now: the breaker has changed, or something is suspicious.
 	wake chan struct{}
 	// expected is the one domain of all servers.
 	expected *expectation
+	// foundFor is the DNS name of the domain that DNS named the server for; "" for one of the settings.
+	foundFor string
+	// end ends the background's care; nil while there is none. It belongs to the validator.
+	end context.CancelFunc
 
 	mu      sync.Mutex
+	rank    int     // see standing
 	idle    []*conn // the last one used most recently
 	breaker breaker
 	heard   time.Time        // when a bind was last answered
@@ -43,10 +51,13 @@ type server struct {
 	lastErr error
 	lastAt  time.Time
 	closed  bool // connections that come back are closed
+	// latency is the smoothed time for a harmless question, measured when the background last took it.
+	latency  time.Duration
+	measured time.Time
 }
 
 func newServer(a address, c Config, e *expectation) *server {
-	return &server{address: a, expected: e, roots: c.RootCAs, dialFor: c.DialTimeout, log: c.Logger.With("dc", a.String()),
+	return &server{address: a, expected: e, roots: c.RootCAs, resolver: c.Resolver, dialFor: c.DialTimeout, log: c.Logger.With("dc", a.String()),
 		slots: make(chan struct{}, c.Connections), dials: make(chan struct{}, dialsAtOnce), wake: make(chan struct{}, 1)}
 }
 
@@ -54,6 +65,19 @@ func (s *server) admits() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.breaker.admits()
+}
+
+// standing is what the choice has to know.
+func (s *server) standing() standing {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return standing{s.rank, s.breaker.admits(), s.latency}
+}
+
+func (s *server) setRank(rank int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rank = rank
 }
 
 // tryTake returns an idle connection that is known to live, without waiting for anything, or nil.
@@ -74,7 +98,9 @@ func (s *server) tryTake(now time.Time) *conn {
 	return nil
 }
 
-// take returns a connection that lives, and opens one if none is idle. It waits for a slot as long as ctx lasts.
+// take returns a connection that lives, and opens one if none is idle. It waits for a slot, and to be the next to dial, as long as ctx lasts.
+// What is begun then, a question or a dialling, goes on: it has limits of its own, and whoever has got a connection elsewhere meanwhile
+// would else leave a server that swallows everything untold, for the next one to wait for again.
 func (s *server) take(ctx context.Context) (*conn, error) {
 	select {
 	case s.slots <- struct{}{}:
@@ -92,6 +118,14 @@ func (s *server) take(ctx context.Context) (*conn, error) {
 	return c, nil
 }
 
+// late says what there was to wait for.
+func (s *server) late(cause error) error {
+	if len(s.slots) == cap(s.slots) {
+		return fmt.Errorf("%w: %w", errBusy, cause)
+	}
+	return fmt.Errorf("no connection in time: %w", cause)
+}
+
 // takeIdle returns an idle connection that lives, after asking the server if it was silent for long; nil if there is none.
 func (s *server) takeIdle(ctx context.Context) (*conn, error) {
 	for {
@@ -107,17 +141,17 @@ func (s *server) takeIdle(ctx context.Context) (*conn, error) {
 			return c, nil
 		}
 		began := time.Now()
-		_, err := c.ping(ctx, pingTimeout)
+		_, err := c.ping(context.WithoutCancel(ctx), pingTimeout)
 		if err == nil {
 			return c, nil
 		}
 		c.close()
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
 		// A connection that the server has closed says nothing about the server; one that is silent may.
 		if errors.Is(err, context.DeadlineExceeded) && s.lost(began, fmt.Errorf("a kept connection does not answer: %w", err)) {
 			return nil, errDown
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
 		}
 	}
 }
@@ -137,7 +171,7 @@ func (s *server) open(ctx context.Context) (*conn, error) {
 	if !s.admits() {
 		return nil, errDown
 	}
-	return s.probe(ctx)
+	return s.probe(context.WithoutCancel(ctx))
 }
 
 // probe makes a connection whatever the breaker says, and tells the breaker.
@@ -145,7 +179,7 @@ func (s *server) probe(ctx context.Context) (*conn, error) {
 	began := time.Now()
 	limited, cancel := context.WithTimeout(ctx, s.dialFor)
 	defer cancel()
-	c, err := dial(limited, s.address, s.roots)
+	c, err := dial(limited, s.address, s.roots, s.resolver)
 	if err == nil {
 		c.server = s
 		var d directory.Domain
@@ -155,7 +189,7 @@ func (s *server) probe(ctx context.Context) (*conn, error) {
 				s.base = d.NamingContext
 			}
 			s.mu.Unlock()
-			err = s.expected.admit(d)
+			err = s.admit(d)
 		}
 		if err != nil {
 			c.close()
@@ -170,6 +204,15 @@ func (s *server) probe(ctx context.Context) (*conn, error) {
 		s.lost(began, err)
 	}
 	return nil, err
+}
+
+// admit returns an error for a server of another domain than this agent's. DNS is not authenticated: whom it names must show the domain
+// that was asked for.
+func (s *server) admit(d directory.Domain) error {
+	if s.foundFor != "" && !strings.EqualFold(dnsName(d.NamingContext), s.foundFor) {
+		return stranger{dnsName(d.NamingContext), s.foundFor}
+	}
+	return s.expected.admit(d)
 }
 
 // lost tells the breaker that a try which began then has failed, and returns whether the server is down now. A server that has
@@ -219,10 +262,7 @@ func (s *server) report(e event, err error) {
 	if before == after.state {
 		return
 	}
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	s.rouse()
 	switch after.state {
 	case Down:
 		s.log.Warn("domain controller down", "error", err, "remedy", remedy(err))
@@ -280,6 +320,11 @@ func (s *server) run(ctx context.Context) {
 		}
 		timer.Stop()
 	}
+	s.shut()
+}
+
+// shut closes what is idle, and from then on what comes back.
+func (s *server) shut() {
 	s.mu.Lock()
 	idle := s.idle
 	s.idle, s.closed = nil, true
@@ -327,11 +372,56 @@ func (s *server) maintain(ctx context.Context, now time.Time) {
 		}
 		c.close()
 	}
+	s.measure(ctx, now)
 	for s.wants() && ctx.Err() == nil {
 		if !s.openOne(ctx) {
 			return
 		}
 	}
+}
+
+// suspect has the background ask the server a question now: somebody else has got no answer from it.
+func (s *server) suspect() {
+	s.mu.Lock()
+	s.measured = time.Time{}
+	s.mu.Unlock()
+	s.rouse()
+}
+
+// rouse wakes the background.
+func (s *server) rouse() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// measure asks a harmless question on an idle connection now and then, for the choice. A connection that fails it is not kept, and a server that
+// is silent is down.
+func (s *server) measure(ctx context.Context, now time.Time) {
+	s.mu.Lock()
+	due := now.Sub(s.measured) >= measureEvery
+	s.mu.Unlock()
+	if !due {
+		return
+	}
+	c := s.pop()
+	if c == nil {
+		return
+	}
+	began := time.Now()
+	if _, err := c.ping(ctx, pingTimeout); err != nil {
+		c.close()
+		if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+			s.lost(began, fmt.Errorf("a kept connection does not answer: %w", err))
+		}
+		return
+	}
+	took := max(time.Since(began), 1)
+	s.mu.Lock()
+	s.latency, s.measured = smooth(s.latency, took), now
+	s.mu.Unlock()
+	s.keep(c)
 }
 
 // popIdle takes out a connection that is dead, silent for long, or unused for long and more than is kept warm.
@@ -396,7 +486,7 @@ func (s *server) status() ServerStatus {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := ServerStatus{Address: s.address.String(), State: s.breaker.state, Since: s.breaker.since, InUse: len(s.slots),
-		BaseDN: s.base, LastErrorAt: s.lastAt, Remedy: remedy(s.lastErr)}
+		BaseDN: s.base, Found: s.foundFor != "", Rank: s.rank, Latency: s.latency, LastErrorAt: s.lastAt, Remedy: remedy(s.lastErr)}
 	for _, c := range s.idle {
 		if !c.dead() {
 			st.Idle++

@@ -133,7 +133,7 @@ func begin(t testing.TB, a authority, edit func(*stub)) *stub {
 		edit(s)
 	}
 	t.Cleanup(s.stop)
-	go s.accept(l)
+	go s.accept(s.listener)
 	return s
 }
 
@@ -159,7 +159,7 @@ func (s *stub) restart() {
 	l, err := net.Listen("tcp", s.listener.Addr().String())
 	must(s.t, err)
 	s.listener = l
-	go s.accept(l)
+	go s.accept(s.listener)
 }
 
 // hangUp closes every connection and keeps listening.
@@ -268,7 +268,7 @@ func (s *stub) serve(bare net.Conn) {
 				<-silent
 			}
 			if op.Children[0].Value.(string) == "" {
-				c.Write(found(id, goldap.NewEntry("", map[string][]string{"defaultNamingContext": {s.base}, "tokenGroups": s.token})))
+				c.Write(found(id, goldap.NewEntry("", map[string][]string{"defaultNamingContext": {s.base}, "schemaNamingContext": {"CN=Schema," + s.base}, "tokenGroups": s.token})))
 			} else {
 				filter, _ := goldap.DecompileFilter(op.Children[6])
 				if s.searches != nil {

@@ -12,8 +12,8 @@ const (
 
 // Numbers that nobody has to set.
 const (
-	// beforeFence bounds everything before the fence: the service waits 3 seconds for it.
-	beforeFence = 2500 * time.Millisecond
+	// beforeFence bounds everything before the fence where the caller sets no time: the service waits 4.5 seconds for it.
+	beforeFence = 4 * time.Second
 	// proveFor and selfCheckFor bound what nobody waits for: Windows may look for a domain controller for half a minute.
 	proveFor, selfCheckFor = 30 * time.Second, 30 * time.Second
 	// identifyFor bounds asking whose token it was, after the verdict.

@@ -390,7 +390,13 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	if why := v.foreign.Load(); why != nil {
 		return notSent(wire.DirectoryUnusable, errors.New(*why))
 	}
-	l, dc, err := v.prepare(ctx)
+	by := check.FenceBy
+	if by.IsZero() {
+		by = time.Now().Add(beforeFence)
+	}
+	before, cancel := context.WithDeadlineCause(ctx, by, errLate)
+	defer cancel()
+	l, dc, err := v.prepare(before)
 	switch {
 	case errors.Is(err, ErrCredulous):
 		return notSent(wire.HostCredulous, errCredulous)
@@ -413,7 +419,7 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 		}
 	}()
 	if v.config.Guard != nil {
-		done, refused := v.config.Guard.Admit(ctx, dc, check)
+		done, refused := v.config.Guard.Admit(before, dc, check)
 		if refused != nil {
 			return notSent(refused.Code, refused.Cause)
 		}
@@ -452,10 +458,8 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	return r, nil
 }
 
-// prepare does everything that may be done before the fence.
+// prepare does everything that may be done before the fence, by when ctx ends.
 func (v *Validator) prepare(ctx context.Context) (*lease, string, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, beforeFence, errLate)
-	defer cancel()
 	if err := v.SelfCheck(ctx); err != nil {
 		return nil, "", err
 	}
