@@ -51,6 +51,9 @@ const (
 	unansweredLimit = 3
 	// probeFirst and probeLast are the shortest and longest wait between probes of a server that is down.
 	probeFirst, probeLast = time.Second, 15 * time.Second
+	// reviveAfter is how old the last failure of a server must be before a check looks at it ahead of the probe: in an outage of all, each is
+	// looked at once a second at most.
+	reviveAfter = time.Second
 	// attributesTimeout bounds reading the attributes after an accepted bind: the verdict waits for it.
 	attributesTimeout = 2 * time.Second
 

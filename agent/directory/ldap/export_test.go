@@ -16,6 +16,14 @@ func (v *Validator) Age(d time.Duration) {
 	}
 }
 
+// Bench has a server that is down wait for long until it is looked at in the background.
+func (v *Validator) Bench(i int) {
+	s := v.servers()[i]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.breaker.failures, s.breaker.probeAt, s.lastAt = 10, time.Now().Add(time.Hour), time.Now().Add(-reviveAfter)
+}
+
 // Maintain does what the background does at a tick.
 func (v *Validator) Maintain(ctx context.Context) {
 	for _, s := range v.servers() {

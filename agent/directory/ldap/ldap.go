@@ -467,14 +467,15 @@ func (v *Validator) guarded(ctx context.Context, c *conn, check directory.Check)
 
 // take returns a live connection to the server that is chosen, or to one that stands in for it: at once when the chosen one is down, when it gives none, and
 // beside it when it lets us wait. A connection that comes too late is kept for others. A server that opens no more connections and still answers on
-// those that it has is crowded: there one may come back while ctx lasts.
+// those that it has is crowded: there one may come back while ctx lasts. When all are down, those that were not looked at just now are looked at
+// once more before anybody is told so: while one dies, another may be back that the background visits seconds from now.
 func (v *Validator) take(ctx context.Context, without ...*server) (*conn, error) {
 	select {
 	case <-v.named:
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w: %w", errNobody, context.Cause(ctx))
 	}
-	for {
+	for revived := false; ; {
 		order, _ := v.order()
 		order = slices.DeleteFunc(order, func(s *server) bool { return slices.Contains(without, s) })
 		if len(order) > 0 {
@@ -497,9 +498,25 @@ func (v *Validator) take(ctx context.Context, without ...*server) (*conn, error)
 			case <-ctx.Done():
 			}
 			pause.Stop()
+		} else if !revived {
+			if revived = true; v.revive(ctx, without) {
+				continue
+			}
 		}
 		return nil, v.nobody(ctx, order, without, failed)
 	}
+}
+
+// revive looks at all servers that are down, ahead of their time, and reports as soon as one serves.
+func (v *Validator) revive(ctx context.Context, without []*server) bool {
+	down := slices.DeleteFunc(slices.Clone(v.servers()), func(s *server) bool { return slices.Contains(without, s) })
+	serves, _ := hedge(ctx, len(down), 0, func(_ context.Context, i int) (bool, error) {
+		if !down[i].revive() {
+			return false, errDown
+		}
+		return true, nil
+	}, func(bool) {})
+	return serves
 }
 
 // nobody says of each server why it gave no connection.

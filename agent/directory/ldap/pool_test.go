@@ -76,6 +76,41 @@ func TestDeadServerIsPassedBy(t *testing.T) {
 	}
 }
 
+// The last server dies, and one that was down is back, with the background's next look far off: the check finds it.
+func TestLastOneDiesAndAnotherIsBack(t *testing.T) {
+	a := newAuthority(t)
+	first, last := begin(t, a, nil), begin(t, a, nil)
+	v := configured(t, ldap.Config{Servers: []string{first.url(), last.url()}, RootCAs: a.pool()}, false)
+	first.stop()
+	at := func(what string, s *stub) {
+		t.Helper()
+		check := ask("n", "p")
+		if r, err := v.Validate(t.Context(), check.Check); err != nil || r.DC != s.listener.Addr().String() || check.fences.Load() != 1 {
+			t.Errorf("%s: %+v, %v", what, r, err)
+		}
+	}
+	at("the first is down", last)
+	v.Bench(0)
+	first.restart()
+	at("nobody looks while the last one serves", last)
+	last.stop()
+	v.Maintain(t.Context()) // the background has seen that its connections are gone
+	at("the last one has died", first)
+	// All are down: everybody is told so at once, and nobody waits for the background.
+	first.stop()
+	v.Maintain(t.Context())
+	for range 2 {
+		check := ask("n", "p")
+		_, err := v.Validate(t.Context(), check.Check)
+		if e := trouble(t, err); e.Code != wire.DirectoryUnreachable || e.Fenced || check.fences.Load() != 0 {
+			t.Errorf("%v", err)
+		}
+	}
+	if dials, _ := first.counts(); dials > 3 {
+		t.Errorf("%d dials", dials)
+	}
+}
+
 func TestNoServer(t *testing.T) {
 	a := newAuthority(t)
 	v := validator(t, a, false, dead(t), dead(t))

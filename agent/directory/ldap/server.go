@@ -50,7 +50,8 @@ type server struct {
 	domain  directory.Domain // that it has shown
 	lastErr error
 	lastAt  time.Time
-	closed  bool // connections that come back are closed
+	closed  bool          // connections that come back are closed
+	looking chan struct{} // closed when somebody who looks at it ahead of its time has seen; nil while nobody does
 	// latency is the smoothed time for a harmless question, measured when the background last took it.
 	latency  time.Duration
 	measured time.Time
@@ -204,6 +205,40 @@ func (s *server) probe(ctx context.Context) (*conn, error) {
 		s.lost(began, err)
 	}
 	return nil, err
+}
+
+// revive looks at a server that is down whatever the breaker says, once for all who want to know at the moment, and reports whether it serves. What was
+// learned a moment ago holds.
+func (s *server) revive() bool {
+	s.mu.Lock()
+	looking := s.looking
+	switch {
+	case s.breaker.admits():
+		s.mu.Unlock()
+		return true
+	case looking != nil:
+		s.mu.Unlock()
+		<-looking
+		return s.admits()
+	case time.Since(s.lastAt) < reviveAfter:
+		s.mu.Unlock()
+		return false
+	}
+	looking = make(chan struct{})
+	s.looking = looking
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.looking = nil
+		s.mu.Unlock()
+		close(looking)
+	}()
+	c, err := s.probe(context.Background()) // within its own limit; others wait for it too
+	if err != nil {
+		return false
+	}
+	s.keep(c)
+	return true
 }
 
 // admit returns an error for a server of another domain than this agent's. DNS is not authenticated: whom it names must show the domain
