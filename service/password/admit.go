@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/sallyport-auth/sallyport/service/fault"
+	"github.com/sallyport-auth/sallyport/service/tenant"
 	"github.com/sallyport-auth/sallyport/service/user"
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -26,7 +26,6 @@ func (k *check) admit(ctx context.Context, told *wire.Attributes) error {
 		return nil
 	}
 	attributes, admits, err := k.ownName(ctx, *told)
-	attributes.SignInName = k.otherName(told.SignInName)
 	if err != nil {
 		return err
 	}
@@ -50,34 +49,49 @@ func (k *check) admit(ctx context.Context, told *wire.Attributes) error {
 	return fmt.Errorf("password: storing the user: %w", err)
 }
 
-// otherName is the name beside the UPN that a directory told, if this check asked for it, in the form in which names are looked up. A directory names
-// people of the domain alone of which it was asked.
-func (k *check) otherName(told string) string {
-	name, form, domain := nameOf(told)
-	if form != formUPN || k.domain.SignInAttribute == "" || domain != k.domain.Name {
-		return ""
-	}
-	return name
-}
-
-// ownName keeps a directory from naming users of another: the name it tells must be in a domain that this tenant has given to this
-// directory. If it is not (an internal suffix such as corp.local), the typed name stands, which is in such a domain and
-// which the directory has just accepted. admits is what the domain of the name that stands says of unknown people.
+// ownName keeps a directory from naming users of another: the names it tells must be in domains that this tenant has given to this
+// directory. If the UPN is not (an internal suffix such as corp.local), the other name stands that people sign in with, if it told one, and else the
+// typed name, which is in such a domain and which the directory has just accepted. admits is what the domain of the name that stands says of
+// unknown people.
 func (k *check) ownName(ctx context.Context, a wire.Attributes) (own wire.Attributes, admits bool, err error) {
+	other, err := k.own(ctx, a.SignInName)
+	if err != nil {
+		return a, false, err
+	}
+	if k.domain.SignInAttribute == "" || other.SignInAttribute == "" {
+		a.SignInName = "" // nobody asked for it
+	}
 	if user.Key(a.UPN) == user.Key(k.name) {
 		return a, k.domain.AdmitUsers, nil
 	}
-	if at := strings.LastIndexByte(a.UPN, '@'); at >= 0 {
-		d, err := k.tenants.Domain(ctx, k.scope, a.UPN[at+1:])
-		if err != nil && !fault.Has(err, wire.NotFound) {
-			return a, false, fmt.Errorf("password: looking for the domain of the user's name: %w", err)
-		}
-		if err == nil && d.DirectoryID == k.domain.DirectoryID {
-			return a, d.AdmitUsers, nil
-		}
+	if d, err := k.own(ctx, a.UPN); err != nil || d.Name != "" {
+		return a, d.AdmitUsers, err
+	}
+	if a.SignInName != "" {
+		a.UPN = a.SignInName
+		return a, other.AdmitUsers, nil
 	}
 	k.log.LogAttrs(ctx, slog.LevelInfo, "directory's name for a user is not in one of its domains; the typed name stands",
 		slog.String("tenant", k.tenantID), slog.String("directory", k.domain.DirectoryID), slog.String("name", k.name), slog.String("told", text(a.UPN)))
 	a.UPN = k.name
 	return a, k.domain.AdmitUsers, nil
+}
+
+// own is the domain of a name, if this tenant has given it to the directory that was asked; else the zero domain.
+func (k *check) own(ctx context.Context, name string) (tenant.Domain, error) {
+	_, form, domain := nameOf(name)
+	switch {
+	case form != formUPN:
+		return tenant.Domain{}, nil
+	case domain == k.domain.Name:
+		return k.domain, nil
+	}
+	d, err := k.tenants.Domain(ctx, k.scope, domain)
+	if fault.Has(err, wire.NotFound) || err == nil && d.DirectoryID != k.domain.DirectoryID {
+		return tenant.Domain{}, nil
+	}
+	if err != nil {
+		return tenant.Domain{}, fmt.Errorf("password: looking for the domain of the user's name: %w", err)
+	}
+	return d, nil
 }

@@ -120,3 +120,31 @@ func TestTheStoredNamesDomainAdmits(t *testing.T) {
 		}
 	}
 }
+
+// TestNameThatStands: where the directory's user principal names have a suffix that is no domain here, people are called by the other name that
+// it tells, whichever they typed; and by nothing that it tells of a domain that is not its own.
+func TestNameThatStands(t *testing.T) {
+	w := newWorld(t)
+	w.agent(t, w.a, w.dirA, w.ad.Agent)
+	for _, d := range []string{"mail.example", "old-mail.example"} {
+		w.domain(t, w.a, tenant.Domain{Name: d, Kind: tenant.PassThrough, DirectoryID: w.dirA, AdmitUsers: true, SignInAttribute: "proxyAddresses"})
+	}
+	w.domain(t, w.a, tenant.Domain{Name: "plain.example", Kind: tenant.PassThrough, DirectoryID: w.dirA, AdmitUsers: true})
+	for i, c := range []struct{ typed, told, called, found string }{
+		{"ada@mail.example", "Ada.L@mail.example", "Ada.L@mail.example", "Ada.L@mail.example"},
+		{"ada@old-mail.example", "Ada.L@mail.example", "Ada.L@mail.example", "Ada.L@mail.example"}, // the same, by another address
+		{"ada@old-mail.example", "", "ada@old-mail.example", "Ada.L@mail.example"},
+		{"ada@mail.example", "boss@cloud.example", "ada@mail.example", "Ada.L@mail.example"},
+		{"ada@mail.example", "boss@elsewhere.example", "ada@mail.example", "Ada.L@mail.example"},
+		{"ada@mail.example", "not a name", "ada@mail.example", "Ada.L@mail.example"},
+		{"ada@plain.example", "Ada.L@mail.example", "ada@plain.example", "Ada.L@mail.example"}, // nobody asked for it
+	} {
+		told := ada()
+		told.UPN, told.SignInName = "ada@corp.local", c.told
+		w.ad.Passwords[c.typed], w.ad.Attributes[c.typed] = right, told
+		a := w.must(t, w.a, c.typed, right)
+		if a.User.UPN != c.called || a.User.SignInName != c.found || a.User.Anchor != ada().Anchor {
+			t.Errorf("%d %s, told %q: %+v", i, c.typed, c.told, a.User)
+		}
+	}
+}

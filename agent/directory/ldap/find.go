@@ -112,9 +112,13 @@ func findFilter(attribute, name, base string) string {
 	return "(&(objectClass=user)(|(" + attribute + "=" + goldap.EscapeFilter(value) + ")(userPrincipalName=" + goldap.EscapeFilter(name) + ")" + implicit + "))"
 }
 
-// ownValue is the value of the attribute by which its owner is called: the typed one if it is among them, the only one, or none.
+// ownValue is the value of the attribute by which its owner is called, the same whatever was typed where there is one such: the address in
+// capitals, the only value; else the typed one if it is among them, or none.
 func ownValue(attribute string, values []string, name string) string {
 	values = slices.Clone(values)
+	if i := slices.IndexFunc(values, func(v string) bool { return strings.HasPrefix(v, strings.ToUpper(mailPrefix)) }); i >= 0 && isProxy(attribute) && len(values[i]) <= maxText {
+		return values[i][len(mailPrefix):]
+	}
 	for i, v := range values {
 		if isProxy(attribute) && len(v) > len(mailPrefix) && strings.EqualFold(v[:len(mailPrefix)], mailPrefix) {
 			values[i] = v[len(mailPrefix):]
