@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -93,7 +96,7 @@ func (s settings) choose(command, named string) (names []string, err error) {
 			return nil, fmt.Errorf("settings in %s: no instance is called %q; there are %s", s.path, named, strings.Join(s.names(), ", "))
 		}
 		return []string{named}, nil
-	case anyOf(ofNone, verb):
+	case slices.Contains(ofNone, verb):
 		return nil, nil
 	}
 	if _, ok := ofEach[verb]; ok {
@@ -102,13 +105,17 @@ func (s settings) choose(command, named string) (names []string, err error) {
 	return nil, fmt.Errorf("the settings in %s have several instances: say which with --instance (%s)", s.path, strings.Join(s.names(), ", "))
 }
 
-func anyOf(all []string, one string) bool {
-	for _, s := range all {
-		if s == one {
-			return true
+// shadowed refuses variables of the environment that would take the place of what the instances set apart from one another.
+func (s settings) shadowed() error {
+	for _, name := range s.names() {
+		for _, key := range slices.Sorted(maps.Keys(s.instances[name].values)) {
+			variable := envPrefix + "_" + strings.ToUpper(strings.ReplaceAll(key, "-", "_"))
+			if _, set := os.LookupEnv(variable); set {
+				return fmt.Errorf("%s is set and would go before %s of instance %s in %s, and of every other: unset it", variable, key, name, s.path)
+			}
 		}
 	}
-	return false
+	return nil
 }
 
 // instanceLogger marks an instance's lines.

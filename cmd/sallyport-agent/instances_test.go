@@ -193,6 +193,9 @@ func TestInstancesInOneProcess(t *testing.T) {
 	if r := execute(t, nil, "status", "--config", file); r.code != exitNotAttached || strings.Count(r.out, "has never run") != 2 {
 		t.Errorf("%+v", r)
 	}
+	if r := execute(t, []string{"SALLYPORT_AGENT_DC=ldaps://127.0.0.1:3"}, "run", "--config", file); r.code != exitUsage || !strings.Contains(r.errOut, "SALLYPORT_AGENT_DC is set") {
+		t.Errorf("%+v", r)
+	}
 	socket, next := manager(t)
 	c := command(t, []string{"NOTIFY_SOCKET=" + socket}, "run", "--config", file)
 	var log lockedBuffer

@@ -85,6 +85,9 @@ func main() {
 	os.Exit(code)
 }
 
+// envPrefix begins the names of variables that set flags.
+const envPrefix = "SALLYPORT_AGENT"
+
 // terminal is where a command reads and writes.
 type terminal struct {
 	in       io.Reader
@@ -103,6 +106,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return code
 	}
 	names, err := all.choose(parsed.Command(), c.Instance)
+	if err == nil && names != nil {
+		err = all.shadowed()
+	}
 	if err != nil {
 		return report(stderr, &usageError{err})
 	}
@@ -132,7 +138,7 @@ func parse(ctx context.Context, args []string, settings settings, term *terminal
 	c := &cli{}
 	exited := -1
 	options := []kong.Option{
-		kong.Name(program), kong.Description(description), kong.Writers(term.out, term.err), kong.DefaultEnvars("SALLYPORT_AGENT"),
+		kong.Name(program), kong.Description(description), kong.Writers(term.out, term.err), kong.DefaultEnvars(envPrefix),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}), kong.Vars{"state": defaultState, "settings": defaultConfig},
 		kong.Exit(func(code int) { exited = code }),
 		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(c, term, settings, notify),
