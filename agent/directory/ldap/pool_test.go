@@ -15,11 +15,18 @@ import (
 
 // dead is an address at which nobody listens.
 func dead(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return "ldaps://" + l.Addr().String()
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		must(t, l.Close())
+		if _, given := graves.LoadOrStore(l.Addr().String(), true); !given { // systems give the same one twice
+			return "ldaps://" + l.Addr().String()
+		}
+	}
 }
+
+// graves are the addresses that dead has returned.
+var graves sync.Map
 
 // mute accepts connections and never says a word.
 func mute(t *testing.T) (url string, accepted *atomic.Int32) {
