@@ -79,13 +79,18 @@ func (c *conn) find(name, base string) (*wire.Attributes, error) {
 	if err != nil {
 		return nil, err
 	}
-	sid := entry.GetRawAttributeValue("objectSid")
-	mine := slices.ContainsFunc(token, func(t []byte) bool { return len(sid) > 0 && bytes.Equal(t, sid) })
+	mine := bears(token, entry)
 	// A directory that tells no token has one domain, whose name must be the one that was typed.
 	if !mine && (len(token) > 0 || !strings.EqualFold(n.domain, dnsName(base))) {
 		return nil, errOther
 	}
 	return fromEntry(entry, base)
+}
+
+// bears reports whether the security identifier of an entry is in a token.
+func bears(token [][]byte, entry *goldap.Entry) bool {
+	sid := entry.GetRawAttributeValue("objectSid")
+	return slices.ContainsFunc(token, func(t []byte) bool { return len(sid) > 0 && bytes.Equal(t, sid) })
 }
 
 // userAttributes are read of a user's entry.

@@ -24,6 +24,14 @@ func (v *Validator) Bench(i int) {
 	s.breaker.failures, s.breaker.probeAt, s.lastAt = 10, time.Now().Add(time.Hour), time.Now().Add(-reviveAfter)
 }
 
+// Rebase has a server speak of another part of its directory as the domain's: people elsewhere are then of another domain for the validator.
+func (v *Validator) Rebase(i int, edit func(base string) string) {
+	s := v.servers()[i]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.base = edit(s.base)
+}
+
 // Maintain does what the background does at a tick.
 func (v *Validator) Maintain(ctx context.Context) {
 	for _, s := range v.servers() {

@@ -371,7 +371,7 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	}
 	r.Verdict = verdict
 	if check.WantAttributes && verdict.Reason.Right() {
-		attributes, err := c.attributes(ctx, check)
+		attributes, err := v.whoIs(ctx, c, check)
 		if err != nil {
 			v.log.Warn("attributes left out", "dc", dc, "error", err)
 			// The service has to know that this yes is nobody's yet.

@@ -70,7 +70,7 @@ func (v *Validator) Attributes(ctx context.Context, check directory.Check) (*wir
 		keep = understood
 		return nil, &directory.Refused{Verdict: verdict}
 	}
-	attributes, err := c.attributes(ctx, check)
+	attributes, err := v.whoIs(ctx, c, check)
 	keep = understood && err == nil
 	return attributes, err
 }
