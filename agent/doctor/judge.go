@@ -84,7 +84,7 @@ func judgeService(service string, r reply) []Finding {
 	if !r.skewKnown {
 		return append(all, Finding{Note, "clock", service, "the service does not tell its time", ""})
 	}
-	return append(all, judgeSkew("service's", r.skew, serviceSkewFails))
+	return append(all, judgeSkew("the service's", r.skew, serviceSkewFails))
 }
 
 // judgeGateway judges the handshake with the gateway. There is one way in which an inspecting proxy shows: it presents a certificate that
@@ -125,7 +125,7 @@ func judgeProxy(check, proxy string) Finding {
 // judgeSkew judges how far another clock is ahead of ours.
 func judgeSkew(whose string, skew, fails time.Duration) Finding {
 	size := skew.Abs().Round(time.Second)
-	f := Finding{OK, "clock", "", fmt.Sprintf("the %s clock and this host's agree to %s", whose, max(size, time.Second)), ""}
+	f := Finding{OK, "clock", "", fmt.Sprintf("%s clock and this host's agree to %s", whose, max(size, time.Second)), ""}
 	if size < skewWarns {
 		return f
 	}
@@ -133,7 +133,7 @@ func judgeSkew(whose string, skew, fails time.Duration) Finding {
 	if skew > 0 {
 		direction = "ahead of"
 	}
-	f.Severity, f.Says = Warning, fmt.Sprintf("the %s clock is %s %s this host's", whose, size, direction)
+	f.Severity, f.Says = Warning, fmt.Sprintf("%s clock is %s %s this host's", whose, size, direction)
 	f.Remedy = "Set both clocks by NTP."
 	if size >= fails {
 		f.Severity = Error
@@ -161,7 +161,7 @@ func judgeKDC(l kerberos.Look) []Finding {
 		return []Finding{{Error, "kdc", l.Address, l.Err.Error(),
 			"Check --kdc, --realm and the account of the keytab, and that the firewall lets this machine through to port 88 (TCP)."}}
 	}
-	skew := judgeSkew("KDC's", l.ClockSkew, kdcFails)
+	skew := judgeSkew("the KDC's", l.ClockSkew, kdcFails)
 	skew.Subject = l.Address
 	return []Finding{{OK, "kdc", l.Address, "answers in " + l.Took.Round(time.Millisecond).String(), ""}, skew}
 }
