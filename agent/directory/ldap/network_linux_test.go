@@ -21,6 +21,7 @@ import (
 	"github.com/sallyport-auth/sallyport/agent/directory/locate/locatetest"
 	"github.com/sallyport-auth/sallyport/lab/evaluation"
 	"github.com/sallyport-auth/sallyport/lab/people"
+	"github.com/sallyport-auth/sallyport/lab/samba/sambatest"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -38,15 +39,10 @@ const ip = "/usr/sbin/ip"
 
 var farHosts atomic.Int32
 
-// newFarHost makes one; it skips the test where that is not allowed.
+// newFarHost makes one; where that cannot be, the test is skipped, or fails if nothing may be skipped.
 func newFarHost(t *testing.T) *farHost {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("network namespaces need root")
-	}
-	if _, err := os.Stat(ip); err != nil {
-		t.Skip("network namespaces need the program ip (Debian: iproute2)")
-	}
+	sambatest.RequireNetwork(t, false)
 	// A net of four addresses out of 198.19.0.0/16, which no network has, by the process, so that tests that run at once do not meet.
 	number := int(farHosts.Add(1))
 	net4 := uint32(198)<<24 | 19<<16 | (uint32(os.Getpid()*16+number)<<2)&0xffff
@@ -63,9 +59,7 @@ func newFarHost(t *testing.T) *farHost {
 		}
 		return run(ip, "link", "add", "eth0", "type", "veth", "peer", "name", link, "netns", strconv.Itoa(os.Getpid()))
 	})
-	if err != nil {
-		t.Skip("no network namespace can be made here: ", err)
-	}
+	must(t, err)
 	t.Cleanup(func() {
 		// Connections that were swallowed have answers to send for minutes yet, and keep the namespace for it; without its line it is in nobody's way.
 		must(t, run(ip, "link", "del", link))
