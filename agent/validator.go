@@ -131,6 +131,8 @@ type KDC struct {
 	// LastError is why it was not heard when it was last asked; empty if it was.
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+	// UDPError is why it is asked by TCP alone although the settings allow UDP; empty if it is not.
+	UDPError string `json:"udp_error,omitempty"`
 }
 
 // Asked is which validator checks passwords, for the status.
@@ -151,7 +153,7 @@ func (a *Agent) asked() *Asked {
 	case both:
 		s := &Asked{Choice: Choice{Kerberos, a.config.Choice.Why}, Realm: v.kerberos.Realm(), Service: v.kerberos.Service()}
 		for _, k := range v.kerberos.Status() {
-			s.KDCs = append(s.KDCs, KDC{k.Address, k.LastError, k.LastErrorAt})
+			s.KDCs = append(s.KDCs, KDC{k.Address, k.LastError, k.LastErrorAt, k.UDPError})
 		}
 		return s
 	case *byWindows:

@@ -163,7 +163,12 @@ func judgeKDC(l kerberos.Look) []Finding {
 	}
 	skew := judgeSkew("the KDC's", l.ClockSkew, kdcFails)
 	skew.Subject = l.Address
-	return []Finding{{OK, "kdc", l.Address, "answers in " + l.Took.Round(time.Millisecond).String(), ""}, skew}
+	all := []Finding{{OK, "kdc", l.Address, "answers in " + l.Took.Round(time.Millisecond).String(), ""}, skew}
+	if l.UDPErr != nil {
+		all = append(all, Finding{Warning, "kdc", l.Address, "UDP is of no use: " + l.UDPErr.Error() + "; everything goes by TCP",
+			"Let this machine through to port 88 (UDP), or leave out --kdc-udp."})
+	}
+	return all
 }
 
 // kdcFails is the difference of clocks at which KDCs refuse (RFC 4120 §1.6).

@@ -32,6 +32,7 @@ type directoryFlags struct {
 	Keytab           string     `help:"Keytab with the AES key of this host's own account, such as host/agent1.corp.example: KDCs prove themselves by it." placeholder:"FILE" type:"path"`
 	Realm            string     `help:"Kerberos realm. That of the keytab by default." placeholder:"REALM"`
 	KDC              []string   `help:"KDC: dc1.corp.example, with a port if it is not 88. The domain controllers by default. Repeat it for each." placeholder:"HOST" name:"kdc"`
+	KDCUDP           bool       `help:"Ask a KDC's first question, which counts nothing, by UDP and by TCP where that brings no answer. The password's proof always goes by TCP." name:"kdc-udp"`
 	KerberosUnproven bool       `help:"Let --validator kerberos work without a keytab. Whoever is on the network between can then sign in as anybody: for tests only."`
 }
 
@@ -62,8 +63,8 @@ func (d directoryFlags) validator() (agent.Choice, *kerberos.Config, *windows.Co
 	if err != nil {
 		return choice, nil, nil, err
 	}
-	if choice.Kind != agent.Kerberos && (d.Realm != "" || len(d.KDC) > 0) {
-		return choice, nil, nil, errors.New("--realm and --kdc belong to the validator kerberos, which needs --keytab")
+	if choice.Kind != agent.Kerberos && (d.Realm != "" || len(d.KDC) > 0 || d.KDCUDP) {
+		return choice, nil, nil, errors.New("--realm, --kdc and --kdc-udp belong to the validator kerberos, which needs --keytab")
 	}
 	switch choice.Kind {
 	case agent.LDAP:
@@ -71,7 +72,7 @@ func (d directoryFlags) validator() (agent.Choice, *kerberos.Config, *windows.Co
 	case agent.Windows:
 		return choice, nil, &windows.Config{}, nil
 	}
-	c := &kerberos.Config{KDCs: d.KDC, Realm: d.Realm, Unproven: d.KerberosUnproven}
+	c := &kerberos.Config{KDCs: d.KDC, Realm: d.Realm, UDP: d.KDCUDP, Unproven: d.KerberosUnproven}
 	if d.Keytab != "" {
 		if info, err := os.Stat(d.Keytab); err == nil && exposed(info.Mode()) {
 			return choice, nil, nil, fmt.Errorf("keytab %s can be read by everybody on this host (mode %v): chmod 600 it, and take a new key", d.Keytab, info.Mode().Perm())

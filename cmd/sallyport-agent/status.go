@@ -123,6 +123,9 @@ func printStatus(out io.Writer, s agent.Status, now time.Time, checks int) error
 		}
 		for _, k := range v.KDCs {
 			row("kdc", "%s %s", k.Address, cmp.Or(k.LastError, "in order"))
+			if k.UDPError != "" {
+				row("", "by TCP alone for now, since UDP was of no use: %s", k.UDPError)
+			}
 		}
 	}
 	if d := s.DNS; d != nil {

@@ -46,30 +46,21 @@ func BenchmarkValidators(b *testing.B) {
 	at := place{address: dc.LDAPS(), roots: dc.CAPool, people: everybody}
 	apart(b)
 	byLDAP := ldap.Config{Servers: []string{at.address}, RootCAs: at.roots}
+	byKDC := func(udp bool) func(agent.Config) agent.Config {
+		return func(c agent.Config) agent.Config {
+			c.LDAP, c.Kerberos, c.Choice = byLDAP, &kerberos.Config{KDCs: []string{dc.Addr}, Keytab: keytab, UDP: udp}, agent.Choice{Kind: agent.Kerberos}
+			return c
+		}
+	}
+	direct := func(b *testing.B) func(people.Person) { return loggingIn(b, dc) }
 	for _, w := range []way{
 		{"ldap", func(c agent.Config) agent.Config { c.LDAP = byLDAP; return c },
 			func(b *testing.B) func(people.Person) {
 				free := newBinders(b, at, 32) // more connections than that a domain controller of one core does not serve any faster
 				return func(p people.Person) { free.bind(b, p) }
 			}},
-		{"kerberos", func(c agent.Config) agent.Config {
-			c.LDAP, c.Kerberos, c.Choice = byLDAP, &kerberos.Config{KDCs: []string{dc.Addr}, Keytab: keytab}, agent.Choice{Kind: agent.Kerberos}
-			return c
-		},
-			func(b *testing.B) func(people.Person) {
-				config := must(krbconfig.NewFromString(fmt.Sprintf("[libdefaults]\n default_realm = %s\n dns_lookup_kdc = false\n udp_preference_limit = 1\n"+
-					" default_tkt_enctypes = aes256-cts-hmac-sha1-96\n[realms]\n %s = {\n  kdc = %s:88\n }\n", dc.Realm, dc.Realm, dc.Addr)))(b)
-				turn := make(chan struct{}, 8) // Samba's KDC lines up ten connections and drops the rest
-				return func(p people.Person) {
-					turn <- struct{}{}
-					defer func() { <-turn }()
-					c := krbclient.NewWithPassword(p.SAM, dc.Realm, string(p.Password.Reveal()), config, krbclient.DisablePAFXFAST(true))
-					defer c.Destroy()
-					if err := c.Login(); err != nil {
-						b.Errorf("%s: %v", p.SAM, err)
-					}
-				}
-			}},
+		{"kerberos", byKDC(false), direct},
+		{"kerberos-udp", byKDC(true), direct},
 	} {
 		b.Run(w.name, func(b *testing.B) {
 			direct := w.direct(b)
@@ -98,6 +89,22 @@ func BenchmarkValidators(b *testing.B) {
 				})
 			}
 		})
+	}
+}
+
+// loggingIn is an AS exchange of an independent client, over TCP.
+func loggingIn(b *testing.B, dc *samba.DC) func(people.Person) {
+	config := must(krbconfig.NewFromString(fmt.Sprintf("[libdefaults]\n default_realm = %s\n dns_lookup_kdc = false\n udp_preference_limit = 1\n"+
+		" default_tkt_enctypes = aes256-cts-hmac-sha1-96\n[realms]\n %s = {\n  kdc = %s:88\n }\n", dc.Realm, dc.Realm, dc.Addr)))(b)
+	turn := make(chan struct{}, 8) // Samba's KDC lines up ten connections and drops the rest
+	return func(p people.Person) {
+		turn <- struct{}{}
+		defer func() { <-turn }()
+		c := krbclient.NewWithPassword(p.SAM, dc.Realm, string(p.Password.Reveal()), config, krbclient.DisablePAFXFAST(true))
+		defer c.Destroy()
+		if err := c.Login(); err != nil {
+			b.Errorf("%s: %v", p.SAM, err)
+		}
 	}
 }
 

@@ -18,6 +18,10 @@ const (
 	beforeFence = 4 * time.Second
 	// restFor is how long a KDC that did not answer is asked last.
 	restFor = 15 * time.Second
+	// datagramFor is how long an answer by UDP is waited for before the same is asked by TCP: some round trips to a distant site.
+	datagramFor = 250 * time.Millisecond
+	// muteFor is how long a KDC that did not answer by UDP is asked by TCP alone.
+	muteFor = 5 * time.Minute
 	// lookFor bounds a look at a KDC by a person.
 	lookFor = 10 * time.Second
 	// clockSkew is what KDCs allow (RFC 4120 §1.6, five minutes everywhere).
@@ -27,6 +31,8 @@ const (
 
 	// maxReply is the largest message accepted from a KDC, in bytes. A ticket of somebody in a thousand groups has a quarter of it.
 	maxReply = 256 << 10
+	// maxDatagram is the largest message by UDP, in bytes: what Ethernet carries unbroken. KDCs answer with less, or say that TCP is needed.
+	maxDatagram = 1472
 	// maxSalt in bytes; AD's is the realm and the account's name.
 	maxSalt = 1024
 	// maxHints and maxEData bound the lists and the data in an error.

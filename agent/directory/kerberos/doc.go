@@ -1,7 +1,8 @@
-// Package kerberos asks a KDC about a password: one AS exchange with an encrypted timestamp (RFC 4120 §3.1, §5.2.7.2), AES only, over TCP.
+// Package kerberos asks a KDC about a password: one AS exchange with an encrypted timestamp (RFC 4120 §3.1, §5.2.7.2), AES only, over TCP
+// and, where [Config.UDP] allows it, the first question by UDP.
 //
 //	agent                                   KDC
-//	  │ AS-REQ, no proof ──────────────────▶ │  counts nothing
+//	  │ AS-REQ, no proof ──────────────────▶ │  counts nothing; TCP, or UDP
 //	  │ ◀──────── 25: salt, rounds, AES      │
 //	  │ (new connection) Fence               │
 //	  │ AS-REQ, timestamp under the key ───▶ │  counts, once

@@ -40,6 +40,27 @@ type etypeInfo2Entry struct {
 
 var errNoHint = errors.New("the KDC offers no AES key for this account")
 
+// hintsIn are the elements in the e-data of an error: of METHOD-DATA, or the one that Samba sends bare with a refused proof.
+func hintsIn(edata []byte) []typed {
+	if all := elements(edata); all != nil {
+		return all
+	}
+	var bare []etypeInfo2Entry
+	if rest, err := asn1.Unmarshal(edata, &bare); err != nil || len(rest) > 0 || len(bare) == 0 {
+		return nil
+	}
+	return []typed{{paETypeInfo2, edata}}
+}
+
+// errFalseHint is why a proof says nothing about the password.
+var errFalseHint = errors.New("the KDC takes another salt than the one that was told at first, so that a right password counts as wrong")
+
+// contradicts reports whether a KDC that refused a proof says that the key is made in another way. Without a word about it there is no contradiction.
+func (h hint) contradicts(all []typed) bool {
+	told, err := hintOf(all)
+	return err == nil && (told.kind != h.kind || told.rounds != h.rounds || string(told.salt) != string(h.salt))
+}
+
 // hintOf chooses the best kind that both sides know from the elements that a KDC sends. Nothing of it is authenticated, so everything is bounded.
 func hintOf(all []typed) (hint, error) {
 	for _, kind := range kinds {

@@ -21,6 +21,8 @@ type kdc struct {
 	rests   time.Time // until when it is asked last, because it did not answer
 	lastErr error     // why; nil when it has answered since
 	lastAt  time.Time
+	mute    time.Time // until when it is not asked by UDP, because it did not answer there
+	muteErr error     // why
 }
 
 func parseKDC(s string) (*kdc, error) {
@@ -54,12 +56,31 @@ func (k *kdc) heard() {
 	k.rests, k.lastErr, k.lastAt = time.Time{}, nil, time.Time{}
 }
 
+// takesDatagrams reports whether it is worth a try to ask it by UDP.
+func (k *kdc) takesDatagrams(now time.Time) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return !now.Before(k.mute)
+}
+
+// muted notes that a datagram was of no use; nil that one was.
+func (k *kdc) muted(err error, now time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.mute, k.muteErr = time.Time{}, err
+	if err != nil {
+		k.mute = now.Add(muteFor)
+	}
+}
+
 // Status is how one KDC stands.
 type Status struct {
 	Address string
 	// LastError and its time: why it did not answer when it was last asked; empty if it did, or was never asked.
 	LastError   string
 	LastErrorAt time.Time
+	// UDPError is why UDP was of no use when it was last tried, so that all goes by TCP for a while; empty if it was, or was never tried.
+	UDPError string
 }
 
 func (k *kdc) status() Status {
@@ -69,7 +90,36 @@ func (k *kdc) status() Status {
 	if k.lastErr != nil {
 		s.LastError = k.lastErr.Error()
 	}
+	if k.muteErr != nil {
+		s.UDPError = k.muteErr.Error()
+	}
 	return s
+}
+
+// datagram sends one message by UDP and waits for one answer (RFC 4120 §7.2.1). It is for questions that may be asked twice: nothing is sent again here, but
+// whoever gets no answer asks by TCP.
+func (k *kdc) datagram(ctx context.Context, resolver *net.Resolver, message []byte) ([]byte, error) {
+	c, err := (&net.Dialer{Resolver: resolver}).DialContext(ctx, "udp", k.address) // from now on only what comes from this address is read
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	if _, err := c.Write(message); err != nil {
+		return nil, err
+	}
+	reply := make([]byte, maxDatagram+1)
+	n, err := c.Read(reply)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, errors.New("no answer")
+	case err != nil:
+		return nil, err
+	case n > maxDatagram:
+		return nil, errReply
+	}
+	return reply[:n], nil
 }
 
 // link is a connection for one message and its answer.

@@ -48,6 +48,8 @@ type Config struct {
 	Keytab *Keytab
 	// Unproven allows to work without a keytab: whoever is between agent and KDC can then sign in as anybody.
 	Unproven bool
+	// UDP lets the first question, which counts nothing, go by UDP, and by TCP where that is of no use. The proof always goes by TCP.
+	UDP bool
 	// Attributes tells whose password it was; nil means that nobody does, and answers carry none.
 	Attributes Attributer
 	// Guard is asked before each attempt; nil means that every one may be spent.
@@ -177,6 +179,8 @@ type Look struct {
 	Err error
 	// Took is the time for the answer; ClockSkew how far its clock is ahead, to about a second.
 	Took, ClockSkew time.Duration
+	// UDPErr says why it cannot be asked by UDP; nil if it can, or [Config.UDP] does not want that.
+	UDPErr error
 }
 
 // Look asks every KDC once, without a proof, about the KDC's own account. It counts nowhere. Whether the keytab's key is still the right one
@@ -202,6 +206,12 @@ func (v *Validator) look(ctx context.Context, k *kdc) Look {
 	if err != nil {
 		l.Err = err
 		return l
+	}
+	if v.config.UDP {
+		quick, cancel := context.WithTimeout(ctx, datagramFor)
+		_, l.UDPErr = k.datagram(quick, v.config.Resolver, message)
+		cancel()
+		began = time.Now()
 	}
 	c, err := k.dial(ctx, v.config.Resolver, lookFor)
 	if err != nil {
@@ -330,7 +340,7 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 		return directory.Result{}, &directory.Error{Code: wire.DirectoryTimeout, Fenced: true, DC: dc, Cause: err}
 	}
 	var whose owner
-	if r.Verdict, whose, e = v.judge(answer, f.asked, who, key, r.Judged); e != nil {
+	if r.Verdict, whose, e = v.judge(answer, f, who, key, r.Judged); e != nil {
 		e.DC = dc
 		return directory.Result{}, e
 	}
@@ -376,10 +386,15 @@ func (v *Validator) attributes(ctx context.Context, check directory.Check, whose
 }
 
 // judge turns the answer to a proof into a verdict or an error.
-func (v *Validator) judge(answer []byte, asked messages.ASReq, who account, key types.EncryptionKey, now time.Time) (wire.Verdict, owner, *directory.Error) {
+func (v *Validator) judge(answer []byte, f opened, who account, key types.EncryptionKey, now time.Time) (wire.Verdict, owner, *directory.Error) {
 	r, err := parseReply(answer)
 	if err != nil {
 		return wire.Verdict{}, owner{}, &directory.Error{Code: wire.DirectoryUnusable, Fenced: true, Cause: err}
+	}
+	if r.number == preauthFailed && f.hint.contradicts(r.hints) {
+		// A right password would have been refused as well: somebody else told the salt, or the account was renamed a moment ago.
+		f.kdc.muted(errFalseHint, now)
+		return wire.Verdict{}, owner{}, &directory.Error{Code: wire.DirectoryUnusable, Fenced: true, Cause: errFalseHint}
 	}
 	if r.ticket == nil {
 		if verdict, ok := directory.FromKDC(r.number, r.status); ok {
@@ -388,7 +403,7 @@ func (v *Validator) judge(answer []byte, asked messages.ASReq, who account, key 
 		return wire.Verdict{}, owner{}, &directory.Error{Code: directory.KDCTroubleCode(r.number, r.status), Fenced: true,
 			Cause: errors.New(directory.KDCWords(r.number, r.status))}
 	}
-	whose, err := verify(r.ticket, asked, who, key, v.config.Keytab, now)
+	whose, err := verify(r.ticket, f.asked, who, key, v.config.Keytab, now)
 	if err != nil {
 		v.log.Error("a KDC's yes was not believed", "err", err)
 		return wire.Verdict{}, owner{}, &directory.Error{Code: wire.DirectoryUnusable, Fenced: true, Cause: err}
@@ -478,10 +493,58 @@ func (v *Validator) order(now time.Time) []*kdc {
 
 // ask asks one KDC. An error that is a *directory.Error is its answer; after any other the next KDC may be asked.
 func (v *Validator) ask(ctx context.Context, k *kdc, message []byte) (opened, error) {
+	if v.config.UDP && len(message) <= maxDatagram && k.takesDatagrams(time.Now()) {
+		return v.askByUDP(ctx, k, message)
+	}
 	l, err := k.dial(ctx, v.config.Resolver, v.config.DialTimeout)
 	if err != nil {
 		return opened{}, err
 	}
+	return v.askByTCP(ctx, k, l, message)
+}
+
+// askByUDP asks by UDP while the connection for the proof is made. A datagram is forged more easily than a connection is taken over, so all that is taken from it is
+// the demand for a proof with its hint, which the answer to the proof is held against. Whatever else it says is asked again on the connection.
+func (v *Validator) askByUDP(ctx context.Context, k *kdc, message []byte) (opened, error) {
+	limited, cancel := context.WithTimeout(ctx, datagramFor)
+	defer cancel()
+	var answer []byte
+	answered := make(chan error, 1)
+	go func() {
+		var err error
+		answer, err = k.datagram(limited, v.config.Resolver, message)
+		answered <- err
+	}()
+	l, err := k.dial(ctx, v.config.Resolver, v.config.DialTimeout)
+	if err != nil {
+		cancel()
+		<-answered
+		return opened{}, err
+	}
+	err = <-answered
+	if ctx.Err() == nil { // else it had no time
+		k.muted(err, time.Now())
+	}
+	if err == nil {
+		if h, ok := demanded(answer); ok {
+			return opened{open: true, hint: h, link: l}, nil
+		}
+	}
+	return v.askByTCP(ctx, k, l, message)
+}
+
+// demanded reads the hint in a demand for a proof, if that is what it is.
+func demanded(answer []byte) (hint, bool) {
+	r, err := parseReply(answer)
+	if err != nil || r.number != preauthRequired || time.Until(r.clock).Abs() > clockSkew {
+		return hint{}, false
+	}
+	h, err := hintOf(r.hints)
+	return h, err == nil
+}
+
+// askByTCP asks on a connection, which it closes, and makes another for the proof.
+func (v *Validator) askByTCP(ctx context.Context, k *kdc, l link, message []byte) (opened, error) {
 	limited, cancel := context.WithTimeout(ctx, v.config.DialTimeout)
 	defer cancel()
 	answer, err := l.exchange(limited, message)

@@ -91,6 +91,32 @@ func TestKeyOfRFC3962(t *testing.T) {
 	}
 }
 
+// What a KDC says of the key when it refuses a proof is held against what was said before it.
+func TestContradiction(t *testing.T) {
+	const entry = "3024 a003020112 a1151b13 434f52502e4558414d504c452e434f4d626f62 a2060404 00001000" // CORP.EXAMPLE.COMbob, 4,096 rounds
+	used := hint{kind: 18, salt: []byte("CORP.EXAMPLE.COMbob"), rounds: 4096}
+	for what, c := range map[string]struct {
+		edata string
+		hint
+		want bool
+	}{
+		"Samba's bare list":          {"3026" + entry, used, false},
+		"METHOD-DATA":                {"3033 3031 a103020113 a22a0428 3026" + entry, used, false},
+		"another salt, in a list":    {"3026" + entry, hint{18, []byte("CORP.EXAMPLE.COMeve"), 4096}, true},
+		"another salt, METHOD-DATA":  {"3033 3031 a103020113 a22a0428 3026" + entry, hint{18, []byte("CORP.EXAMPLE.COMeve"), 4096}, true},
+		"other rounds":               {"3026" + entry, hint{18, used.salt, 65536}, true},
+		"a kind that is not offered": {"3026" + entry, hint{17, used.salt, 4096}, true},
+		"no word about it":           {"", hint{18, []byte("x"), 4096}, false},
+		"an empty list":              {"3000", hint{18, []byte("x"), 4096}, false},
+		"no AES":                     {"3009 3007 a003020117 a100", hint{18, []byte("x"), 4096}, false},
+		"something after it":         {"3026" + entry + "00", hint{18, []byte("x"), 4096}, false},
+	} {
+		if got := c.hint.contradicts(hintsIn(bytesOf(t, c.edata))); got != c.want {
+			t.Errorf("%s: %t", what, got)
+		}
+	}
+}
+
 func TestExpect(t *testing.T) {
 	v, err := New(Config{KDCs: []string{"127.0.0.1:1"}, Realm: "corp.example", Unproven: true})
 	if err != nil {

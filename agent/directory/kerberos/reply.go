@@ -19,6 +19,7 @@ import (
 // Numbers of KRB-ERROR that steer the exchange (RFC 4120 §7.5.9).
 const (
 	clientUnknown   = 6
+	preauthFailed   = 24
 	preauthRequired = 25
 	unavailable     = 29
 	wrongRealm      = 68
@@ -58,7 +59,7 @@ func parseReply(b []byte) (r reply, err error) {
 		if e.ErrorCode <= 0 || len(e.EData) > maxEData {
 			return reply{}, fmt.Errorf("the KDC's error %d has no meaning", e.ErrorCode)
 		}
-		return reply{number: int(e.ErrorCode), status: statusOf(e.EData), clock: e.STime, hints: elements(e.EData)}, nil
+		return reply{number: int(e.ErrorCode), status: statusOf(e.EData), clock: e.STime, hints: hintsIn(e.EData)}, nil
 	case asnAppTag.ASREP:
 		rep := new(messages.ASRep)
 		if err := rep.Unmarshal(b); err != nil {
