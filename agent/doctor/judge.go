@@ -163,7 +163,11 @@ func judgeKDC(l kerberos.Look) []Finding {
 	}
 	skew := judgeSkew("the KDC's", l.ClockSkew, kdcFails)
 	skew.Subject = l.Address
-	all := []Finding{{OK, "kdc", l.Address, "answers in " + l.Took.Round(time.Millisecond).String(), ""}, skew}
+	says := "answers in " + l.Took.Round(time.Millisecond).String()
+	if l.UDPErr == nil && l.UDPTook > 0 {
+		says += ", by UDP in " + l.UDPTook.Round(time.Millisecond).String()
+	}
+	all := []Finding{{OK, "kdc", l.Address, says, ""}, skew}
 	if l.UDPErr != nil {
 		all = append(all, Finding{Warning, "kdc", l.Address, "UDP is of no use: " + l.UDPErr.Error() + "; everything goes by TCP",
 			"Let this machine through to port 88 (UDP), or leave out --kdc-udp."})

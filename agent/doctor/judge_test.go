@@ -228,7 +228,9 @@ func TestValidator(t *testing.T) {
 	wants(t, "unproven", []Finding{judgeValidator("kerberos", "WITHOUT PROOF", &kerberos.Config{Unproven: true}, nil)}, one{Warning, "WITHOUT PROOF", true})
 	wants(t, "refused", []Finding{judgeValidator("kerberos", "asked for", &kerberos.Config{}, errors.New("no realm"))}, one{Error, "no realm", true})
 	wants(t, "a KDC in order", judgeKDC(kerberos.Look{Address: "dc1:88", Took: time.Millisecond}), one{OK, "answers in 1ms", false}, one{OK, "agree", false})
-	wants(t, "a KDC behind a firewall", judgeKDC(kerberos.Look{Address: "dc1:88", UDPErr: errors.New("no answer")}), one{OK, "answers", false}, one{OK, "agree", false},
+	wants(t, "a KDC by UDP, too", judgeKDC(kerberos.Look{Address: "dc1:88", Took: 9 * time.Millisecond, UDPTook: 2 * time.Millisecond}),
+		one{OK, "answers in 9ms, by UDP in 2ms", false}, one{OK, "agree", false})
+	wants(t, "a KDC behind a firewall", judgeKDC(kerberos.Look{Address: "dc1:88", UDPTook: time.Second, UDPErr: errors.New("no answer")}), one{OK, "answers", false}, one{OK, "agree", false},
 		one{Warning, "UDP is of no use: no answer", true})
 	wants(t, "a KDC that is not there", judgeKDC(kerberos.Look{Address: "dc1:88", Err: errors.New("refused")}), one{Error, "refused", true})
 	wants(t, "a KDC of another time", judgeKDC(kerberos.Look{Address: "dc1:88", ClockSkew: 6 * time.Minute}), one{OK, "answers", false}, one{Error, "6m0s ahead", true})

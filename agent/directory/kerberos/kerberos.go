@@ -179,8 +179,9 @@ type Look struct {
 	Err error
 	// Took is the time for the answer; ClockSkew how far its clock is ahead, to about a second.
 	Took, ClockSkew time.Duration
-	// UDPErr says why it cannot be asked by UDP; nil if it can, or [Config.UDP] does not want that.
-	UDPErr error
+	// UDPTook is the time for the answer by UDP, and UDPErr says why there is none; both zero unless [Config.UDP] wants that.
+	UDPTook time.Duration
+	UDPErr  error
 }
 
 // Look asks every KDC once, without a proof, about the KDC's own account. It counts nowhere. Whether the keytab's key is still the right one
@@ -211,6 +212,7 @@ func (v *Validator) look(ctx context.Context, k *kdc) Look {
 		quick, cancel := context.WithTimeout(ctx, datagramFor)
 		_, l.UDPErr = k.datagram(quick, v.config.Resolver, message)
 		cancel()
+		l.UDPTook = time.Since(began)
 		began = time.Now()
 	}
 	c, err := k.dial(ctx, v.config.Resolver, lookFor)
