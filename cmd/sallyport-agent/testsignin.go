@@ -176,14 +176,21 @@ func printVerdict(w io.Writer, r directory.Result, took time.Duration) error {
 	if v.Reason.Right() {
 		fmt.Fprintf(w, "right: %s accepts name and password (%s); its count of wrong passwords begins anew\n", r.DC, took.Round(time.Millisecond))
 		if a := v.Attributes; a != nil {
-			fmt.Fprintf(w, "  it is %s, objectGUID %s, in %d groups\n", a.UPN, a.Anchor, len(a.Groups))
+			groups := "1 group"
+			if n := len(a.Groups); n != 1 {
+				groups = fmt.Sprintf("%d groups", n)
+			}
+			fmt.Fprintf(w, "  it is %s, objectGUID %s, in %s\n", a.UPN, a.Anchor, groups)
 		} else if v.Diagnostic != "" {
 			fmt.Fprintf(w, "  %s: the service would let nobody in\n", v.Diagnostic)
 		}
 		return nil
 	}
 	counted := "it was not counted as a wrong password"
-	if v.Reason.Wrong() {
+	switch {
+	case v.Reason == wire.NoSuchUser:
+		counted = "there is no account at which the directory could count it"
+	case v.Reason.Wrong():
 		counted = "it counts as one wrong password at the directory"
 	}
 	fmt.Fprintf(w, "not right: %s says %s (%s); %s\n", r.DC, v.Reason, took.Round(time.Millisecond), counted)
