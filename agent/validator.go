@@ -141,7 +141,9 @@ type Asked struct {
 	// Realm, Service and KDCs are of Kerberos; Service is empty where KDCs need not prove themselves.
 	Realm   string `json:"realm,omitempty"`
 	Service string `json:"service,omitempty"`
-	KDCs    []KDC  `json:"kdcs,omitempty"`
+	// Armor is the account with whose ticket exchanges with KDCs are armoured; empty if they are not.
+	Armor string `json:"armor,omitempty"`
+	KDCs  []KDC  `json:"kdcs,omitempty"`
 	// Domain is what this host is a member of, with the validator windows.
 	Domain string `json:"domain,omitempty"`
 }
@@ -151,7 +153,7 @@ func (a *Agent) asked() *Asked {
 	case *ldap.Validator:
 		return &Asked{Choice: Choice{LDAP, a.config.Choice.Why}}
 	case both:
-		s := &Asked{Choice: Choice{Kerberos, a.config.Choice.Why}, Realm: v.kerberos.Realm(), Service: v.kerberos.Service()}
+		s := &Asked{Choice: Choice{Kerberos, a.config.Choice.Why}, Realm: v.kerberos.Realm(), Service: v.kerberos.Service(), Armor: v.kerberos.Armor()}
 		for _, k := range v.kerberos.Status() {
 			s.KDCs = append(s.KDCs, KDC{k.Address, k.LastError, k.LastErrorAt, k.UDPError})
 		}
@@ -170,7 +172,7 @@ func (a *Agent) announce() {
 	}
 	facts := []any{"validator", s.Kind, "why", s.Why}
 	if s.Kind == Kerberos {
-		facts = append(facts, "realm", s.Realm, "service", s.Service)
+		facts = append(facts, "realm", s.Realm, "service", s.Service, "armor", s.Armor)
 		if s.Service == "" {
 			a.log.Warn("passwords are checked by KDCs that need not prove themselves", facts...)
 			return

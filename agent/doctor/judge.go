@@ -151,6 +151,9 @@ func judgeValidator(kind, why string, k *kerberos.Config, err error) Finding {
 		f.Severity, f.Remedy = Warning, "Export a keytab for an account of this host and give it as --keytab, or use --validator ldap."
 	case k != nil:
 		f.Says += "; KDCs are proven by " + k.Keytab.Service()
+		if k.Armor != "" {
+			f.Says += ", and exchanges with them armoured with the ticket of " + k.Armor
+		}
 	}
 	return f
 }
@@ -159,7 +162,7 @@ func judgeValidator(kind, why string, k *kerberos.Config, err error) Finding {
 func judgeKDC(l kerberos.Look) []Finding {
 	if l.Err != nil {
 		return []Finding{{Error, "kdc", l.Address, l.Err.Error(),
-			"Check --kdc, --realm and the account of the keytab, and that the firewall lets this machine through to port 88 (TCP)."}}
+			"Check --kdc, --realm, --kerberos-armor and the account of the keytab, and that the firewall lets this machine through to port 88 (TCP)."}}
 	}
 	skew := judgeSkew("the KDC's", l.ClockSkew, kdcFails)
 	skew.Subject = l.Address

@@ -33,6 +33,7 @@ type directoryFlags struct {
 	Realm            string     `help:"Kerberos realm. That of the keytab by default." placeholder:"REALM"`
 	KDC              []string   `help:"KDC: dc1.corp.example, with a port if it is not 88. The domain controllers by default. Repeat it for each." placeholder:"HOST" name:"kdc"`
 	KDCUDP           bool       `help:"Ask a KDC's first question, which counts nothing, by UDP and by TCP where that brings no answer. The password's proof always goes by TCP." name:"kdc-udp"`
+	KerberosArmor    string     `help:"Account whose key the keytab has, such as AGENT1$: exchanges with KDCs are armoured with its ticket (FAST, RFC 6113), and nobody on the network between sees or changes them. Domain controllers must support armouring." placeholder:"ACCOUNT"`
 	KerberosUnproven bool       `help:"Let --validator kerberos work without a keytab. Whoever is on the network between can then sign in as anybody: for tests only."`
 }
 
@@ -63,8 +64,8 @@ func (d directoryFlags) validator() (agent.Choice, *kerberos.Config, *windows.Co
 	if err != nil {
 		return choice, nil, nil, err
 	}
-	if choice.Kind != agent.Kerberos && (d.Realm != "" || len(d.KDC) > 0 || d.KDCUDP) {
-		return choice, nil, nil, errors.New("--realm, --kdc and --kdc-udp belong to the validator kerberos, which needs --keytab")
+	if choice.Kind != agent.Kerberos && (d.Realm != "" || len(d.KDC) > 0 || d.KDCUDP || d.KerberosArmor != "") {
+		return choice, nil, nil, errors.New("--realm, --kdc, --kdc-udp and --kerberos-armor belong to the validator kerberos, which needs --keytab")
 	}
 	switch choice.Kind {
 	case agent.LDAP:
@@ -72,7 +73,7 @@ func (d directoryFlags) validator() (agent.Choice, *kerberos.Config, *windows.Co
 	case agent.Windows:
 		return choice, nil, &windows.Config{}, nil
 	}
-	c := &kerberos.Config{KDCs: d.KDC, Realm: d.Realm, UDP: d.KDCUDP, Unproven: d.KerberosUnproven}
+	c := &kerberos.Config{KDCs: d.KDC, Realm: d.Realm, UDP: d.KDCUDP, Armor: d.KerberosArmor, Unproven: d.KerberosUnproven}
 	if d.Keytab != "" {
 		if info, err := os.Stat(d.Keytab); err == nil && exposed(info.Mode()) {
 			return choice, nil, nil, fmt.Errorf("keytab %s can be read by everybody on this host (mode %v): chmod 600 it, and take a new key", d.Keytab, info.Mode().Perm())

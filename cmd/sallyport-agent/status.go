@@ -117,6 +117,9 @@ func printStatus(out io.Writer, s agent.Status, now time.Time, checks int) error
 		row("validator", "%s: %s", v.Kind, v.Why)
 		if v.Kind == agent.Kerberos {
 			row("", "realm %s, proven by %s", v.Realm, cmp.Or(v.Service, "NOTHING"))
+			if v.Armor != "" {
+				row("", "armoured with the ticket of %s", v.Armor)
+			}
 		}
 		if v.Kind == agent.Windows {
 			row("", "member of %s", v.Domain)

@@ -46,9 +46,9 @@ func BenchmarkValidators(b *testing.B) {
 	at := place{address: dc.LDAPS(), roots: dc.CAPool, people: everybody}
 	apart(b)
 	byLDAP := ldap.Config{Servers: []string{at.address}, RootCAs: at.roots}
-	byKDC := func(udp bool) func(agent.Config) agent.Config {
+	byKDC := func(udp bool, armor string) func(agent.Config) agent.Config {
 		return func(c agent.Config) agent.Config {
-			c.LDAP, c.Kerberos, c.Choice = byLDAP, &kerberos.Config{KDCs: []string{dc.Addr}, Keytab: keytab, UDP: udp}, agent.Choice{Kind: agent.Kerberos}
+			c.LDAP, c.Kerberos, c.Choice = byLDAP, &kerberos.Config{KDCs: []string{dc.Addr}, Keytab: keytab, UDP: udp, Armor: armor}, agent.Choice{Kind: agent.Kerberos}
 			return c
 		}
 	}
@@ -59,8 +59,9 @@ func BenchmarkValidators(b *testing.B) {
 				free := newBinders(b, at, 32) // more connections than that a domain controller of one core does not serve any faster
 				return func(p people.Person) { free.bind(b, p) }
 			}},
-		{"kerberos", byKDC(false), direct},
-		{"kerberos-udp", byKDC(true), direct},
+		{"kerberos", byKDC(false, ""), direct},
+		{"kerberos-udp", byKDC(true, ""), direct},
+		{"kerberos-armor", byKDC(false, "AGENT1$"), direct},
 	} {
 		b.Run(w.name, func(b *testing.B) {
 			direct := w.direct(b)

@@ -22,6 +22,8 @@ const (
 	datagramFor = 250 * time.Millisecond
 	// muteFor is how long a KDC that did not answer by UDP is asked by TCP alone.
 	muteFor = 5 * time.Minute
+	// armorLife is how long the agent's own ticket is asked to last; domains allow ten hours by default. refusedFor is how long a refusal of the agent's own account stands.
+	armorLife, refusedFor = 10 * time.Hour, 5 * time.Minute
 	// lookFor bounds a look at a KDC by a person.
 	lookFor = 10 * time.Second
 	// clockSkew is what KDCs allow (RFC 4120 §1.6, five minutes everywhere).

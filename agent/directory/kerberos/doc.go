@@ -16,9 +16,12 @@
 // [Config.Unproven] says so. The ticket also says whose it is, which is held against the name that was typed: a
 // request can be changed on its way to ask about somebody else.
 //
+// With [Config.Armor] both messages travel in armour (FAST, RFC 6113), made with a ticket of the agent's own account: then nobody between learns or changes anything, and a no is
+// the KDC's own, too.
+//
 // The agent never holds a ticket with which it could act as the person.
 //
-// A no proves nothing about who said it: whoever can change the messages can refuse everybody, and can learn from the proof as much as whoever
+// Without armour a no proves nothing about who said it: whoever can change the messages can refuse everybody, and can learn from the proof as much as whoever
 // guesses passwords against it offline. Where the network is not trusted, LDAPS is the better validator.
 //
 // The package refuses to send a proof twice, weak kinds of encryption, rounds outside fixed limits, referrals to other realms, and to

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jcmturner/gofork/x/crypto/pbkdf2"
 	"github.com/jcmturner/gokrb5/v8/crypto"
@@ -14,6 +15,9 @@ import (
 
 // kinds of encryption that are asked for, the best first. AD's accounts have no others that are AES.
 var kinds = []int32{etypeID.AES256_CTS_HMAC_SHA1_96, etypeID.AES128_CTS_HMAC_SHA1_96}
+
+// offered reports whether a kind is one of those.
+func offered(kind int32) bool { return slices.Contains(kinds, kind) }
 
 // isAES also knows the newer kinds, which the agent's own key may be of.
 func isAES(kind int32) bool {

@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jcmturner/gokrb5/v8/iana/nametype"
-	"github.com/jcmturner/gokrb5/v8/messages"
 	"github.com/jcmturner/gokrb5/v8/types"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
@@ -50,6 +48,9 @@ type Config struct {
 	Unproven bool
 	// UDP lets the first question, which counts nothing, go by UDP, and by TCP where that is of no use. The proof always goes by TCP.
 	UDP bool
+	// Armor is the account whose key the keytab has, such as "AGENT1$": with its ticket every exchange is armoured (FAST), and what comes without
+	// armour is not believed. Empty means that nothing is.
+	Armor string
 	// Attributes tells whose password it was; nil means that nobody does, and answers carry none.
 	Attributes Attributer
 	// Guard is asked before each attempt; nil means that every one may be spent.
@@ -72,6 +73,7 @@ type Validator struct {
 	kdcs    []*kdc // those of the settings
 	slots   chan struct{}
 	log     *slog.Logger
+	armory  *armory // nil without Config.Armor
 	// foreign says why no password is checked: the realm is not that of the directory.
 	foreign atomic.Pointer[string]
 
@@ -91,6 +93,9 @@ func New(c Config) (*Validator, error) {
 	}
 	if c.Keytab == nil && !c.Unproven {
 		return nil, ErrUnproven
+	}
+	if c.Armor != "" && c.Keytab == nil {
+		return nil, errors.New("armour needs a keytab with the key of " + c.Armor)
 	}
 	if c.Realm == "" && c.Keytab != nil {
 		c.Realm = c.Keytab.realm
@@ -115,9 +120,12 @@ func New(c Config) (*Validator, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	v := &Validator{config: c, slots: make(chan struct{}, c.Concurrency), log: c.Logger,
-		service: types.PrincipalName{NameType: nametype.KRB_NT_SRV_INST, NameString: []string{"krbtgt", c.Realm}}}
+		service: krbtgt(c.Realm)}
 	if c.Keytab != nil {
 		v.service = c.Keytab.service
+	}
+	if c.Armor != "" {
+		v.armory = newArmory(c.Armor, c.Keytab)
 	}
 	for _, text := range c.KDCs {
 		k, err := parseKDC(text)
@@ -163,6 +171,9 @@ func (v *Validator) Service() string {
 	return v.config.Keytab.Service()
 }
 
+// Armor is the account under whose ticket exchanges are armoured; empty where they are not.
+func (v *Validator) Armor() string { return v.config.Armor }
+
 // Status returns how the KDCs stand, in their order.
 func (v *Validator) Status() []Status {
 	var all []Status
@@ -170,73 +181,6 @@ func (v *Validator) Status() []Status {
 		all = append(all, k.status())
 	}
 	return all
-}
-
-// Look is what one KDC answers to a question that concerns nobody.
-type Look struct {
-	Address string
-	// Err says why it cannot be used; nil if it can.
-	Err error
-	// Took is the time for the answer; ClockSkew how far its clock is ahead, to about a second.
-	Took, ClockSkew time.Duration
-	// UDPTook is the time for the answer by UDP, and UDPErr says why there is none; both zero unless [Config.UDP] wants that.
-	UDPTook time.Duration
-	UDPErr  error
-}
-
-// Look asks every KDC once, without a proof, about the KDC's own account. It counts nowhere. Whether the keytab's key is still the right one
-// shows only with a password.
-func (v *Validator) Look(ctx context.Context) []Look {
-	kdcs := v.all()
-	all := make([]Look, len(kdcs))
-	var wg sync.WaitGroup
-	for i, k := range kdcs {
-		wg.Go(func() { all[i] = v.look(ctx, k) })
-	}
-	wg.Wait()
-	return all
-}
-
-func (v *Validator) look(ctx context.Context, k *kdc) Look {
-	l := Look{Address: k.address}
-	ctx, cancel := context.WithTimeout(ctx, lookFor)
-	defer cancel()
-	began := time.Now()
-	asked := request(account{"krbtgt", v.config.Realm}, v.config.Realm, v.service, began)
-	message, err := asked.Marshal()
-	if err != nil {
-		l.Err = err
-		return l
-	}
-	if v.config.UDP {
-		quick, cancel := context.WithTimeout(ctx, datagramFor)
-		_, l.UDPErr = k.datagram(quick, v.config.Resolver, message)
-		cancel()
-		l.UDPTook = time.Since(began)
-		began = time.Now()
-	}
-	c, err := k.dial(ctx, v.config.Resolver, lookFor)
-	if err != nil {
-		l.Err = err
-		return l
-	}
-	answer, err := c.exchange(ctx, message)
-	if err != nil {
-		l.Err = err
-		return l
-	}
-	r, err := parseReply(answer)
-	l.Took = time.Since(began)
-	switch {
-	case err != nil:
-		l.Err = err
-	case r.number == wrongRealm || r.number == clientUnknown: // every realm has the account that was asked about
-		l.Err = fmt.Errorf("it does not serve the realm %s", v.config.Realm)
-	}
-	if r.ticket == nil && err == nil {
-		l.ClockSkew = time.Until(r.clock)
-	}
-	return l
 }
 
 // Expect holds the validator to one domain, as [directory.Prover] says: no password is checked from now on if the realm is another's.
@@ -330,7 +274,7 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 		r.Verdict, r.Judged = f.verdict, r.Fenced
 		return r, nil
 	}
-	if message, err = prove(f.asked, key, r.Fenced); err != nil {
+	if message, err = f.armor.prove(f.asked, key, r.Fenced); err != nil {
 		return notSent(wire.DirectoryUnusable, fmt.Errorf("proof: %w", err))
 	}
 	limited, cancel := context.WithTimeout(ctx, v.config.AnswerTimeout)
@@ -389,7 +333,7 @@ func (v *Validator) attributes(ctx context.Context, check directory.Check, whose
 
 // judge turns the answer to a proof into a verdict or an error.
 func (v *Validator) judge(answer []byte, f opened, who account, key types.EncryptionKey, now time.Time) (wire.Verdict, owner, *directory.Error) {
-	r, err := parseReply(answer)
+	r, err := f.armor.read(answer, f.asked.ReqBody.Nonce)
 	if err != nil {
 		return wire.Verdict{}, owner{}, &directory.Error{Code: wire.DirectoryUnusable, Fenced: true, Cause: err}
 	}
@@ -405,188 +349,16 @@ func (v *Validator) judge(answer []byte, f opened, who account, key types.Encryp
 		return wire.Verdict{}, owner{}, &directory.Error{Code: directory.KDCTroubleCode(r.number, r.status), Fenced: true,
 			Cause: errors.New(directory.KDCWords(r.number, r.status))}
 	}
+	if r.strengthen.KeyType != 0 {
+		if key, err = combine(r.strengthen, key, "strengthenkey", "replykey"); err != nil {
+			return wire.Verdict{}, owner{}, &directory.Error{Code: wire.DirectoryUnusable, Fenced: true, Cause: err}
+		}
+		defer clear(key.KeyValue)
+	}
 	whose, err := verify(r.ticket, f.asked, who, key, v.config.Keytab, now)
 	if err != nil {
 		v.log.Error("a KDC's yes was not believed", "err", err)
 		return wire.Verdict{}, owner{}, &directory.Error{Code: wire.DirectoryUnusable, Fenced: true, Cause: err}
 	}
 	return wire.Verdict{Reason: wire.Accepted}, whose, nil
-}
-
-// opened is the state right before the fence.
-type opened struct {
-	kdc   *kdc
-	asked messages.ASReq
-	// open says that the KDC wants a proof, made as hint says and sent over link. Else verdict is its last word.
-	open    bool
-	hint    hint
-	link    link
-	verdict wire.Verdict
-}
-
-// first asks without a proof, until a KDC has answered and a connection to it is open, or limited has ended, which is when it is time for the
-// fence; ctx is the caller's. With its result comes a slot, which the caller gives back.
-func (v *Validator) first(ctx, limited context.Context, who account) (_ opened, e *directory.Error) {
-	select {
-	case v.slots <- struct{}{}:
-	case <-limited.Done():
-		return opened{}, unreachable(ctx, errors.New("all slots are busy"))
-	}
-	kept := false
-	defer func() {
-		if !kept {
-			<-v.slots
-		}
-	}()
-	asked := request(who, v.config.Realm, v.service, time.Now())
-	message, err := asked.Marshal()
-	if err != nil {
-		return opened{}, &directory.Error{Code: wire.PasswordUnusable, Cause: fmt.Errorf("%w: the name cannot be written: %w", directory.ErrUnusable, err)}
-	}
-	kdcs := v.order(time.Now())
-	if len(kdcs) == 0 {
-		return opened{}, unreachable(ctx, errors.New("no KDC is found yet"))
-	}
-	var all []error
-	for _, k := range kdcs {
-		f, err := v.ask(limited, k, message)
-		var told *directory.Error
-		switch {
-		case err == nil:
-			k.heard()
-			f.kdc, f.asked, kept = k, asked, true
-			return f, nil
-		case errors.As(err, &told):
-			k.heard()
-			told.DC = k.address
-			return opened{}, told
-		}
-		all = append(all, fmt.Errorf("%s: %w", k.address, err))
-		if limited.Err() != nil && ctx.Err() != nil {
-			break // the caller gave up, not the KDC
-		}
-		k.lost(err, time.Now())
-		if limited.Err() != nil {
-			break
-		}
-	}
-	return opened{}, unreachable(ctx, errors.Join(all...))
-}
-
-func unreachable(ctx context.Context, err error) *directory.Error {
-	if ctx.Err() != nil {
-		return &directory.Error{Code: wire.AgentTooSlow, Cause: context.Cause(ctx)}
-	}
-	return &directory.Error{Code: wire.DirectoryUnreachable, Cause: err}
-}
-
-// order is that of the settings and of LDAP's choice, with those that rest at the end.
-func (v *Validator) order(now time.Time) []*kdc {
-	var ready, resting []*kdc
-	for _, k := range v.all() {
-		if k.resting(now) {
-			resting = append(resting, k)
-		} else {
-			ready = append(ready, k)
-		}
-	}
-	return append(ready, resting...)
-}
-
-// ask asks one KDC. An error that is a *directory.Error is its answer; after any other the next KDC may be asked.
-func (v *Validator) ask(ctx context.Context, k *kdc, message []byte) (opened, error) {
-	if v.config.UDP && len(message) <= maxDatagram && k.takesDatagrams(time.Now()) {
-		return v.askByUDP(ctx, k, message)
-	}
-	l, err := k.dial(ctx, v.config.Resolver, v.config.DialTimeout)
-	if err != nil {
-		return opened{}, err
-	}
-	return v.askByTCP(ctx, k, l, message)
-}
-
-// askByUDP asks by UDP while the connection for the proof is made. A datagram is forged more easily than a connection is taken over, so all that is taken from it is
-// the demand for a proof with its hint, which the answer to the proof is held against. Whatever else it says is asked again on the connection.
-func (v *Validator) askByUDP(ctx context.Context, k *kdc, message []byte) (opened, error) {
-	limited, cancel := context.WithTimeout(ctx, datagramFor)
-	defer cancel()
-	var answer []byte
-	answered := make(chan error, 1)
-	go func() {
-		var err error
-		answer, err = k.datagram(limited, v.config.Resolver, message)
-		answered <- err
-	}()
-	l, err := k.dial(ctx, v.config.Resolver, v.config.DialTimeout)
-	if err != nil {
-		cancel()
-		<-answered
-		return opened{}, err
-	}
-	err = <-answered
-	if ctx.Err() == nil { // else it had no time
-		k.muted(err, time.Now())
-	}
-	if err == nil {
-		if h, ok := demanded(answer); ok {
-			return opened{open: true, hint: h, link: l}, nil
-		}
-	}
-	return v.askByTCP(ctx, k, l, message)
-}
-
-// demanded reads the hint in a demand for a proof, if that is what it is.
-func demanded(answer []byte) (hint, bool) {
-	r, err := parseReply(answer)
-	if err != nil || r.number != preauthRequired || time.Until(r.clock).Abs() > clockSkew {
-		return hint{}, false
-	}
-	h, err := hintOf(r.hints)
-	return h, err == nil
-}
-
-// askByTCP asks on a connection, which it closes, and makes another for the proof.
-func (v *Validator) askByTCP(ctx context.Context, k *kdc, l link, message []byte) (opened, error) {
-	limited, cancel := context.WithTimeout(ctx, v.config.DialTimeout)
-	defer cancel()
-	answer, err := l.exchange(limited, message)
-	if err != nil {
-		return opened{}, err
-	}
-	r, err := parseReply(answer)
-	if err != nil {
-		return opened{}, err
-	}
-	if r.number == unavailable {
-		return opened{}, errors.New(directory.KDCWords(r.number, r.status))
-	}
-	if r.number != preauthRequired && r.ticket == nil {
-		verdict, ok := directory.FromKDC(r.number, r.status)
-		if !ok {
-			return opened{}, &directory.Error{Code: directory.KDCTroubleCode(r.number, r.status), Cause: errors.New(directory.KDCWords(r.number, r.status))}
-		}
-		return opened{verdict: unproven(verdict)}, nil
-	}
-	// A ticket without proof, for an account that needs none, has the hint too; the proof is asked for all the same.
-	if skew := time.Until(r.clock); r.ticket == nil && skew.Abs() > clockSkew {
-		return opened{}, &directory.Error{Code: wire.ClockSkew, Cause: fmt.Errorf("the KDC's clock is %s ahead", skew.Round(time.Second))}
-	}
-	h, err := hintOf(r.hints)
-	if err != nil {
-		return opened{}, &directory.Error{Code: wire.DirectoryUnusable, Cause: err}
-	}
-	if l, err = k.dial(ctx, v.config.Resolver, v.config.DialTimeout); err != nil {
-		return opened{}, err
-	}
-	return opened{open: true, hint: h, link: l}, nil
-}
-
-// unproven takes from a verdict that was given without a proof what only the password's owner may be told: a KDC that looks at the
-// account first says "disabled" to everybody.
-func unproven(v wire.Verdict) wire.Verdict {
-	if v.Reason.ProvesPassword() {
-		v.Reason = wire.AccountRestricted
-	}
-	v.Diagnostic += ", before any password was judged"
-	return v
 }

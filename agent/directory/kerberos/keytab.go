@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/jcmturner/gokrb5/v8/iana/nametype"
@@ -59,6 +60,22 @@ func parseKeytab(b []byte) (_ *Keytab, err error) {
 		}
 	}
 	return nil, errors.New("no principal in it has an AES key: export it with aes256-cts-hmac-sha1-96")
+}
+
+// key is the newest key of the service of the first of these kinds that it has one of.
+func (k *Keytab) key(kinds ...int32) (types.EncryptionKey, error) {
+	for _, kind := range kinds {
+		newest := -1
+		for i, e := range k.keys.Entries {
+			if e.Key.KeyType == kind && e.Principal.Realm == k.realm && slices.Equal(e.Principal.Components, k.service.NameString) && (newest < 0 || e.KVNO > k.keys.Entries[newest].KVNO) {
+				newest = i
+			}
+		}
+		if newest >= 0 {
+			return k.keys.Entries[newest].Key, nil
+		}
+	}
+	return types.EncryptionKey{}, fmt.Errorf("the keytab has no AES key of %s", k.Service())
 }
 
 // Realm is that of the service.

@@ -3,6 +3,7 @@ package kerberos
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,7 +11,12 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"github.com/jcmturner/gofork/encoding/asn1"
+	"github.com/jcmturner/gokrb5/v8/crypto"
+	"github.com/jcmturner/gokrb5/v8/iana/keyusage"
+	"github.com/jcmturner/gokrb5/v8/messages"
 	"github.com/jcmturner/gokrb5/v8/pac"
+	"github.com/jcmturner/gokrb5/v8/types"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
 	"github.com/sallyport-auth/sallyport/wire"
@@ -265,4 +271,123 @@ func BenchmarkKey(b *testing.B) {
 			}
 		})
 	}
+}
+
+// RFC 6113 appendix A, and MIT's vectors of the function below it.
+func TestCombine(t *testing.T) {
+	for kind, want := range map[int32]string{17: "97df97e4b798b29eb31ed7280287a92a", 18: "4d6ca4e629785c1f01baf55e2e548566b9617ae3a96868c337cb93b5e72b1c7b"} {
+		var keys [2]types.EncryptionKey
+		for i, text := range []string{"key1", "key2"} {
+			var err error
+			if keys[i], err = (hint{kind: kind, salt: []byte(text), rounds: leastRounds}).key([]byte(text)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := combine(keys[0], keys[1], "a", "b")
+		if err != nil || got.KeyType != kind || hex.EncodeToString(got.KeyValue) != want {
+			t.Errorf("%d: %x, %v", kind, got.KeyValue, err)
+		}
+	}
+	if _, err := combine(types.EncryptionKey{KeyType: 19, KeyValue: make([]byte, 16)}, types.EncryptionKey{KeyType: 18, KeyValue: make([]byte, 32)}, "a", "b"); err == nil {
+		t.Error("a kind without a function")
+	}
+}
+
+// testArmor is one with a known key.
+func testArmor(t testing.TB) *armor {
+	t.Helper()
+	return &armor{key: types.EncryptionKey{KeyType: 18, KeyValue: []byte("the key of 32 bytes for the tests")[:32]}}
+}
+
+// within seals what a KDC might say into the e-data of an error, as armour.
+func within(t testing.TB, a *armor, plain []byte) []byte {
+	t.Helper()
+	sealed, err := crypto.GetEncryptedData(plain, a.key, keyusage.KEY_USAGE_FAST_REP, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reply, err := asn1.Marshal(struct {
+		Reply types.EncryptedData `asn1:"explicit,tag:0"`
+	}{sealed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	choice, err := asn1.Marshal(explicit(0, reply))
+	if err != nil {
+		t.Fatal(err)
+	}
+	edata, err := asn1.Marshal(types.MethodData{{PADataType: paFAST, PADataValue: choice}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return edata
+}
+
+func krbError(t testing.TB, number int32, edata []byte) []byte {
+	t.Helper()
+	e := messages.NewKRBError(types.PrincipalName{NameType: 2, NameString: []string{"krbtgt", "CORP.EXAMPLE"}}, "CORP.EXAMPLE", number, "")
+	e.EData = edata
+	b, err := e.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// What counts in an armoured refusal is what stands within.
+func TestRefusalWithin(t *testing.T) {
+	status := bytesOf(t, "340200c0 00000000 01000000") // STATUS_ACCOUNT_LOCKED_OUT, as KERB_EXT_ERROR
+	for what, c := range map[string]struct {
+		inner  fastResponse
+		number int
+		status uint32
+		err    bool
+	}{
+		"an error":                    {fastResponse{PAData: types.PADataSequence{{PADataType: paError, PADataValue: krbError(t, 24, nil)}}, Nonce: 7}, 24, 0, false},
+		"with a status":               {fastResponse{PAData: types.PADataSequence{{PADataType: paError, PADataValue: krbError(t, 18, status)}}, Nonce: 7}, 18, 0xC0000234, false},
+		"with the status beside it":   {fastResponse{PAData: types.PADataSequence{{PADataType: typeExtended, PADataValue: status}, {PADataType: paError, PADataValue: krbError(t, 18, nil)}}, Nonce: 7}, 18, 0xC0000234, false},
+		"to another question":         {fastResponse{PAData: types.PADataSequence{{PADataType: paError, PADataValue: krbError(t, 24, nil)}}, Nonce: 8}, 0, 0, true},
+		"nothing within":              {fastResponse{PAData: types.PADataSequence{}, Nonce: 7}, 0, 0, true},
+		"something else in its place": {fastResponse{PAData: types.PADataSequence{{PADataType: paError, PADataValue: []byte("x")}}, Nonce: 7}, 0, 0, true},
+	} {
+		a := testArmor(t)
+		plain, err := asn1.Marshal(struct {
+			PAData types.PADataSequence `asn1:"explicit,tag:0"`
+			Nonce  int                  `asn1:"explicit,tag:3"`
+		}{c.inner.PAData, c.inner.Nonce})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := a.read(krbError(t, 60, within(t, a, plain)), 7)
+		if (err != nil) != c.err || r.number != c.number || r.status != c.status {
+			t.Errorf("%s: %+v, %v", what, r, err)
+		}
+	}
+	var bare *bareReply
+	if _, err := testArmor(t).read(krbError(t, 24, nil), 7); !errors.As(err, &bare) || bare.number != 24 {
+		t.Error(err)
+	}
+}
+
+// FuzzArmor: what a KDC says within armour is read without a panic, and nothing of it is more than a refusal without a ticket around it.
+func FuzzArmor(f *testing.F) {
+	plain, err := asn1.Marshal(struct {
+		PAData types.PADataSequence `asn1:"explicit,tag:0"`
+		Nonce  int                  `asn1:"explicit,tag:3"`
+	}{types.PADataSequence{{PADataType: paError, PADataValue: krbError(f, 25, nil)}, {PADataType: paCookie, PADataValue: []byte("c")}}, 7})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(plain)
+	f.Add([]byte{0x30, 0})
+	f.Fuzz(func(t *testing.T, plain []byte) {
+		if len(plain) > maxEData/2 {
+			return
+		}
+		a := testArmor(t)
+		r, err := a.read(krbError(t, 60, within(t, a, plain)), 7)
+		if err == nil && (r.number <= 0 || r.ticket != nil || r.strengthen.KeyType != 0 || len(r.hints) > 2*maxHints) {
+			t.Fatalf("%+v", r)
+		}
+	})
 }

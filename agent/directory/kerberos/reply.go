@@ -36,6 +36,8 @@ type reply struct {
 	hints []typed
 	// ticket is set when number is 0.
 	ticket *messages.ASRep
+	// strengthen is a key that goes into that of the ticket's reply, if KeyType is not 0; only armour brings one (RFC 6113 §5.4.3).
+	strengthen types.EncryptionKey
 }
 
 // parseReply reads a KDC's answer to an AS-REQ.
@@ -68,11 +70,7 @@ func parseReply(b []byte) (r reply, err error) {
 		if len(rep.PAData) > maxHints {
 			return reply{}, errors.New("the KDC's ticket has too many elements")
 		}
-		r := reply{ticket: rep}
-		for _, p := range rep.PAData {
-			r.hints = append(r.hints, typed{int(p.PADataType), p.PADataValue})
-		}
-		return r, nil
+		return reply{ticket: rep, hints: typedOf(rep.PAData)}, nil
 	}
 	return reply{}, errors.New("the KDC answered with another kind of message")
 }
@@ -89,25 +87,11 @@ func verify(rep *messages.ASRep, asked messages.ASReq, a account, key types.Encr
 		}
 	}()
 	fail := func(why string) (owner, error) { return owner{}, fmt.Errorf("%w: %s", errNotGenuine, why) }
-	plain, err := open(rep.EncPart, key, keyusage.AS_REP_ENCPART)
-	if err != nil {
-		return fail("its answer is not sealed with the password's key")
-	}
-	var part messages.EncKDCRepPart
-	if err := part.Unmarshal(plain); err != nil {
-		return fail("its answer cannot be read")
+	part, err := replyPart(rep, key, asked, now)
+	if err != nil || keytab == nil {
+		return owner{}, err
 	}
 	realm := asked.ReqBody.Realm
-	switch {
-	case part.Nonce != asked.ReqBody.Nonce:
-		return fail("its answer is to another question")
-	case rep.CRealm != realm || part.SRealm != realm:
-		return fail("its answer is about another realm")
-	case part.AuthTime.Sub(now).Abs() > clockSkew:
-		return fail("its answer is of another time")
-	case keytab == nil:
-		return owner{}, nil
-	}
 	ticket := rep.Ticket
 	if ticket.Realm != realm {
 		return fail("its ticket is of another realm")
@@ -116,7 +100,8 @@ func verify(rep *messages.ASRep, asked messages.ASReq, a account, key types.Encr
 	if err != nil {
 		return owner{}, fmt.Errorf("the keytab has no key of number %d and kind %d for %s; export it anew: %w", ticket.EncPart.KVNO, ticket.EncPart.EType, keytab.Service(), errNotGenuine)
 	}
-	if plain, err = open(ticket.EncPart, service, keyusage.KDC_REP_TICKET); err != nil {
+	plain, err := open(ticket.EncPart, service, keyusage.KDC_REP_TICKET)
+	if err != nil {
 		return fail("its ticket is not sealed with the key of " + keytab.Service())
 	}
 	if err := ticket.DecryptedEncPart.Unmarshal(plain); err != nil {
@@ -145,6 +130,29 @@ func verify(rep *messages.ASRep, asked messages.ASReq, a account, key types.Encr
 		return fail("its ticket is for another person than was asked about")
 	}
 	return o, nil
+}
+
+// replyPart opens what a KDC's yes says to whoever asked, and holds it against the question.
+func replyPart(rep *messages.ASRep, key types.EncryptionKey, asked messages.ASReq, now time.Time) (part messages.EncKDCRepPart, err error) {
+	fail := func(why string) (messages.EncKDCRepPart, error) {
+		return messages.EncKDCRepPart{}, fmt.Errorf("%w: %s", errNotGenuine, why)
+	}
+	plain, err := open(rep.EncPart, key, keyusage.AS_REP_ENCPART)
+	if err != nil {
+		return fail("its answer is not sealed with the password's key")
+	}
+	if err := part.Unmarshal(plain); err != nil {
+		return fail("its answer cannot be read")
+	}
+	switch realm := asked.ReqBody.Realm; {
+	case part.Nonce != asked.ReqBody.Nonce:
+		return fail("its answer is to another question")
+	case rep.CRealm != realm || part.SRealm != realm:
+		return fail("its answer is about another realm")
+	case part.AuthTime.Sub(now).Abs() > clockSkew:
+		return fail("its answer is of another time")
+	}
+	return part, nil
 }
 
 // open decrypts and checks. The library slices before it looks at the length.

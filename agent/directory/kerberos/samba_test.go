@@ -113,7 +113,7 @@ var differs = map[people.State][2]wire.Reason{
 
 func TestAgreesWithLDAP(t *testing.T) {
 	w := start(t)
-	byKDC, l := [2]*kerberos.Validator{w.validator(t, nil), w.byUDP(t, w.dc.Addr)}, w.ldap(t)
+	byKDC, l := []*kerberos.Validator{w.validator(t, nil), w.byUDP(t, w.dc.Addr), w.armored(t, w.dc.Addr)}, w.ldap(t)
 	for _, p := range w.everybody {
 		for i, password := range []string{people.RightPassword, people.WrongPassword} {
 			byLDAP, err := l.Validate(t.Context(), ask(p.UPN, password).Check)
@@ -125,9 +125,9 @@ func TestAgreesWithLDAP(t *testing.T) {
 				}
 				want.Reason, want.Win32 = other[i], map[wire.Reason]int{wire.BadPassword: 1326}[other[i]]
 			}
-			for n, name := range []string{p.UPN, strings.ToUpper(p.UPN), " " + p.UPN + " ", w.dc.NetBIOS + `\` + p.SAM} {
+			for n, name := range []string{p.UPN, strings.ToUpper(p.UPN), " " + p.UPN + " ", w.dc.NetBIOS + `\` + p.SAM, p.SAM + "@" + w.dc.NetBIOS, p.UPN} {
 				check := ask(name, password)
-				r, err := byKDC[n%2].Validate(t.Context(), check.Check)
+				r, err := byKDC[n%len(byKDC)].Validate(t.Context(), check.Check)
 				if err != nil || r.Verdict.Reason != want.Reason || r.Verdict.Win32 != want.Win32 || check.fences.Load() != 1 {
 					t.Errorf("%q, %s: %+v, %v; want %s", name, password, r.Verdict, err, want.Reason)
 				}
