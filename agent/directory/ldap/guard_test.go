@@ -78,8 +78,8 @@ func (g guarded) try(v *ldap.Validator, name, password string) (wire.Reason, wir
 		return r.Verdict.Reason, 0
 	}
 	e := trouble(g.t, err)
-	if e.Fenced || check.fences.Load() != 0 || e.DC == "" {
-		g.t.Errorf("%s: %d fences, %+v", name, check.fences.Load(), e)
+	if e.Fenced || check.Fences.Load() != 0 || e.DC == "" {
+		g.t.Errorf("%s: %d fences, %+v", name, check.Fences.Load(), e)
 	}
 	return "", e.Code
 }
@@ -171,8 +171,8 @@ func (g guarded) held(v *ldap.Validator, sam, password string, n int, wg *sync.W
 	defer cancel()
 	check := ask(sam+"@"+g.UPNSuffix, password)
 	_, err := v.Validate(impatient, check.Check)
-	if e := trouble(g.t, err); e.Code != wire.AgentTooSlow || check.fences.Load() != 0 {
-		g.t.Errorf("one more while %d are under way: %v, %d fences", n, err, check.fences.Load())
+	if e := trouble(g.t, err); e.Code != wire.AgentTooSlow || check.Fences.Load() != 0 {
+		g.t.Errorf("one more while %d are under way: %v, %d fences", n, err, check.Fences.Load())
 	}
 	close(release)
 }
@@ -381,8 +381,8 @@ func TestGuardUnanswered(t *testing.T) {
 	v := configured(t, ldap.Config{Servers: []string{s.url()}, RootCAs: a.pool(), Guard: ldap.Guard{Reader: "reader@corp.example", Password: wire.NewSecret([]byte("p"))}}, false)
 	check := ask("sam@corp.example", "p")
 	_, err := v.Validate(t.Context(), check.Check)
-	if e := trouble(t, err); e.Code != wire.DirectoryUnreachable || e.Fenced || check.fences.Load() != 0 {
-		t.Errorf("%v, %d fences", err, check.fences.Load())
+	if e := trouble(t, err); e.Code != wire.DirectoryUnreachable || e.Fenced || check.Fences.Load() != 0 {
+		t.Errorf("%v, %d fences", err, check.Fences.Load())
 	}
 	if slices.Contains(bindsOf(s), "sam@corp.example/p") {
 		t.Error("the password was sent")

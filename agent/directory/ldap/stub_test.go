@@ -86,13 +86,6 @@ func (a authority) negativeSerial(t testing.TB) tls.Certificate {
 	return c
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // said is what a stub does with a bind.
 type said struct {
 	code   int
