@@ -79,6 +79,11 @@ const (
 	// maxPacket is the largest LDAP message accepted from a server, in bytes: a user with a thousand long group names has a
 	// quarter of it.
 	maxPacket = 1 << 20
+	// maxDepth is how deep its parts may lie within each other; a value of an entry lies at the sixth level. The library keeps a copy of the
+	// whole at each, which with its own limit makes a gigabyte of one message.
+	maxDepth = 16
+	// maxStartTLS is the largest answer to a request for TLS, in bytes: anybody on the way can write that one.
+	maxStartTLS = 4 << 10
 	// maxGroups, maxGroupBytes (in JSON) and maxText limit what of a user's entry goes into an answer, so that it can always be
 	// sealed (envelope.MaxAnswer) with much to spare: in JSON a text can have six times its bytes.
 	maxGroups, maxGroupBytes, maxText = 1000, 32 << 10, 1024
