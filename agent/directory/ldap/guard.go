@@ -25,8 +25,8 @@ import (
 //	                     ▼               ▼                    ▼
 //	                   bind as ever    nothing is sent      nothing is sent
 //
-// What the reader may not see guards nothing, and [GuardStatus] says so. A domain controller that does not answer the reader is trouble of its own:
-// nothing is sent then, or whoever floods it would switch the guard off.
+// What the reader may not see guards nothing, and [GuardStatus] says so. A domain controller that does not answer the reader, or says that it has
+// no time, is trouble of its own: nothing is sent then, or whoever floods it would switch the guard off.
 type Guard struct {
 	// Reader is the account that looks, as name@domain; empty means that nobody looks.
 	Reader string
@@ -426,7 +426,7 @@ func (g *guardian) look(ctx context.Context, s *server, check directory.Check) (
 			return err
 		}
 		members, err = c.few(base, "(&"+filter+groupFilter(g.config.Protection.Groups)+")", "1.1")
-		if err != nil && !transport(err) {
+		if err != nil && !noAnswer(err) {
 			g.lacks("members of protected groups", err)
 			err = nil
 		}

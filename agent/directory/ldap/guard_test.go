@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -386,6 +387,41 @@ func TestGuardUnanswered(t *testing.T) {
 	}
 	if slices.Contains(bindsOf(s), "sam@corp.example/p") {
 		t.Error("the password was sent")
+	}
+}
+
+// One that is too busy for the reader's question is no better. What it will not tell is another matter: there the guard has nothing to go by.
+func TestGuardBusy(t *testing.T) {
+	a := newAuthority(t)
+	for _, c := range []struct {
+		result, of int // of nth search below the root entry, or of all for 0
+		spends     bool
+	}{
+		{goldap.LDAPResultBusy, 0, false}, {goldap.LDAPResultUnavailable, 0, false}, {goldap.LDAPResultTimeLimitExceeded, 0, false},
+		{goldap.LDAPResultBusy, 2, false}, // password settings objects
+		{goldap.LDAPResultBusy, 3, false}, // the account
+		{goldap.LDAPResultBusy, 4, false}, // members of protected groups
+		{goldap.LDAPResultInsufficientAccessRights, 0, true}, {goldap.LDAPResultNoSuchObject, 0, true}, {goldap.LDAPResultUnwillingToPerform, 3, true},
+	} {
+		var asked atomic.Int32
+		s := begin(t, a, func(s *stub) {
+			s.results = func(string) int {
+				if n := int(asked.Add(1)); c.of == 0 || c.of == n {
+					return c.result
+				}
+				return 0
+			}
+		})
+		v := configured(t, ldap.Config{Servers: []string{s.url()}, RootCAs: a.pool(), Guard: ldap.Guard{Reader: "reader@corp.example",
+			Password: wire.NewSecret([]byte("p")), Protection: guard.Protection{Groups: []string{"CN=Tier Zero,DC=corp,DC=example"}}}}, false)
+		check := ask("sam@corp.example", "p")
+		_, err := v.Validate(t.Context(), check.Check)
+		if spent := slices.Contains(bindsOf(s), "sam@corp.example/p"); spent != c.spends || (err == nil) != c.spends {
+			t.Errorf("result %d of question %d: spent %v, %v", c.result, c.of, spent, err)
+		}
+		if err != nil && trouble(t, err).Code != wire.DirectoryUnreachable {
+			t.Errorf("result %d of question %d: %v", c.result, c.of, err)
+		}
 	}
 }
 

@@ -32,6 +32,11 @@ func transport(err error) bool {
 	return !errors.As(err, &answer) || answer.ResultCode >= goldap.ErrorNetwork
 }
 
+// noAnswer reports whether nobody has answered what was asked: no answer came, or one that says that there is no time for it.
+func noAnswer(err error) bool {
+	return transport(err) || goldap.IsErrorAnyOf(err, goldap.LDAPResultBusy, goldap.LDAPResultUnavailable, goldap.LDAPResultTimeLimitExceeded)
+}
+
 // tries reports whether the reader is to be tried. One that was refused is left alone for a while, or its own account would be locked.
 func (g *guardian) tries(now time.Time) bool {
 	g.mu.Lock()
@@ -114,10 +119,13 @@ func (g *guardian) ask(ctx context.Context, s *server, f func(*conn) error) erro
 		if err == nil || !transport(err) {
 			c.used, c.seen = time.Now(), time.Now()
 			g.giveBack(pool, c)
-			if err != nil {
-				return g.failed(s, fmt.Errorf("%w: %w", errUnread, err))
+			switch {
+			case err == nil:
+				return nil
+			case noAnswer(err):
+				return g.failed(s, fmt.Errorf("%w: %w", errUnanswered, err))
 			}
-			return nil
+			return g.failed(s, fmt.Errorf("%w: %w", errUnread, err))
 		}
 		c.close()
 		if !kept || ctx.Err() != nil {
@@ -317,7 +325,7 @@ func (c *conn) policies(base string, protected []string) (*policies, []string, e
 		}
 		p.addGroup(group)
 		inner, err := c.few(base, "(&(objectClass=group)"+groupFilter([]string{dn})+")", "objectSid")
-		if err != nil && transport(err) {
+		if err != nil && noAnswer(err) {
 			return nil, nil, err
 		} else if err != nil {
 			lacking = append(lacking, "groups within the protected group "+dn)
@@ -341,7 +349,7 @@ func (c *conn) settingsObjects(p *policies, base string) (seen bool, err error) 
 	container := "CN=Password Settings Container,CN=System," + base
 	found, err := c.few(container, "(|(objectClass=msDS-PasswordSettings)(objectClass=msDS-PasswordSettingsContainer))",
 		"cn", "msDS-LockoutThreshold", "msDS-LockoutDuration", "msDS-LockoutObservationWindow")
-	if err != nil && transport(err) {
+	if err != nil && noAnswer(err) {
 		return false, err
 	}
 	seen = len(found) > 0
@@ -365,7 +373,7 @@ func (c *conn) otherDomains(p *policies, base, configuration string) error {
 		return nil
 	}
 	found, err := c.few("CN=Partitions,"+configuration, "(&(objectClass=crossRef)(nETBIOSName=*))", "nCName", "dnsRoot", "nETBIOSName")
-	if err != nil && transport(err) {
+	if err != nil && noAnswer(err) {
 		return err
 	}
 	for _, e := range found {

@@ -108,6 +108,7 @@ type stub struct {
 	entries  []*goldap.Entry
 	silent   chan struct{} // not nil: no search is answered until it is closed
 	searches func(filter string)
+	results  func(base string) int // of a search below the root entry; nil finds what is there
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool
@@ -260,9 +261,15 @@ func (s *stub) serve(bare net.Conn) {
 			if silent != nil {
 				<-silent
 			}
-			if op.Children[0].Value.(string) == "" {
+			result, base := 0, op.Children[0].Value.(string)
+			if base != "" && s.results != nil {
+				result = s.results(base)
+			}
+			switch {
+			case result != 0:
+			case base == "":
 				c.Write(found(id, goldap.NewEntry("", map[string][]string{"defaultNamingContext": {s.base}, "schemaNamingContext": {"CN=Schema," + s.base}, "tokenGroups": s.token})))
-			} else {
+			default:
 				filter, _ := goldap.DecompileFilter(op.Children[6])
 				if s.searches != nil {
 					s.searches(filter)
@@ -276,7 +283,7 @@ func (s *stub) serve(bare net.Conn) {
 					}
 				}
 			}
-			c.Write(response(id, goldap.ApplicationSearchResultDone, 0, ""))
+			c.Write(response(id, goldap.ApplicationSearchResultDone, result, ""))
 		default:
 			return
 		}
