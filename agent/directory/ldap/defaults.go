@@ -65,6 +65,9 @@ const (
 	readIdle = 5 * time.Minute
 	// policyEvery is how often policies are read, policyRetry how soon after that failed.
 	policyEvery, policyRetry = 3 * time.Minute, 15 * time.Second
+	// hiddenFor is how long is told of what the reader could not read of an account: accounts differ in who may read them, and those of whom
+	// something is hidden may sign in but once a morning.
+	hiddenFor = 24 * time.Hour
 	// readerPause is how long a reader that the directory refused is not tried again: six wrong passwords an hour stay below
 	// what locks it in most directories, and an administrator who corrects the password restarts the agent.
 	readerPause = 10 * time.Minute

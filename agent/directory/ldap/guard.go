@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -81,8 +82,9 @@ type guardian struct {
 	closed   bool
 	read     *policies
 	readAt   time.Time
-	pause    time.Time       // until when a refused reader is not tried again
-	missing  map[string]bool // what could not be read
+	pause    time.Time            // until when a refused reader is not tried again
+	missing  map[string]bool      // what could not be read when policies were read last
+	hidden   map[string]time.Time // what could not be read of somebody's account, and when last
 	busy     map[string]*attempts
 	lastErr  string
 	lastAt   time.Time
@@ -132,7 +134,7 @@ func newGuardian(c Guard, log *slog.Logger) (*guardian, error) {
 			return nil, fmt.Errorf("reader account: %w", e.Cause)
 		}
 	}
-	return &guardian{config: c, log: log, pools: map[string]*readers{}, missing: map[string]bool{}, busy: map[string]*attempts{}}, nil
+	return &guardian{config: c, log: log, pools: map[string]*readers{}, missing: map[string]bool{}, hidden: map[string]time.Time{}, busy: map[string]*attempts{}}, nil
 }
 
 // run reads policies now and then until ctx ends, and closes what is idle.
@@ -187,8 +189,11 @@ func (g *guardian) status() GuardStatus {
 	defer g.mu.Unlock()
 	s := GuardStatus{State: GuardUntried, Reader: g.config.Reader, Reserve: g.config.Reserve, ReadAt: g.readAt, LastError: g.lastErr, LastErrorAt: g.lastAt,
 		Spared: g.spared, Protected: g.shielded}
-	for what := range g.missing {
-		s.Missing = append(s.Missing, what)
+	s.Missing = slices.Collect(maps.Keys(g.missing))
+	for what, at := range g.hidden {
+		if time.Since(at) < hiddenFor {
+			s.Missing = append(s.Missing, what)
+		}
 	}
 	slices.Sort(s.Missing)
 	if p := g.read; p != nil {

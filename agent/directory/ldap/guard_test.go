@@ -425,6 +425,28 @@ func TestGuardBusy(t *testing.T) {
 	}
 }
 
+// What the reader may not see of an account stands in the status until it is a day old, whatever is read of policies meanwhile, and is said once.
+func TestGuardSaysWhatIsHidden(t *testing.T) {
+	a := newAuthority(t)
+	s := begin(t, a, func(s *stub) { s.entries = []*goldap.Entry{person("sam", "sam@corp.example", "sam", "S")} }) // and no counts
+	var log bytes.Buffer                                                                                           // of a validator that nobody runs: one goroutine writes at a time
+	v := configured(t, ldap.Config{Servers: []string{s.url()}, RootCAs: a.pool(), Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Guard: ldap.Guard{Reader: "reader@corp.example", Password: wire.NewSecret([]byte("p"))}}, false)
+	const what = "badPwdCount and badPasswordTime of accounts"
+	for i := range 3 {
+		if _, err := v.Validate(t.Context(), ask("sam@corp.example", "p").Check); err != nil {
+			t.Fatal(err)
+		}
+		must(t, v.Refresh(t.Context()))
+		if st := v.GuardStatus(); !slices.Contains(st.Missing, what) || st.State != ldap.GuardPartial {
+			t.Errorf("look %d: %+v", i, st)
+		}
+	}
+	if n := strings.Count(log.String(), what); n != 1 {
+		t.Errorf("said %d times: %s", n, log.String())
+	}
+}
+
 func TestGuardSettings(t *testing.T) {
 	for _, g := range []ldap.Guard{
 		{Reader: "reader@corp.example"},

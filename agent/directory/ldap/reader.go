@@ -89,15 +89,18 @@ func (g *guardian) refresh(ctx context.Context, s *server) error {
 	return nil
 }
 
-// lacks writes down that something could not be read, and says it once.
+// lacks writes down that something of an account could not be read, and says it when that is new. It may be readable of the next account, so
+// it is remembered for a while.
 func (g *guardian) lacks(what string, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.missing[what] {
+	now := time.Now()
+	before, ok := g.hidden[what]
+	g.hidden[what] = now
+	if ok && now.Sub(before) < hiddenFor {
 		return
 	}
-	g.missing[what] = true
-	g.lastErr, g.lastAt = what+": "+err.Error(), time.Now()
+	g.lastErr, g.lastAt = what+": "+err.Error(), now
 	g.log.Warn("the reader account may not read everything; the service's own counters guard where it cannot", "missing", what, "error", err)
 }
 
