@@ -457,7 +457,8 @@ func (g *guardian) accountOf(e *goldap.Entry, p *policies, member bool) account 
 	if a.key == "" {
 		a.key = strings.ToLower(e.DN)
 	}
-	if control, ok := guard.Count(e.GetAttributeValue("msDS-User-Account-Control-Computed")); ok && control&accountLocked != 0 {
+	control, shown := guard.Count(e.GetAttributeValue("msDS-User-Account-Control-Computed"))
+	if shown && control&accountLocked != 0 {
 		return a
 	}
 	a.policy = p.domain
@@ -469,9 +470,18 @@ func (g *guardian) accountOf(e *goldap.Entry, p *policies, member bool) account 
 			g.lacks("a password settings object that holds for somebody", fmt.Errorf("%.200q", dn))
 		}
 	}
+	// Counts are not replicated (MS-ADA1 badPwdCount): a domain controller at which nobody has been this account yet has none. Who may not see
+	// them does not see what is computed of the account either.
+	counted := func(name string) string {
+		value := e.GetAttributeValue(name)
+		if value == "" && shown {
+			return "0"
+		}
+		return value
+	}
 	var okCount, okLast bool
-	a.count, okCount = guard.Count(e.GetAttributeValue("badPwdCount"))
-	a.last, okLast = guard.Filetime(e.GetAttributeValue("badPasswordTime"))
+	a.count, okCount = guard.Count(counted("badPwdCount"))
+	a.last, okLast = guard.Filetime(counted("badPasswordTime"))
 	if !okCount || !okLast {
 		g.lacks("badPwdCount and badPasswordTime of accounts", errors.New("no such value in an account's entry"))
 	}

@@ -151,6 +151,32 @@ func TestGuardSparesTheAttemptThatLocks(t *testing.T) {
 	}
 }
 
+// A domain controller at which nobody has been this account yet has no counts of it, and the reader is not to blame: it counts from nothing.
+func TestGuardCountsFromNothing(t *testing.T) {
+	g := newGuarded(t)
+	must(t, g.SetLockoutPolicy(t.Context(), 4, 30*time.Minute, 30*time.Minute))
+	must(t, g.GrantReadOfPasswordSettings(t.Context(), "reader"))
+	for _, sam := range []string{"sue", "max"} {
+		must(t, g.ForgetAccount(t.Context(), sam))
+		if n, err := g.Attribute(t.Context(), sam, "badPwdCount"); err != nil || n != "" {
+			t.Fatalf("%s still counts %q, %v", sam, n, err)
+		}
+	}
+	v := g.validator(nil)
+	if reason, _ := g.try(v, "max", people.RightPassword); reason != wire.Accepted {
+		t.Errorf("a right password: %s", reason)
+	}
+	var wg sync.WaitGroup
+	g.held(v, "sue", people.WrongPassword, 3, &wg)
+	wg.Wait()
+	if _, code := g.try(v, "sue", people.WrongPassword); code != wire.LockoutSpared || g.count("sue") != 3 {
+		t.Errorf("after three: %d, count %d", code, g.count("sue"))
+	}
+	if st := v.GuardStatus(); st.State != ldap.GuardReading {
+		t.Errorf("%+v", st)
+	}
+}
+
 // held has some attempts wait at their fence, sees that one more does not come as far, and lets them go on.
 func (g guarded) held(v *ldap.Validator, sam, password string, n int, wg *sync.WaitGroup) {
 	g.t.Helper()
