@@ -316,6 +316,9 @@ func (g *guardian) reserve(found []account, began, now time.Time) (done func(), 
 		ahead = g.read.ahead
 	}
 	for _, a := range found {
+		if !a.counted || a.policy.Threshold <= 0 {
+			continue // whatever others do, nothing is counted
+		}
 		b := g.busy[a.key]
 		running := 0
 		if b != nil {
@@ -323,9 +326,6 @@ func (g *guardian) reserve(found []account, began, now time.Time) (done func(), 
 				return nil, atOnce, nil
 			}
 			running = b.running
-		}
-		if !a.counted {
-			continue
 		}
 		at := now.Add(ahead)
 		d := guard.Decide(a.policy, a.count, a.last, at, g.config.Reserve)

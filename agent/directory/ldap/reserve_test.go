@@ -33,6 +33,8 @@ func TestReserve(t *testing.T) {
 		{"too many without it", []account{seen(3)}, 1, time.Time{}, "spared"},
 		{"old ones are forgotten, those under way are not", []account{{key: "sue", counted: true, policy: policy, count: 3, last: began.Add(-time.Hour)}}, 3, time.Time{}, "wait"},
 		{"two accounts of the name, one of which is at its end", []account{seen(0), {key: "other", counted: true, policy: policy, count: 3, last: began}}, 0, time.Time{}, "spared"},
+		{"one ended while we looked at an account that is locked or unknown", []account{{key: "sue"}}, 0, began.Add(time.Millisecond), "go"},
+		{"one ended while we looked at an account that nothing locks", []account{{key: "sue", counted: true, last: began}}, 0, began.Add(time.Millisecond), "go"},
 		{"locked, or unknown: nothing is counted", []account{{key: "sue"}}, 9, time.Time{}, "go"},
 		{"nobody of the name", nil, 0, time.Time{}, "go"},
 	} {
