@@ -65,6 +65,8 @@ const (
 	readIdle = 5 * time.Minute
 	// policyEvery is how often policies are read, policyRetry how soon after that failed.
 	policyEvery, policyRetry = 3 * time.Minute, 15 * time.Second
+	// complainEvery is how often at most is logged why the reader cannot look at one server; each check that ends by it has a line of its own.
+	complainEvery = time.Minute
 	// hiddenFor is how long is told of what the reader could not read of an account: accounts differ in who may read them, and those of whom
 	// something is hidden may sign in but once a morning.
 	hiddenFor = 24 * time.Hour

@@ -115,7 +115,11 @@ type attempts struct {
 // readers are the connections of the reader to one server. The first of slots to come has a connection to itself.
 type readers struct {
 	slots chan struct{}
-	idle  []*conn // guarded by guardian.mu
+
+	// Guarded by guardian.mu.
+	idle   []*conn
+	said   string // the last complaint that was logged, and when
+	saidAt time.Time
 }
 
 func newGuardian(c Guard, log *slog.Logger) (*guardian, error) {

@@ -473,6 +473,25 @@ func TestGuardSaysWhatIsHidden(t *testing.T) {
 	}
 }
 
+// A domain controller that leaves the reader alone is told of once a while, however many checks find that out, and in however many words: an error
+// of the network names the port that this host has used.
+func TestGuardIsNotLoud(t *testing.T) {
+	a := newAuthority(t)
+	hangsUp := func(s *stub) { s.bind = func(string, string) said { return said{hangup: true} } }
+	one, two := begin(t, a, hangsUp), begin(t, a, hangsUp)
+	var log bytes.Buffer // of a validator that nobody runs: one goroutine writes at a time
+	v := configured(t, ldap.Config{Servers: []string{one.url(), two.url()}, RootCAs: a.pool(), Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Guard: ldap.Guard{Reader: "reader@corp.example", Password: wire.NewSecret([]byte("p"))}}, false)
+	for range 4 {
+		if _, err := v.Validate(t.Context(), ask("sam@corp.example", "p").Check); trouble(t, err).Code != wire.DirectoryUnreachable {
+			t.Errorf("%v", err)
+		}
+	}
+	if n := strings.Count(log.String(), "the reader account cannot look"); n != 2 {
+		t.Errorf("two domain controllers are told of %d times: %s", n, log.String())
+	}
+}
+
 func TestGuardSettings(t *testing.T) {
 	for _, g := range []ldap.Guard{
 		{Reader: "reader@corp.example"},

@@ -116,7 +116,7 @@ func (g *guardian) ask(ctx context.Context, s *server, f func(*conn) error) erro
 	for {
 		c, kept, err := g.connection(ctx, s, pool)
 		if err != nil {
-			return g.failed(s, err)
+			return g.failed(s, pool, err)
 		}
 		err = c.within(ctx, readTimeout, func() error { return f(c) })
 		if err == nil || !transport(err) {
@@ -126,22 +126,23 @@ func (g *guardian) ask(ctx context.Context, s *server, f func(*conn) error) erro
 			case err == nil:
 				return nil
 			case noAnswer(err):
-				return g.failed(s, fmt.Errorf("%w: %w", errUnanswered, err))
+				return g.failed(s, pool, fmt.Errorf("%w: %w", errUnanswered, err))
 			}
-			return g.failed(s, fmt.Errorf("%w: %w", errUnread, err))
+			return g.failed(s, pool, fmt.Errorf("%w: %w", errUnread, err))
 		}
 		c.close()
 		if !kept || ctx.Err() != nil {
-			return g.failed(s, fmt.Errorf("%w: %w", errUnanswered, err))
+			return g.failed(s, pool, fmt.Errorf("%w: %w", errUnanswered, err))
 		}
 	}
 }
 
-// failed writes an error down and returns it. It says it once, and that the reader is refused each time, which is every few minutes.
-func (g *guardian) failed(s *server, err error) error {
+// failed writes an error down and returns it. Of each server it logs an error that is new, one in a while since many hold the number of a port,
+// and that the reader is refused each time, which is every few minutes.
+func (g *guardian) failed(s *server, pool *readers, err error) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	now, text := time.Now(), s.address.String()+": "+err.Error()
+	now := time.Now()
 	if errors.Is(err, errUnanswered) {
 		s.suspect()
 	}
@@ -153,10 +154,11 @@ func (g *guardian) failed(s *server, err error) error {
 		g.pause = now.Add(readerPause)
 		g.log.Error("the reader account is refused: neither lockout in the directory nor protected groups are looked at", "code", int(wire.ReaderRefused),
 			"reader", g.config.Reader, "dc", s.address.String(), "error", err, "again_in", readerPause)
-	case text != g.lastErr:
+	case err.Error() != pool.said && now.Sub(pool.saidAt) >= complainEvery:
+		pool.said, pool.saidAt = err.Error(), now
 		g.log.Warn("the reader account cannot look", "dc", s.address.String(), "error", err)
 	}
-	g.lastErr, g.lastAt = text, now
+	g.lastErr, g.lastAt = s.address.String()+": "+err.Error(), now
 	return err
 }
 
