@@ -104,7 +104,7 @@ func (g *guardian) lacks(what string, err error) {
 	g.log.Warn("the reader account may not read everything; the service's own counters guard where it cannot", "missing", what, "error", err)
 }
 
-// ask has f talk to s as the reader, once more on a new connection if a kept one was dead. Its error wraps errUnanswered or errUnread.
+// ask has f talk to s as the reader, once more if a kept connection was dead. Its error wraps errUnanswered or errUnread.
 func (g *guardian) ask(ctx context.Context, s *server, f func(*conn) error) error {
 	pool := g.pool(s.address.String())
 	select {
@@ -131,7 +131,8 @@ func (g *guardian) ask(ctx context.Context, s *server, f func(*conn) error) erro
 			return g.failed(s, pool, fmt.Errorf("%w: %w", errUnread, err))
 		}
 		c.close()
-		if !kept || ctx.Err() != nil {
+		// One that is silent has had its time; the rest is for another server.
+		if !kept || ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
 			return g.failed(s, pool, fmt.Errorf("%w: %w", errUnanswered, err))
 		}
 	}

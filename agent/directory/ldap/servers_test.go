@@ -365,3 +365,29 @@ func TestUnguardedServerIsLeft(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// One that goes silent on a connection that the reader had kept is left in time for the next one to be asked, too.
+func TestServerThatGoesSilentIsLeft(t *testing.T) {
+	a, silence := newAuthority(t), make(chan struct{})
+	var silent atomic.Bool
+	one := begin(t, a, func(s *stub) {
+		s.results = func(string) int {
+			if silent.Load() {
+				<-silence
+			}
+			return 0
+		}
+	})
+	defer close(silence)
+	two := begin(t, a, nil)
+	v := configured(t, ldap.Config{Servers: []string{one.url(), two.url()}, RootCAs: a.pool(),
+		Guard: ldap.Guard{Reader: "reader@corp.example", Password: wire.NewSecret([]byte("r"))}}, false)
+	for _, want := range []*stub{one, two} {
+		check := ask("anna@corp.example", "p")
+		r, err := v.Validate(t.Context(), check.Check)
+		if err != nil || r.DC != want.listener.Addr().String() || check.Fences.Load() != 1 {
+			t.Fatalf("silent: %v: %+v, %v", silent.Load(), r, err)
+		}
+		silent.Store(true)
+	}
+}
