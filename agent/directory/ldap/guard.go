@@ -118,6 +118,7 @@ type readers struct {
 
 	// Guarded by guardian.mu.
 	idle   []*conn
+	left   bool   // the server is not used any more
 	said   string // the last complaint that was logged, and when
 	saidAt time.Time
 }
@@ -178,7 +179,7 @@ func (g *guardian) leave(s *server) {
 	g.mu.Lock()
 	var idle []*conn
 	if p := g.pools[s.address.String()]; p != nil {
-		idle, p.idle = p.idle, nil
+		idle, p.idle, p.left = p.idle, nil, true
 		delete(g.pools, s.address.String())
 	}
 	g.mu.Unlock()

@@ -216,7 +216,7 @@ func (g *guardian) connection(ctx context.Context, s *server, pool *readers) (c 
 
 func (g *guardian) giveBack(pool *readers, c *conn) {
 	g.mu.Lock()
-	keep := !g.closed && !c.dead()
+	keep := !g.closed && !pool.left && !c.dead()
 	if keep {
 		pool.idle = append(pool.idle, c)
 	}

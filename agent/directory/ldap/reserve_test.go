@@ -2,6 +2,7 @@ package ldap
 
 import (
 	"log/slog"
+	"net"
 	"testing"
 	"time"
 
@@ -120,6 +121,31 @@ func TestMeant(t *testing.T) {
 	} {
 		if got := meant(test.found, test.typed, "DC=corp,DC=example"); len(got) != test.want {
 			t.Errorf("%s: %d accounts", test.name, len(got))
+		}
+	}
+}
+
+// What a question brings back to a server that was let go meanwhile is closed: nobody would ever use it, or end it.
+func TestReaderLeavesNothingBehind(t *testing.T) {
+	g, err := newGuardian(Guard{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{address: address{host: "dc1.corp.example", port: "636"}}
+	for _, left := range []bool{false, true} {
+		here, there := net.Pipe()
+		defer there.Close()
+		l := goldap.NewConn(here, false)
+		l.Start()
+		c := &conn{raw: here, ldap: l}
+		defer c.close()
+		pool := g.pool(s.address.String())
+		if left {
+			g.leave(s)
+		}
+		g.giveBack(pool, c)
+		if c.dead() != left || len(pool.idle) != 1 && !left {
+			t.Errorf("left %v: closed %v, %d are kept", left, c.dead(), len(pool.idle))
 		}
 	}
 }
