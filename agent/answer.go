@@ -179,7 +179,7 @@ func (w *work) open(c *linkpb.Check, now time.Time) *refusal {
 		return &refusal{wire.PasswordUnusable, "the password is empty or holds a NUL character"}
 	}
 	if !askable(check.Name) {
-		return &refusal{wire.AgentRefused, "not a name of the form that services send: local@domain, without spaces and invisible characters"}
+		return &refusal{wire.AgentRefused, "not a name of the form that services send: local@domain, without spaces, invisible characters, backslash and equals sign"}
 	}
 	if madeBefore(w.a.started, receiver.Expires()) {
 		return &refusal{wire.EnvelopeStale, "sealed before this agent started: repeated, or this host's clock is ahead of the service's"}

@@ -59,7 +59,7 @@ func (l *ledger) add(f Finished) {
 	if l.binds == nil {
 		l.binds = map[string][]float64{}
 	}
-	// Names of domain controllers come from the settings, so there are few of them.
+	// Only domain controllers that have answered are here, of which a domain has few, whatever DNS names.
 	l.binds[f.DC] = pushed(l.binds[f.DC], f.BindMS, maxBindTimes)
 }
 

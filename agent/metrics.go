@@ -15,7 +15,8 @@ var (
 	reasons = []wire.Reason{wire.Accepted, wire.BadPassword, wire.NoSuchUser, wire.AccountLocked, wire.AccountRestricted, wire.AccountDisabled,
 		wire.AccountExpired, wire.PasswordExpired, wire.MustChange, wire.LogonHours, wire.Workstation, wire.TooManyGroups}
 	troubles = []wire.Code{wire.DirectoryUnreachable, wire.DirectoryTimeout, wire.DirectoryUnusable, wire.AgentTooSlow, wire.TransientNetwork,
-		wire.ClockSkew, wire.AgentRefused, wire.LockoutSpared, wire.AccountProtected, wire.Internal}
+		wire.ClockSkew, wire.AgentRefused, wire.AgentRateLimited, wire.PasswordUnusable, wire.LockoutSpared, wire.AccountProtected,
+		wire.NameAmbiguous, wire.NameNotLookedUp, wire.HostCredulous, wire.Internal}
 	refusals = []wire.Code{wire.EnvelopeStale, wire.EnvelopeReplayed, wire.EnvelopeForeign, wire.EnvelopeUnreadable, wire.AgentRateLimited,
 		wire.PasswordUnusable, wire.AgentRefused, wire.Internal}
 	outcomes = []Outcome{Right, Wrong, NotAccepted, Trouble, Refused}
@@ -75,7 +76,9 @@ func (m *metrics) add(f Finished, took, bind time.Duration) {
 func (a *Agent) gatherer() prometheus.Gatherer {
 	m := a.answerer.metrics
 	for _, s := range a.Status(time.Now()).Servers {
-		m.bind.WithLabelValues(s.Address)
+		if !s.Found { // one that DNS names is none before it has answered: anybody may name endless ones
+			m.bind.WithLabelValues(s.Address)
+		}
 	}
 	r := prometheus.NewRegistry()
 	r.MustRegister(m.checks, m.errors, m.took, m.bind, gauges{a})
@@ -98,12 +101,13 @@ var (
 	skewDesc        = describe("clock_skew_seconds", "How far the gateway's clock was ahead of this host's when the agent attached.")
 	certificateDesc = describe("certificate_expiry_timestamp_seconds", "When the agent's certificate ends, in Unix time.")
 	servingDesc     = describe("domain_controller_serving", "1 while checks go to this domain controller, 0 while it is down or untried.", "dc")
+	guardDesc       = describe("lockout_guard_reading", "1 while the lockout guard reads all that it needs, 0 while part of it or nothing; absent without a reader account.")
 	connectionsDesc = describe("domain_controller_connections", "Live connections to this domain controller.", "dc", "state")
 )
 
 // Describe is called by Prometheus.
 func (g gauges) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{attachedDesc, reconnectsDesc, failuresDesc, inFlightDesc, slotsDesc, skewDesc, certificateDesc, servingDesc, connectionsDesc} {
+	for _, d := range []*prometheus.Desc{attachedDesc, reconnectsDesc, failuresDesc, inFlightDesc, slotsDesc, skewDesc, certificateDesc, servingDesc, guardDesc, connectionsDesc} {
 		to <- d
 	}
 }
@@ -125,6 +129,9 @@ func (g gauges) Collect(to chan<- prometheus.Metric) {
 	gauge(slotsDesc, float64(s.Link.Slots))
 	gauge(skewDesc, float64(s.Link.SkewMS)/1000)
 	gauge(certificateDesc, float64(s.Certificate.Unix()))
+	if g := s.Guard; g != nil && g.State != ldap.GuardOff {
+		gauge(guardDesc, oneIf(g.State == ldap.GuardReading))
+	}
 	for _, d := range s.Servers {
 		gauge(servingDesc, oneIf(d.State == ldap.Serving), d.Address)
 		gauge(connectionsDesc, float64(d.Idle), d.Address, "idle")

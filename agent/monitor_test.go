@@ -6,14 +6,19 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/sallyport-auth/sallyport/agent/directory"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/agent/link"
+	"github.com/sallyport-auth/sallyport/wire"
 )
 
 func TestMonitorIsLoopback(t *testing.T) {
@@ -124,12 +129,13 @@ func TestMetricsCountChecks(t *testing.T) {
 		"\nsallyport_agent_directory_duration_seconds_count{dc=\"" + dc + "\"} 2\n",
 		"\nsallyport_agent_attached 0\n",
 		"\nsallyport_agent_domain_controller_serving{dc=\"" + dc + "\"} 1\n",
+		"\nsallyport_agent_errors_total{code=\"" + wire.NameAmbiguous.String() + "\",kind=\"trouble\"} 0\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
 	}
-	if strings.Contains(text, "anna") {
+	if strings.Contains(text, "anna") || strings.Contains(text, "lockout_guard") {
 		t.Error("a name in the metrics")
 	}
 	if got := get("/healthz"); got != "200 OK\nok\n" {
@@ -151,6 +157,37 @@ func TestMetricsCountChecks(t *testing.T) {
 		t.Errorf("%+v %+v", s.Recent, s.Servers)
 	}
 }
+
+// Of the lockout guard is told whether it reads all that it needs; a domain controller that DNS names has no times before it has answered.
+func TestMetricsOfTheDirectory(t *testing.T) {
+	b := newBench(t, slog.LevelInfo, Limits{})
+	v := told{state: ldap.GuardReading, servers: []ldap.ServerStatus{{Address: "dc1:636"}, {Address: "dc2:636", Found: true}}}
+	for state, want := range map[ldap.GuardState]string{ldap.GuardReading: "lockout_guard_reading 1", ldap.GuardPartial: "lockout_guard_reading 0",
+		ldap.GuardRefused: "lockout_guard_reading 0", ldap.GuardUntried: "lockout_guard_reading 0"} {
+		v.state = state
+		a, err := New(Config{Identity: b.id, Validator: v})
+		if err != nil {
+			t.Fatal(err)
+		}
+		page := httptest.NewRecorder()
+		promhttp.HandlerFor(a.gatherer(), promhttp.HandlerOpts{}).ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		text := page.Body.String()
+		if !strings.Contains(text, "\nsallyport_agent_"+want+"\n") || !strings.Contains(text, `directory_duration_seconds_count{dc="dc1:636"} 0`) ||
+			strings.Contains(text, `directory_duration_seconds_count{dc="dc2:636"}`) {
+			t.Errorf("%s:\n%s", state, text)
+		}
+	}
+}
+
+// told is a validator that says how it stands, and no more.
+type told struct {
+	directory.Validator
+	state   ldap.GuardState
+	servers []ldap.ServerStatus
+}
+
+func (v told) GuardStatus() ldap.GuardStatus { return ldap.GuardStatus{State: v.state} }
+func (v told) Status() []ldap.ServerStatus   { return v.servers }
 
 // Whoever is to be notified hears of the agent at once and at every interval, until the end.
 func TestNotices(t *testing.T) {

@@ -10,10 +10,11 @@ import (
 
 // askable reports whether the directory may be asked about a name at all: local@domain, one @, the domain as DNS writes it,
 // nothing unfit within. That is the one form that services send. Directories take others for a name as well – distinguished names,
-// NetBIOS names, identifiers, names with spaces in them –, and each would be another count for the same account.
+// NetBIOS names, identifiers, names with spaces in them –, and each would be another count for the same account, and one that no guard
+// knows.
 func askable(name string) bool {
 	local, domain, ok := strings.Cut(name, "@")
-	if !ok || local == "" || domain == "" || !utf8.ValidString(name) || strings.ContainsFunc(local, unfit) {
+	if !ok || local == "" || domain == "" || !utf8.ValidString(name) || strings.ContainsFunc(local, unfit) || strings.ContainsAny(local, otherForms) {
 		return false
 	}
 	for label := range strings.SplitSeq(domain, ".") {
@@ -25,6 +26,10 @@ func askable(name string) bool {
 	}
 	return true
 }
+
+// otherForms are characters of which the part before the @ makes another form of a name: Samba passes over a backslash as an escape, and takes
+// what has an equals sign for a distinguished name, of which <SID=…>;CN=x@corp.example is one.
+const otherForms = `\=`
 
 // unfit reports whether a character must not stand within a name: spaces, which some directories pass over; what cannot be
 // seen; and what a directory may not know, which it passes over as well. With any of them one account has endless names. The

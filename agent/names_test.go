@@ -7,6 +7,12 @@ import (
 	"strings"
 	"testing"
 
+	goldap "github.com/go-ldap/ldap/v3"
+
+	"github.com/sallyport-auth/sallyport/agent/directory/directorytest"
+	"github.com/sallyport-auth/sallyport/lab/people"
+	"github.com/sallyport-auth/sallyport/lab/samba"
+	"github.com/sallyport-auth/sallyport/lab/samba/sambatest"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -99,5 +105,37 @@ func TestSpellingsDoNotGetPastTheLimit(t *testing.T) {
 	// A token comes back every five seconds, which a busy machine may take for the loop.
 	if n := b.corp.bindsSoFar(); n > defaultNameBurst+5 || limited+n != 100 {
 		t.Errorf("%d binds for 100 spellings of one name, %d refused", n, limited)
+	}
+}
+
+// Whatever a real domain controller takes for an account's name counts as that account, or nobody is asked about it.
+func TestSpellingsThatSambaTakes(t *testing.T) {
+	ada := people.Person{SAM: "ada", UPN: "ada@corp.example.com", Password: wire.NewSecret([]byte(people.RightPassword))}
+	dc := sambatest.Start(t, samba.Options{LockoutThreshold: -1}, ada)
+	admin, err := dc.Administrator(t.Context())
+	directorytest.Must(t, err)
+	defer admin.Close()
+	extended := goldap.NewControlString("1.2.840.113556.1.4.529", false, "\x30\x03\x02\x01\x01") // <GUID=…>;<SID=…>;DN
+	found, err := admin.Search(&goldap.SearchRequest{BaseDN: dc.DN(ada), Filter: "(objectClass=*)", Attributes: []string{"1.1"}, Controls: []goldap.Control{extended}})
+	directorytest.Must(t, err)
+	ids := strings.Split(found.Entries[0].DN, ";")
+	names := []string{`ada\0@corp.example.com`, `\a\d\a@corp.example.com`, ids[0] + ";cn=x@corp.example.com", ids[1] + ";cn=y,dc=z@corp.example.com"}
+	taken := len(names)
+	for c := '!'; c <= '~'; c++ {
+		for at := range len("ada") + 1 {
+			names = append(names, "ada"[:at]+string(c)+"ada"[at:]+"@corp.example.com")
+		}
+	}
+	s, err := dc.Connect(t.Context())
+	directorytest.Must(t, err)
+	defer s.Close()
+	for i, name := range names {
+		if s.Bind(name, people.RightPassword) != nil {
+			if i < taken {
+				t.Errorf("%q is taken no more: what is this test for?", name)
+			}
+		} else if askable(name) && foldName(name) != foldName(ada.UPN) {
+			t.Errorf("%q is ada, and counts as somebody else", name)
+		}
 	}
 }

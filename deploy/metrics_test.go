@@ -85,7 +85,8 @@ func scrapeAgent(t *testing.T) map[string]*family {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := agent.New(agent.Config{Identity: id, LDAP: ldap.Config{Servers: []string{"ldaps://127.0.0.1:1"}}, Monitor: listener})
+	reader := ldap.Guard{Reader: "reader@corp.example", Password: wire.NewSecret([]byte("secret"))}
+	a, err := agent.New(agent.Config{Identity: id, LDAP: ldap.Config{Servers: []string{"ldaps://127.0.0.1:1"}, Guard: reader}, Monitor: listener})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,12 +12,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/directory/directorytest"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
-func ad(sub string) string {
-	return "80090308: LdapErr: DSID-0C0903A9, comment: AcceptSecurityContext error, data " + sub + ", v1db1"
-}
+var ad = directorytest.Diagnostic
 
 func TestFromDiagnostic(t *testing.T) {
 	for _, c := range []struct {

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/sallyport-auth/sallyport/agent"
+	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/agent/identity"
 	"github.com/sallyport-auth/sallyport/agent/link"
 	"github.com/sallyport-auth/sallyport/wire"
@@ -460,6 +461,18 @@ func TestStatusShowsChecks(t *testing.T) {
 	}
 	if strings.Contains(out.String(), "old") {
 		t.Errorf("more checks than asked for:\n%s", out.String())
+	}
+	// What a check lacked is told as long as it is newer than the last reading; a name server that has never named anybody keeps nobody in use.
+	s.Guard = &agent.Guard{State: ldap.GuardReading, Reader: "reader@corp.example", ReadAt: now.Add(-time.Minute), LastError: "dc1:636: busy", LastErrorAt: now}
+	s.DNS.Named = nil
+	out.Reset()
+	if err := printStatus(&out, s, now, 0); err != nil || !strings.Contains(out.String(), "dc1:636: busy") || strings.Contains(out.String(), "stays in use") {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	s.Guard.ReadAt = now.Add(time.Second)
+	out.Reset()
+	if err := printStatus(&out, s, now, 0); err != nil || strings.Contains(out.String(), "dc1:636: busy") {
+		t.Errorf("%v\n%s", err, out.String())
 	}
 	out.Reset()
 	s.Validator = &agent.Asked{Choice: agent.Choice{Kind: agent.Windows, Why: "a member"}, Domain: "corp.example"}

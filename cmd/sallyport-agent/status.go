@@ -109,7 +109,8 @@ func printStatus(out io.Writer, s agent.Status, now time.Time, checks int) error
 		if g.State != ldap.GuardOff {
 			row("", "%d attempts spared, %d at protected accounts, since the start", g.Spared, g.Protected)
 		}
-		if g.LastError != "" && (g.State == ldap.GuardRefused || g.State == ldap.GuardUntried) {
+		// Nothing has been read since: this is what checks end in now.
+		if g.LastError != "" && g.LastErrorAt.After(g.ReadAt) {
 			row("", "%s", g.LastError)
 		}
 	}
@@ -133,8 +134,11 @@ func printStatus(out io.Writer, s agent.Status, now time.Time, checks int) error
 	}
 	if d := s.DNS; d != nil {
 		row("DNS", "%s", dnsWords(*d))
-		if d.LastError != "" {
+		switch {
+		case d.LastError != "" && len(d.Named) > 0:
 			row("", "%s; what was found before stays in use", d.LastError)
+		case d.LastError != "":
+			row("", "%s", d.LastError)
 		}
 	}
 	for _, d := range s.Servers {

@@ -2,6 +2,7 @@ package attack
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -74,6 +75,12 @@ func TestOtherNamesAreOnePerson(t *testing.T) {
 	counted("by mail address", 1)
 	refused(`CORP\alice`, "guess", wire.InvalidPassword)
 	counted("by NetBIOS name", 2)
+	// Forms that this domain controller takes for the account as well are asked about nowhere.
+	byID := fmt.Sprintf("<GUID=%x>", fatal(dc.Attribute(t.Context(), sam, "objectGUID"))(t))
+	for _, typed := range []string{`al\ice@corp.example`, `CORP\al\ice`, byID + ";cn=x@corp.example", `CORP\` + byID + ";cn=x"} {
+		refused(typed, "guess", wire.DomainUnknown)
+	}
+	counted("in other forms", 2)
 	refused("ÁLICE.liddell@mail.example", "guess", wire.InvalidPassword)
 	if here := w.failuresNow(); here != 3 {
 		t.Errorf("another spelling: the service counts %d", here)
@@ -90,7 +97,7 @@ func TestOtherNamesAreOnePerson(t *testing.T) {
 	}
 	// The other tenant allows nothing, and other NetBIOS names are nobody's.
 	refused(`OTHER\alice`, right, wire.DomainUnknown)
-	refused(`CORP\alice@corp.example`, right, wire.InvalidPassword)
+	refused(`CORP\alice@corp.example`, right, wire.DomainUnknown)
 	refused(`CORP\`, right, wire.DomainUnknown)
 	refused(`CORP\CORP\alice`, right, wire.DomainUnknown)
 

@@ -96,8 +96,8 @@ func Near(r *rand.Rand, right string) []string {
 	return wrong[:min(4, len(wrong))]
 }
 
-// odd are characters with a meaning in filters, distinguished names, principals, addresses or forms. A name before the @ may hold any of them,
-// but Samba's bind takes one with "=" for a distinguished name, and one with a backslash is no such name to anybody.
+// odd are characters with a meaning in filters, distinguished names, principals, addresses or forms. A name before the @ may hold any of them.
+// With a backslash or an equals sign it would be of another form, and nobody is asked about it.
 const odd = `*()'"#,+;<>&%!|~^?{}[]:/$.` + "`"
 
 // StrangeName returns the part of a userPrincipalName before the @, with odd characters and with letters whose case, width or accents directories

@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
@@ -48,6 +50,19 @@ func (dc *DC) ForgetWrongPasswords(ctx context.Context, sam string, by time.Dura
 			return err
 		}
 		return dc.write(ctx, entry.DN, "badPasswordTime", filetime(time.Now().Add(-by)))
+	})
+}
+
+// ForgetAccount takes away an account's counts of wrong passwords, which are not replicated: a domain controller at which nobody has tried to be
+// that account yet does not have them. No module lets anybody do that, so the file below them is edited.
+func (dc *DC) ForgetAccount(ctx context.Context, sam string) error {
+	return dc.as(ctx, func(s *Session) error {
+		entry, err := dc.find(s, sam, "cn")
+		if err != nil {
+			return err
+		}
+		partition := filepath.Join("sam.ldb.d", strings.ToUpper(dc.BaseDN)+".ldb")
+		return dc.edit(ctx, partition, entry.DN, "delete: badPwdCount\n-\ndelete: badPasswordTime")
 	})
 }
 

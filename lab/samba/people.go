@@ -172,10 +172,13 @@ func (dc *DC) age(ctx context.Context, dn string) error {
 // write sets an attribute that LDAP refuses to set, such as a pwdLastSet but now and never: the database file is edited past the module
 // that refuses; the domain controller may run meanwhile.
 func (dc *DC) write(ctx context.Context, dn, attribute, value string) error {
-	const bypass = "local_oid:1.3.6.1.4.1.7165.4.3.12:0"
-	ldif := "dn:: " + base64.StdEncoding.EncodeToString([]byte(dn)) +
-		"\nchangetype: modify\nreplace: " + attribute + "\n" + attribute + ": " + value + "\n"
-	cmd := exec.CommandContext(ctx, program("ldb-tools"), "-H", filepath.Join(dc.dir, "private", "sam.ldb"), "--controls="+bypass)
+	return dc.edit(ctx, "sam.ldb", dn, "replace: "+attribute+"\n"+attribute+": "+value, "--controls=local_oid:1.3.6.1.4.1.7165.4.3.12:0")
+}
+
+// edit changes an entry in a database file below private.
+func (dc *DC) edit(ctx context.Context, file, dn, change string, options ...string) error {
+	ldif := "dn:: " + base64.StdEncoding.EncodeToString([]byte(dn)) + "\nchangetype: modify\n" + change + "\n"
+	cmd := exec.CommandContext(ctx, program("ldb-tools"), append([]string{"-H", filepath.Join(dc.dir, "private", file)}, options...)...)
 	cmd.Stdin = strings.NewReader(ldif)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("ldbmodify: %w: %s", err, tail(out))

@@ -15,6 +15,10 @@ func unfit(r rune) bool {
 		unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector)
 }
 
+// otherForms are characters of which the part before the @ makes another form of a name: Samba passes over a backslash as an escape, and takes
+// what has an equals sign for a distinguished name, of which <SID=…>;CN=x@corp.example is one. With either one account has endless names.
+const otherForms = `\=`
+
 // fold brings the spellings that directories take for one name to one form. It is for counting alone: what is looked up and
 // asked is the name itself.
 func fold(name string) string {

@@ -14,12 +14,12 @@ const (
 	formUPN       = "upn"        // ada@corp.example
 	formDownLevel = "down-level" // CORP\ada
 	formBare      = "bare"       // ada
-	formUnusable  = "unusable"   // nothing, too long, not text, or with what no name has: see unfit
+	formUnusable  = "unusable"   // nothing, too long, not text, or with what no name has: see unfit and otherForms
 )
 
 // nameOf takes a typed name apart. name is what is looked up and sent: as it was typed, but for space around it and the domain,
 // which has the one form that domains are stored in, if it is one. domain is empty unless the form is formUPN. A name that is
-// unusable is never asked about; see [unfit].
+// unusable is never asked about; see [unfit] and [otherForms].
 func nameOf(typed string) (name, form, domain string) {
 	name = strings.TrimSpace(typed)
 	if name == "" || len(name) > maxName || !utf8.ValidString(name) || strings.ContainsFunc(name, unfit) || strings.Count(name, "@") > 1 {
@@ -27,6 +27,8 @@ func nameOf(typed string) (name, form, domain string) {
 	}
 	local, domain, ok := strings.Cut(name, "@")
 	switch {
+	case ok && strings.ContainsAny(local, otherForms):
+		return "", formUnusable, ""
 	case ok && local != "" && domain != "":
 		if normal, err := tenant.DomainName(domain); err == nil {
 			domain = normal

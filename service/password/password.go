@@ -167,7 +167,7 @@ func (k *check) run(ctx context.Context) error {
 	if domainName == "" {
 		why := ""
 		if k.ans.NameForm == formUnusable {
-			why = "the name is empty, too long, or holds a space, something invisible or a second @"
+			why = "the name is empty, too long, or holds a space, something invisible, a second @, or a backslash or equals sign before it"
 		}
 		k.refuse(wire.DomainUnknown, why)
 		return k.likeReal(ctx)
@@ -248,7 +248,7 @@ func (k *check) who(ctx context.Context, domainName string) error {
 // ([MS-ADTS] 5.1.1.1.1). From there on there is one name, and so one count. domain is empty where it is not allowed.
 func (k *check) downLevel(ctx context.Context) (domain string, err error) {
 	short, account, _ := strings.Cut(k.name, `\`)
-	if account == "" || strings.ContainsAny(account, `@\`) {
+	if account == "" || strings.ContainsAny(account, "@"+otherForms) {
 		return "", nil
 	}
 	d, err := k.tenants.DomainByNetBIOS(ctx, k.scope, short)

@@ -174,7 +174,7 @@ func TestArmorHolds(t *testing.T) {
 			t.Errorf("%s: %+v", what, r.Verdict)
 			continue
 		}
-		if e := trouble(t, err); e.Code != c.code || e.Fenced != c.fenced || (check.fences.Load() > 0) != c.fenced || !strings.Contains(err.Error(), c.says) {
+		if e := trouble(t, err); e.Code != c.code || e.Fenced != c.fenced || (check.Fences.Load() > 0) != c.fenced || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

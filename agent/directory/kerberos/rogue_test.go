@@ -327,11 +327,11 @@ func TestBeforeTheProof(t *testing.T) {
 		must(t, err)
 		check := ask("alice@corp.example.com", "secret")
 		r, err := v.Validate(t.Context(), check.Check)
-		if c.code == 0 && (err != nil || r.Verdict.Reason != c.reason || r.Verdict.Win32 == 0 || check.fences.Load() != 1) {
+		if c.code == 0 && (err != nil || r.Verdict.Reason != c.reason || r.Verdict.Win32 == 0 || check.Fences.Load() != 1) {
 			t.Errorf("%s: %+v, %v", what, r, err)
 		}
 		if c.code != 0 {
-			if e := trouble(t, err); e.Code != c.code || e.Fenced || check.fences.Load() != 0 {
+			if e := trouble(t, err); e.Code != c.code || e.Fenced || check.Fences.Load() != 0 {
 				t.Errorf("%s: %v", what, err)
 			}
 		}

@@ -8,13 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
-	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/directory/directorytest"
 	"github.com/sallyport-auth/sallyport/agent/directory/kerberos"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/lab/people"
@@ -25,33 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// asked is a check that counts its fences.
-type asked struct {
-	directory.Check
-	fences atomic.Int32
-}
-
-func ask(name, password string) *asked {
-	a := &asked{Check: directory.Check{Name: name, Password: wire.NewSecret([]byte(password))}}
-	a.Fence = func(context.Context) error { a.fences.Add(1); return nil }
-	return a
-}
-
-func trouble(t *testing.T, err error) *directory.Error {
-	t.Helper()
-	var e *directory.Error
-	if !errors.As(err, &e) {
-		t.Fatalf("not a *directory.Error: %v", err)
-	}
-	return e
-}
+var ask, trouble, must = directorytest.Ask, directorytest.Trouble, directorytest.Must
 
 // world is a domain controller with everybody in it and a keytab for the agent.
 type world struct {
@@ -96,11 +69,7 @@ func (w world) ldap(t *testing.T) *ldap.Validator {
 	t.Helper()
 	v, err := ldap.New(ldap.Config{Servers: []string{w.dc.LDAPS()}, RootCAs: w.dc.CAPool})
 	must(t, err)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		_ = v.Run(ctx) // closes what is idle
-	})
+	directorytest.CloseIdle(t, v)
 	return v
 }
 
@@ -128,7 +97,7 @@ func TestAgreesWithLDAP(t *testing.T) {
 			for n, name := range []string{p.UPN, strings.ToUpper(p.UPN), " " + p.UPN + " ", w.dc.NetBIOS + `\` + p.SAM, p.SAM + "@" + w.dc.NetBIOS, p.UPN} {
 				check := ask(name, password)
 				r, err := byKDC[n%len(byKDC)].Validate(t.Context(), check.Check)
-				if err != nil || r.Verdict.Reason != want.Reason || r.Verdict.Win32 != want.Win32 || check.fences.Load() != 1 {
+				if err != nil || r.Verdict.Reason != want.Reason || r.Verdict.Win32 != want.Win32 || check.Fences.Load() != 1 {
 					t.Errorf("%q, %s: %+v, %v; want %s", name, password, r.Verdict, err, want.Reason)
 				}
 				if r.Judged.Before(r.Fenced) || r.Fenced.IsZero() || r.DC != net.JoinHostPort(w.dc.Addr, "88") {
@@ -144,7 +113,7 @@ func TestAgreesWithLDAP(t *testing.T) {
 	for n, name := range []string{"nobody@" + w.dc.UPNSuffix, w.dc.NetBIOS + `\nobody`} {
 		check := ask(name, "x")
 		r, err := byKDC[n].Validate(t.Context(), check.Check)
-		if err != nil || r.Verdict.Reason != wire.NoSuchUser || check.fences.Load() != 1 {
+		if err != nil || r.Verdict.Reason != wire.NoSuchUser || check.Fences.Load() != 1 {
 			t.Errorf("%s: %+v, %v", name, r.Verdict, err)
 		}
 	}
@@ -185,9 +154,9 @@ func TestOnePasswordIsOneAttempt(t *testing.T) {
 		validate(people.WrongPassword, wire.BadPassword)
 		count(i+1, "a wrong password")
 	}
-	for _, c := range []*asked{ask(name, ""), ask(name, "\x00"), ask(name, "a\x00"), ask("bob", people.WrongPassword), ask("CN=Bob Baker,"+w.dc.BaseDN, "x")} {
+	for _, c := range []*directorytest.Asked{ask(name, ""), ask(name, "\x00"), ask(name, "a\x00"), ask("bob", people.WrongPassword), ask("CN=Bob Baker,"+w.dc.BaseDN, "x")} {
 		_, err := v.Validate(t.Context(), c.Check)
-		if e := trouble(t, err); e.Code != wire.PasswordUnusable || e.Fenced || c.fences.Load() != 0 {
+		if e := trouble(t, err); e.Code != wire.PasswordUnusable || e.Fenced || c.Fences.Load() != 0 {
 			t.Errorf("%v", err)
 		}
 	}

@@ -24,8 +24,8 @@ func TestPeopleOfOtherDomains(t *testing.T) {
 			check := ask(name, password)
 			check.WantAttributes = true
 			r, err := v.Validate(t.Context(), check.Check)
-			if err == nil && check.fences.Load() != 1 {
-				t.Errorf("%s %s: %d fences", what, name, check.fences.Load())
+			if err == nil && check.Fences.Load() != 1 {
+				t.Errorf("%s %s: %d fences", what, name, check.Fences.Load())
 			}
 			return r.Verdict, err
 		}

@@ -65,6 +65,11 @@ const (
 	readIdle = 5 * time.Minute
 	// policyEvery is how often policies are read, policyRetry how soon after that failed.
 	policyEvery, policyRetry = 3 * time.Minute, 15 * time.Second
+	// complainEvery is how often at most is logged why the reader cannot look at one server; each check that ends by it has a line of its own.
+	complainEvery = time.Minute
+	// hiddenFor is how long is told of what the reader could not read of an account: accounts differ in who may read them, and those of whom
+	// something is hidden may sign in but once a morning.
+	hiddenFor = 24 * time.Hour
 	// readerPause is how long a reader that the directory refused is not tried again: six wrong passwords an hour stay below
 	// what locks it in most directories, and an administrator who corrects the password restarts the agent.
 	readerPause = 10 * time.Minute
@@ -79,6 +84,11 @@ const (
 	// maxPacket is the largest LDAP message accepted from a server, in bytes: a user with a thousand long group names has a
 	// quarter of it.
 	maxPacket = 1 << 20
+	// maxDepth is how deep its parts may lie within each other; a value of an entry lies at the sixth level. The library keeps a copy of the
+	// whole at each, which with its own limit makes a gigabyte of one message.
+	maxDepth = 16
+	// maxStartTLS is the largest answer to a request for TLS, in bytes: anybody on the way can write that one.
+	maxStartTLS = 4 << 10
 	// maxGroups, maxGroupBytes (in JSON) and maxText limit what of a user's entry goes into an answer, so that it can always be
 	// sealed (envelope.MaxAnswer) with much to spare: in JSON a text can have six times its bytes.
 	maxGroups, maxGroupBytes, maxText = 1000, 32 << 10, 1024

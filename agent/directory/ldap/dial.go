@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"strconv"
@@ -17,9 +18,9 @@ import (
 	goldap "github.com/go-ldap/ldap/v3"
 )
 
-// The limit on packets is a variable of the BER package, 2 GB unless set, which every reader of every connection reads: it can be
-// set without a race only before the first.
-func init() { ber.MaxPacketLengthBytes = maxPacket }
+// The limits on packets are variables of the BER package, 2 GB and a depth of 1000 unless set, which every reader of every connection
+// reads: they can be set without a race only before the first.
+func init() { ber.MaxPacketLengthBytes, ber.MaxNestingDepth = maxPacket, maxDepth }
 
 // address is where a server listens and how TLS begins there.
 type address struct {
@@ -118,7 +119,7 @@ func startTLS(raw net.Conn) error {
 	if _, err := raw.Write(packet.Bytes()); err != nil {
 		return err
 	}
-	answer, err := ber.ReadPacket(raw)
+	answer, err := ber.ReadPacket(io.LimitReader(raw, maxStartTLS))
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/directory/directorytest"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/lab/evaluation"
 	"github.com/sallyport-auth/sallyport/lab/people"
@@ -149,7 +150,7 @@ func TestSamba(t *testing.T) {
 		check := ask("bob@"+w.suffix, people.WrongPassword)
 		r, err := v.Validate(t.Context(), check.Check)
 		must(t, dc.Resume())
-		if err != nil || r.Verdict.Reason != wire.BadPassword || r.DC != strings.TrimPrefix(other.ldaps, "ldaps://") || check.fences.Load() != 1 {
+		if err != nil || r.Verdict.Reason != wire.BadPassword || r.DC != strings.TrimPrefix(other.ldaps, "ldaps://") || check.Fences.Load() != 1 {
 			t.Errorf("%+v, %v", r, err)
 		}
 		if n := w.badPwdCount(t, "bob"); n != 0 || second.BadPwdCount("bob") != 1 {
@@ -173,7 +174,7 @@ func TestSamba(t *testing.T) {
 		}
 		_, err := v.Validate(t.Context(), check.Check)
 		dc.Kill()
-		if e := trouble(t, err); !e.Fenced || e.Code != wire.DirectoryTimeout || check.fences.Load() != 1 {
+		if e := trouble(t, err); !e.Fenced || e.Code != wire.DirectoryTimeout || check.Fences.Load() != 1 {
 			t.Errorf("%v", err)
 		}
 		if n := second.Binds("bob") - before; n != 0 {
@@ -210,7 +211,7 @@ func (w world) suite(t *testing.T) {
 					for _, name := range []string{p.UPN, strings.ToUpper(p.UPN), w.netbios + `\` + p.SAM} {
 						check := ask(name, password)
 						r, err := v.Validate(t.Context(), check.Check)
-						if err != nil || r.Verdict.Reason != want || r.Verdict.Win32 != win32[want] || check.fences.Load() != 1 {
+						if err != nil || r.Verdict.Reason != want || r.Verdict.Win32 != win32[want] || check.Fences.Load() != 1 {
 							t.Errorf("%s, right password %v: %+v, %v; want %s", name, right, r.Verdict, err, want)
 						}
 						if diagnostic := r.Verdict.Diagnostic; !want.Right() && (!strings.Contains(diagnostic, "data ") || strings.Contains(diagnostic, password)) {
@@ -252,7 +253,7 @@ func (w world) suite(t *testing.T) {
 			}
 			count(i+1, "a wrong password")
 		}
-		for _, c := range []*asked{ask(name, ""), ask(name, "\x00"), ask(name, people.RightPassword+"\x00"), ask(name+"\x00", people.WrongPassword),
+		for _, c := range []*directorytest.Asked{ask(name, ""), ask(name, "\x00"), ask(name, people.RightPassword+"\x00"), ask(name+"\x00", people.WrongPassword),
 			ask(name, strings.Repeat("x", 1025))} {
 			_, err := v.Validate(t.Context(), c.Check)
 			if e := trouble(t, err); e.Code != wire.PasswordUnusable || e.Fenced {

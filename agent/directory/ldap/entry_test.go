@@ -9,6 +9,7 @@ import (
 
 	goldap "github.com/go-ldap/ldap/v3"
 
+	"github.com/sallyport-auth/sallyport/agent/directory/directorytest"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 )
 
@@ -89,7 +90,7 @@ func TestAttributesOnlyWhenAskedAndAccepted(t *testing.T) {
 	v := validator(t, a, false, s.url())
 	wrong, unasked := ask("sam@corp.example", "wrong"), ask("sam@corp.example", "right")
 	wrong.WantAttributes = true
-	for _, c := range []*asked{wrong, unasked} {
+	for _, c := range []*directorytest.Asked{wrong, unasked} {
 		if r, err := v.Validate(t.Context(), c.Check); err != nil || r.Verdict.Attributes != nil {
 			t.Errorf("%+v, %v", r, err)
 		}

@@ -32,6 +32,9 @@ func (v *Validator) Rebase(i int, edit func(base string) string) {
 	s.base = edit(s.base)
 }
 
+// Refresh has the guard read policies as the background does.
+func (v *Validator) Refresh(ctx context.Context) error { return v.guard.refresh(ctx, v.firstServing()) }
+
 // Maintain does what the background does at a tick.
 func (v *Validator) Maintain(ctx context.Context) {
 	for _, s := range v.servers() {

@@ -3,6 +3,7 @@ package ldap
 import (
 	"bytes"
 	"net"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -130,6 +131,41 @@ func FuzzEntry(f *testing.F) {
 			hold(t, a)
 		}
 	})
+}
+
+// nested is an answer with an octet string below so many sequences.
+func nested(depth, size int) []byte {
+	header := func(tag byte, n int) []byte { return []byte{tag, 0x83, byte(n >> 16), byte(n >> 8), byte(n)} }
+	var b []byte
+	for i := range depth {
+		b = append(b, header(0x30, size+5*(depth-i))...)
+	}
+	return append(append(b, header(0x04, size)...), make([]byte, size)...)
+}
+
+// A message within the limit must not grow to a thousand times its size, least of all one that anybody on the way can write.
+func TestAnswersThatGrow(t *testing.T) {
+	grown := func(read func()) uint64 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		read()
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	deep := nested(900, maxPacket-5*901)
+	if n := grown(func() { _ = startTLS(recorded{said: bytes.NewReader(deep)}) }); n > 1<<20 {
+		t.Errorf("before TLS: %d bytes", n)
+	}
+	if n := grown(func() {
+		if p, err := ber.ReadPacket(bytes.NewReader(deep)); err == nil {
+			t.Errorf("a packet of depth 900 is read: %d parts", len(p.Children))
+		}
+	}); n > maxDepth*4<<20 {
+		t.Errorf("within TLS: %d bytes", n)
+	}
+	if n := grown(func() { _, _ = ber.ReadPacket(bytes.NewReader(nested(maxDepth-1, maxPacket-5*maxDepth))) }); n > maxDepth*4<<20 {
+		t.Errorf("as deep as may be: %d bytes", n)
+	}
 }
 
 // FuzzStartTLS feeds what comes before TLS, which anybody on the way can write.

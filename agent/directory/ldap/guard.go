@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -25,8 +26,8 @@ import (
 //	                     ▼               ▼                    ▼
 //	                   bind as ever    nothing is sent      nothing is sent
 //
-// What the reader may not see guards nothing, and [GuardStatus] says so. A domain controller that does not answer the reader is trouble of its own:
-// nothing is sent then, or whoever floods it would switch the guard off.
+// What the reader may not see guards nothing, and [GuardStatus] says so. A domain controller that does not answer the reader, or says that it has
+// no time, is trouble of its own: nothing is sent then, or whoever floods it would switch the guard off.
 type Guard struct {
 	// Reader is the account that looks, as name@domain; empty means that nobody looks.
 	Reader string
@@ -81,8 +82,9 @@ type guardian struct {
 	closed   bool
 	read     *policies
 	readAt   time.Time
-	pause    time.Time       // until when a refused reader is not tried again
-	missing  map[string]bool // what could not be read
+	pause    time.Time            // until when a refused reader is not tried again
+	missing  map[string]bool      // what could not be read when policies were read last
+	hidden   map[string]time.Time // what could not be read of somebody's account, and when last
 	busy     map[string]*attempts
 	lastErr  string
 	lastAt   time.Time
@@ -113,7 +115,12 @@ type attempts struct {
 // readers are the connections of the reader to one server. The first of slots to come has a connection to itself.
 type readers struct {
 	slots chan struct{}
-	idle  []*conn // guarded by guardian.mu
+
+	// Guarded by guardian.mu.
+	idle   []*conn
+	left   bool   // the server is not used any more
+	said   string // the last complaint that was logged, and when
+	saidAt time.Time
 }
 
 func newGuardian(c Guard, log *slog.Logger) (*guardian, error) {
@@ -132,7 +139,7 @@ func newGuardian(c Guard, log *slog.Logger) (*guardian, error) {
 			return nil, fmt.Errorf("reader account: %w", e.Cause)
 		}
 	}
-	return &guardian{config: c, log: log, pools: map[string]*readers{}, missing: map[string]bool{}, busy: map[string]*attempts{}}, nil
+	return &guardian{config: c, log: log, pools: map[string]*readers{}, missing: map[string]bool{}, hidden: map[string]time.Time{}, busy: map[string]*attempts{}}, nil
 }
 
 // run reads policies now and then until ctx ends, and closes what is idle.
@@ -172,7 +179,7 @@ func (g *guardian) leave(s *server) {
 	g.mu.Lock()
 	var idle []*conn
 	if p := g.pools[s.address.String()]; p != nil {
-		idle, p.idle = p.idle, nil
+		idle, p.idle, p.left = p.idle, nil, true
 		delete(g.pools, s.address.String())
 	}
 	g.mu.Unlock()
@@ -187,8 +194,11 @@ func (g *guardian) status() GuardStatus {
 	defer g.mu.Unlock()
 	s := GuardStatus{State: GuardUntried, Reader: g.config.Reader, Reserve: g.config.Reserve, ReadAt: g.readAt, LastError: g.lastErr, LastErrorAt: g.lastAt,
 		Spared: g.spared, Protected: g.shielded}
-	for what := range g.missing {
-		s.Missing = append(s.Missing, what)
+	s.Missing = slices.Collect(maps.Keys(g.missing))
+	for what, at := range g.hidden {
+		if time.Since(at) < hiddenFor {
+			s.Missing = append(s.Missing, what)
+		}
 	}
 	slices.Sort(s.Missing)
 	if p := g.read; p != nil {
@@ -311,6 +321,9 @@ func (g *guardian) reserve(found []account, began, now time.Time) (done func(), 
 		ahead = g.read.ahead
 	}
 	for _, a := range found {
+		if !a.counted || a.policy.Threshold <= 0 {
+			continue // whatever others do, nothing is counted
+		}
 		b := g.busy[a.key]
 		running := 0
 		if b != nil {
@@ -318,9 +331,6 @@ func (g *guardian) reserve(found []account, began, now time.Time) (done func(), 
 				return nil, atOnce, nil
 			}
 			running = b.running
-		}
-		if !a.counted {
-			continue
 		}
 		at := now.Add(ahead)
 		d := guard.Decide(a.policy, a.count, a.last, at, g.config.Reserve)
@@ -426,7 +436,7 @@ func (g *guardian) look(ctx context.Context, s *server, check directory.Check) (
 			return err
 		}
 		members, err = c.few(base, "(&"+filter+groupFilter(g.config.Protection.Groups)+")", "1.1")
-		if err != nil && !transport(err) {
+		if err != nil && !noAnswer(err) {
 			g.lacks("members of protected groups", err)
 			err = nil
 		}
@@ -452,7 +462,8 @@ func (g *guardian) accountOf(e *goldap.Entry, p *policies, member bool) account 
 	if a.key == "" {
 		a.key = strings.ToLower(e.DN)
 	}
-	if control, ok := guard.Count(e.GetAttributeValue("msDS-User-Account-Control-Computed")); ok && control&accountLocked != 0 {
+	control, shown := guard.Count(e.GetAttributeValue("msDS-User-Account-Control-Computed"))
+	if shown && control&accountLocked != 0 {
 		return a
 	}
 	a.policy = p.domain
@@ -464,9 +475,18 @@ func (g *guardian) accountOf(e *goldap.Entry, p *policies, member bool) account 
 			g.lacks("a password settings object that holds for somebody", fmt.Errorf("%.200q", dn))
 		}
 	}
+	// Counts are not replicated (MS-ADA1 badPwdCount): a domain controller at which nobody has been this account yet has none. Who may not see
+	// them does not see what is computed of the account either.
+	counted := func(name string) string {
+		value := e.GetAttributeValue(name)
+		if value == "" && shown {
+			return "0"
+		}
+		return value
+	}
 	var okCount, okLast bool
-	a.count, okCount = guard.Count(e.GetAttributeValue("badPwdCount"))
-	a.last, okLast = guard.Filetime(e.GetAttributeValue("badPasswordTime"))
+	a.count, okCount = guard.Count(counted("badPwdCount"))
+	a.last, okLast = guard.Filetime(counted("badPasswordTime"))
 	if !okCount || !okLast {
 		g.lacks("badPwdCount and badPasswordTime of accounts", errors.New("no such value in an account's entry"))
 	}

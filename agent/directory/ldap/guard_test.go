@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,8 +79,8 @@ func (g guarded) try(v *ldap.Validator, name, password string) (wire.Reason, wir
 		return r.Verdict.Reason, 0
 	}
 	e := trouble(g.t, err)
-	if e.Fenced || check.fences.Load() != 0 || e.DC == "" {
-		g.t.Errorf("%s: %d fences, %+v", name, check.fences.Load(), e)
+	if e.Fenced || check.Fences.Load() != 0 || e.DC == "" {
+		g.t.Errorf("%s: %d fences, %+v", name, check.Fences.Load(), e)
 	}
 	return "", e.Code
 }
@@ -150,6 +151,32 @@ func TestGuardSparesTheAttemptThatLocks(t *testing.T) {
 	}
 }
 
+// A domain controller at which nobody has been this account yet has no counts of it, and the reader is not to blame: it counts from nothing.
+func TestGuardCountsFromNothing(t *testing.T) {
+	g := newGuarded(t)
+	must(t, g.SetLockoutPolicy(t.Context(), 4, 30*time.Minute, 30*time.Minute))
+	must(t, g.GrantReadOfPasswordSettings(t.Context(), "reader"))
+	for _, sam := range []string{"sue", "max"} {
+		must(t, g.ForgetAccount(t.Context(), sam))
+		if n, err := g.Attribute(t.Context(), sam, "badPwdCount"); err != nil || n != "" {
+			t.Fatalf("%s still counts %q, %v", sam, n, err)
+		}
+	}
+	v := g.validator(nil)
+	if reason, _ := g.try(v, "max", people.RightPassword); reason != wire.Accepted {
+		t.Errorf("a right password: %s", reason)
+	}
+	var wg sync.WaitGroup
+	g.held(v, "sue", people.WrongPassword, 3, &wg)
+	wg.Wait()
+	if _, code := g.try(v, "sue", people.WrongPassword); code != wire.LockoutSpared || g.count("sue") != 3 {
+		t.Errorf("after three: %d, count %d", code, g.count("sue"))
+	}
+	if st := v.GuardStatus(); st.State != ldap.GuardReading {
+		t.Errorf("%+v", st)
+	}
+}
+
 // held has some attempts wait at their fence, sees that one more does not come as far, and lets them go on.
 func (g guarded) held(v *ldap.Validator, sam, password string, n int, wg *sync.WaitGroup) {
 	g.t.Helper()
@@ -171,8 +198,8 @@ func (g guarded) held(v *ldap.Validator, sam, password string, n int, wg *sync.W
 	defer cancel()
 	check := ask(sam+"@"+g.UPNSuffix, password)
 	_, err := v.Validate(impatient, check.Check)
-	if e := trouble(g.t, err); e.Code != wire.AgentTooSlow || check.fences.Load() != 0 {
-		g.t.Errorf("one more while %d are under way: %v, %d fences", n, err, check.fences.Load())
+	if e := trouble(g.t, err); e.Code != wire.AgentTooSlow || check.Fences.Load() != 0 {
+		g.t.Errorf("one more while %d are under way: %v, %d fences", n, err, check.Fences.Load())
 	}
 	close(release)
 }
@@ -381,11 +408,87 @@ func TestGuardUnanswered(t *testing.T) {
 	v := configured(t, ldap.Config{Servers: []string{s.url()}, RootCAs: a.pool(), Guard: ldap.Guard{Reader: "reader@corp.example", Password: wire.NewSecret([]byte("p"))}}, false)
 	check := ask("sam@corp.example", "p")
 	_, err := v.Validate(t.Context(), check.Check)
-	if e := trouble(t, err); e.Code != wire.DirectoryUnreachable || e.Fenced || check.fences.Load() != 0 {
-		t.Errorf("%v, %d fences", err, check.fences.Load())
+	if e := trouble(t, err); e.Code != wire.DirectoryUnreachable || e.Fenced || check.Fences.Load() != 0 {
+		t.Errorf("%v, %d fences", err, check.Fences.Load())
 	}
 	if slices.Contains(bindsOf(s), "sam@corp.example/p") {
 		t.Error("the password was sent")
+	}
+}
+
+// One that is too busy for the reader's question is no better. What it will not tell is another matter: there the guard has nothing to go by.
+func TestGuardBusy(t *testing.T) {
+	a := newAuthority(t)
+	for _, c := range []struct {
+		result, of int // of nth search below the root entry, or of all for 0
+		spends     bool
+	}{
+		{goldap.LDAPResultBusy, 0, false}, {goldap.LDAPResultUnavailable, 0, false}, {goldap.LDAPResultTimeLimitExceeded, 0, false},
+		{goldap.LDAPResultBusy, 2, false}, // password settings objects
+		{goldap.LDAPResultBusy, 3, false}, // the account
+		{goldap.LDAPResultBusy, 4, false}, // members of protected groups
+		{goldap.LDAPResultInsufficientAccessRights, 0, true}, {goldap.LDAPResultNoSuchObject, 0, true}, {goldap.LDAPResultUnwillingToPerform, 3, true},
+	} {
+		var asked atomic.Int32
+		s := begin(t, a, func(s *stub) {
+			s.results = func(string) int {
+				if n := int(asked.Add(1)); c.of == 0 || c.of == n {
+					return c.result
+				}
+				return 0
+			}
+		})
+		v := configured(t, ldap.Config{Servers: []string{s.url()}, RootCAs: a.pool(), Guard: ldap.Guard{Reader: "reader@corp.example",
+			Password: wire.NewSecret([]byte("p")), Protection: guard.Protection{Groups: []string{"CN=Tier Zero,DC=corp,DC=example"}}}}, false)
+		check := ask("sam@corp.example", "p")
+		_, err := v.Validate(t.Context(), check.Check)
+		if spent := slices.Contains(bindsOf(s), "sam@corp.example/p"); spent != c.spends || (err == nil) != c.spends {
+			t.Errorf("result %d of question %d: spent %v, %v", c.result, c.of, spent, err)
+		}
+		if err != nil && trouble(t, err).Code != wire.DirectoryUnreachable {
+			t.Errorf("result %d of question %d: %v", c.result, c.of, err)
+		}
+	}
+}
+
+// What the reader may not see of an account stands in the status until it is a day old, whatever is read of policies meanwhile, and is said once.
+func TestGuardSaysWhatIsHidden(t *testing.T) {
+	a := newAuthority(t)
+	s := begin(t, a, func(s *stub) { s.entries = []*goldap.Entry{person("sam", "sam@corp.example", "sam", "S")} }) // and no counts
+	var log bytes.Buffer                                                                                           // of a validator that nobody runs: one goroutine writes at a time
+	v := configured(t, ldap.Config{Servers: []string{s.url()}, RootCAs: a.pool(), Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Guard: ldap.Guard{Reader: "reader@corp.example", Password: wire.NewSecret([]byte("p"))}}, false)
+	const what = "badPwdCount and badPasswordTime of accounts"
+	for i := range 3 {
+		if _, err := v.Validate(t.Context(), ask("sam@corp.example", "p").Check); err != nil {
+			t.Fatal(err)
+		}
+		must(t, v.Refresh(t.Context()))
+		if st := v.GuardStatus(); !slices.Contains(st.Missing, what) || st.State != ldap.GuardPartial {
+			t.Errorf("look %d: %+v", i, st)
+		}
+	}
+	if n := strings.Count(log.String(), what); n != 1 {
+		t.Errorf("said %d times: %s", n, log.String())
+	}
+}
+
+// A domain controller that leaves the reader alone is told of once a while, however many checks find that out, and in however many words: an error
+// of the network names the port that this host has used.
+func TestGuardIsNotLoud(t *testing.T) {
+	a := newAuthority(t)
+	hangsUp := func(s *stub) { s.bind = func(string, string) said { return said{hangup: true} } }
+	one, two := begin(t, a, hangsUp), begin(t, a, hangsUp)
+	var log bytes.Buffer // of a validator that nobody runs: one goroutine writes at a time
+	v := configured(t, ldap.Config{Servers: []string{one.url(), two.url()}, RootCAs: a.pool(), Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		Guard: ldap.Guard{Reader: "reader@corp.example", Password: wire.NewSecret([]byte("p"))}}, false)
+	for range 4 {
+		if _, err := v.Validate(t.Context(), ask("sam@corp.example", "p").Check); trouble(t, err).Code != wire.DirectoryUnreachable {
+			t.Errorf("%v", err)
+		}
+	}
+	if n := strings.Count(log.String(), "the reader account cannot look"); n != 2 {
+		t.Errorf("two domain controllers are told of %d times: %s", n, log.String())
 	}
 }
 

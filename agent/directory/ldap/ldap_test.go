@@ -13,12 +13,14 @@ import (
 	goldap "github.com/go-ldap/ldap/v3"
 	"go.uber.org/goleak"
 
-	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/directory/directorytest"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var ask, trouble, must = directorytest.Ask, directorytest.Trouble, directorytest.Must
 
 // validator makes one for the servers; run says whether the background looks after it.
 func validator(t testing.TB, a authority, run bool, servers ...string) *ldap.Validator {
@@ -47,30 +49,8 @@ func configured(t testing.TB, c ldap.Config, run bool) *ldap.Validator {
 	return v
 }
 
-// asked is a check that counts its fences.
-type asked struct {
-	directory.Check
-	fences atomic.Int32
-}
-
-func ask(name, password string) *asked {
-	a := &asked{Check: directory.Check{Name: name, Password: wire.NewSecret([]byte(password))}}
-	a.Fence = func(context.Context) error { a.fences.Add(1); return nil }
-	return a
-}
-
-func trouble(t *testing.T, err error) *directory.Error {
-	t.Helper()
-	var e *directory.Error
-	if !errors.As(err, &e) {
-		t.Fatalf("not a *directory.Error: %v", err)
-	}
-	return e
-}
-
-func ad(sub string) string {
-	return "80090308: LdapErr: DSID-0C0903A9, comment: AcceptSecurityContext error, data " + sub + ", v1db1\x00"
-}
+// ad ends in NUL, as what domain controllers say over LDAP does.
+func ad(sub string) string { return directorytest.Diagnostic(sub) + "\x00" }
 
 func TestVerdicts(t *testing.T) {
 	a := newAuthority(t)
@@ -94,8 +74,8 @@ func TestVerdicts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if r.Verdict.Reason != want || check.fences.Load() != 1 || r.DC != s.listener.Addr().String() {
-				t.Errorf("%s: %+v after %d fences", password, r, check.fences.Load())
+			if r.Verdict.Reason != want || check.Fences.Load() != 1 || r.DC != s.listener.Addr().String() {
+				t.Errorf("%s: %+v after %d fences", password, r, check.Fences.Load())
 			}
 			if r.Fenced.Before(before) || r.Judged.Before(r.Fenced) {
 				t.Errorf("times %v, %v, %v", before, r.Fenced, r.Judged)
@@ -125,9 +105,9 @@ func TestUnusableReachesNobody(t *testing.T) {
 	a := newAuthority(t)
 	s := begin(t, a, nil)
 	v := validator(t, a, false, s.url())
-	for _, c := range []*asked{ask("n", ""), ask("n", "a\x00b"), ask("n\x00", "a"), ask("", "a"), ask("n", strings.Repeat("x", 1025))} {
+	for _, c := range []*directorytest.Asked{ask("n", ""), ask("n", "a\x00b"), ask("n\x00", "a"), ask("", "a"), ask("n", strings.Repeat("x", 1025))} {
 		_, err := v.Validate(t.Context(), c.Check)
-		if e := trouble(t, err); e.Code != wire.PasswordUnusable || e.Fenced || c.fences.Load() != 0 {
+		if e := trouble(t, err); e.Code != wire.PasswordUnusable || e.Fenced || c.Fences.Load() != 0 {
 			t.Errorf("%v", e)
 		}
 	}
@@ -239,8 +219,8 @@ func TestLostAfterTheBindWasSent(t *testing.T) {
 			check.WantAttributes = true
 			_, err := v.Validate(t.Context(), check.Check)
 			e := trouble(t, err)
-			if e.Code != c.code || !e.Fenced || e.DC != s.listener.Addr().String() || check.fences.Load() != 1 {
-				t.Errorf("%v, %d fences", e, check.fences.Load())
+			if e.Code != c.code || !e.Fenced || e.DC != s.listener.Addr().String() || check.Fences.Load() != 1 {
+				t.Errorf("%v, %d fences", e, check.Fences.Load())
 			}
 			if strings.Contains(err.Error(), "canary") {
 				t.Errorf("the error holds the password: %v", err)
@@ -302,7 +282,7 @@ func TestSilentServerGoesDownAndComesBack(t *testing.T) {
 	}
 	check := ask("n", "p")
 	_, err := v.Validate(t.Context(), check.Check)
-	if e := trouble(t, err); e.Fenced || e.Code != wire.DirectoryUnreachable || check.fences.Load() != 0 {
+	if e := trouble(t, err); e.Fenced || e.Code != wire.DirectoryUnreachable || check.Fences.Load() != 0 {
 		t.Errorf("%v", err)
 	}
 	hang.Store(false)

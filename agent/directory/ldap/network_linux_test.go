@@ -169,7 +169,7 @@ func asks(t *testing.T, v *ldap.Validator, want, other *controller) {
 	counted, elsewhere := want.server.BadPwdCount("bob"), other.server.Binds("bob")
 	check := ask("bob@corp.example.com", people.WrongPassword)
 	r, err := v.Validate(t.Context(), check.Check)
-	if err != nil || r.Verdict.Reason != wire.BadPassword || r.DC != want.host+":636" || check.fences.Load() != 1 {
+	if err != nil || r.Verdict.Reason != wire.BadPassword || r.DC != want.host+":636" || check.Fences.Load() != 1 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	if n, m := want.server.BadPwdCount("bob")-counted, other.server.Binds("bob")-elsewhere; n != 1 || m != 0 {
@@ -207,9 +207,9 @@ func TestAnswerIsSwallowed(t *testing.T) {
 	asks(t, v, one, two)
 	check := ask("bob@corp.example.com", people.WrongPassword)
 	binds := one.server.Binds("bob")
-	check.Fence = func(context.Context) error { check.fences.Add(1); one.swallow(); return nil }
+	check.Fence = func(context.Context) error { check.Fences.Add(1); one.swallow(); return nil }
 	_, err := v.Validate(t.Context(), check.Check)
-	if e := trouble(t, err); !e.Fenced || e.Code != wire.DirectoryTimeout || check.fences.Load() != 1 {
+	if e := trouble(t, err); !e.Fenced || e.Code != wire.DirectoryTimeout || check.Fences.Load() != 1 {
 		t.Errorf("%v", err)
 	}
 	if n, m := one.server.Binds("bob")-binds, two.server.Binds("bob"); n != 1 || m != 0 {

@@ -67,7 +67,7 @@ func TestDeadServerIsPassedBy(t *testing.T) {
 	for range 5 {
 		check := ask("n", "p")
 		r, err := v.Validate(t.Context(), check.Check)
-		if err != nil || r.DC != s.listener.Addr().String() || check.fences.Load() != 1 {
+		if err != nil || r.DC != s.listener.Addr().String() || check.Fences.Load() != 1 {
 			t.Fatalf("%+v, %v", r, err)
 		}
 	}
@@ -92,7 +92,7 @@ func TestLastOneDiesAndAnotherIsBack(t *testing.T) {
 	at := func(what string, s *stub) {
 		t.Helper()
 		check := ask("n", "p")
-		if r, err := v.Validate(t.Context(), check.Check); err != nil || r.DC != s.listener.Addr().String() || check.fences.Load() != 1 {
+		if r, err := v.Validate(t.Context(), check.Check); err != nil || r.DC != s.listener.Addr().String() || check.Fences.Load() != 1 {
 			t.Errorf("%s: %+v, %v", what, r, err)
 		}
 	}
@@ -109,7 +109,7 @@ func TestLastOneDiesAndAnotherIsBack(t *testing.T) {
 	for range 2 {
 		check := ask("n", "p")
 		_, err := v.Validate(t.Context(), check.Check)
-		if e := trouble(t, err); e.Code != wire.DirectoryUnreachable || e.Fenced || check.fences.Load() != 0 {
+		if e := trouble(t, err); e.Code != wire.DirectoryUnreachable || e.Fenced || check.Fences.Load() != 0 {
 			t.Errorf("%v", err)
 		}
 	}
@@ -125,7 +125,7 @@ func TestNoServer(t *testing.T) {
 		check := ask("n", "p")
 		_, err := v.Validate(t.Context(), check.Check)
 		e := trouble(t, err)
-		if e.Code != wire.DirectoryUnreachable || e.Fenced || check.fences.Load() != 0 || strings.Count(err.Error(), "refused") != 2 {
+		if e.Code != wire.DirectoryUnreachable || e.Fenced || check.Fences.Load() != 0 || strings.Count(err.Error(), "refused") != 2 {
 			t.Errorf("%v", err)
 		}
 	}
@@ -166,7 +166,7 @@ func TestClosedWhileIdle(t *testing.T) {
 	v := validator(t, a, false, s.url())
 	for i := range 3 {
 		check := ask("n", "p")
-		if _, err := v.Validate(t.Context(), check.Check); err != nil || check.fences.Load() != 1 {
+		if _, err := v.Validate(t.Context(), check.Check); err != nil || check.Fences.Load() != 1 {
 			t.Fatal(err)
 		}
 		s.hangUp()
@@ -239,7 +239,7 @@ func TestForgottenConnection(t *testing.T) {
 	v.Age(time.Minute)
 	check := ask("n", "p")
 	r, err := v.Validate(t.Context(), check.Check)
-	if err != nil || r.DC != other.listener.Addr().String() || check.fences.Load() != 1 || len(bindsOf(s)) != 1 {
+	if err != nil || r.DC != other.listener.Addr().String() || check.Fences.Load() != 1 || len(bindsOf(s)) != 1 {
 		t.Errorf("%+v, %v, %d binds", r, err, len(bindsOf(s)))
 	}
 	// The other one was tried beside it: what became of the question is seen a moment later.
@@ -302,7 +302,7 @@ func TestPool(t *testing.T) {
 			wg.Go(func() {
 				check := ask("n", sub)
 				r, err := v.Validate(t.Context(), check.Check)
-				if err != nil || r.Verdict.Reason != want || check.fences.Load() != 1 {
+				if err != nil || r.Verdict.Reason != want || check.Fences.Load() != 1 {
 					t.Errorf("%s: %+v, %v", sub, r.Verdict, err)
 				}
 			})
@@ -332,12 +332,12 @@ func TestWaitingForAConnectionIsBounded(t *testing.T) {
 	defer cancel()
 	check := ask("n", "p")
 	_, err := v.Validate(ctx, check.Check)
-	if e := trouble(t, err); e.Fenced || e.Code != wire.AgentTooSlow || check.fences.Load() != 0 || !strings.Contains(err.Error(), "busy") {
+	if e := trouble(t, err); e.Fenced || e.Code != wire.AgentTooSlow || check.Fences.Load() != 0 || !strings.Contains(err.Error(), "busy") {
 		t.Errorf("%v", err)
 	}
 	// Nobody's own time is over: the pool's is.
 	_, err = v.Validate(t.Context(), check.Check)
-	if e := trouble(t, err); e.Fenced || e.Code != wire.DirectoryUnreachable || check.fences.Load() != 0 {
+	if e := trouble(t, err); e.Fenced || e.Code != wire.DirectoryUnreachable || check.Fences.Load() != 0 {
 		t.Errorf("%v", err)
 	}
 	if st := v.Status()[0]; st.State != ldap.Serving {

@@ -32,6 +32,11 @@ func transport(err error) bool {
 	return !errors.As(err, &answer) || answer.ResultCode >= goldap.ErrorNetwork
 }
 
+// noAnswer reports whether nobody has answered what was asked: no answer came, or one that says that there is no time for it.
+func noAnswer(err error) bool {
+	return transport(err) || goldap.IsErrorAnyOf(err, goldap.LDAPResultBusy, goldap.LDAPResultUnavailable, goldap.LDAPResultTimeLimitExceeded)
+}
+
 // tries reports whether the reader is to be tried. One that was refused is left alone for a while, or its own account would be locked.
 func (g *guardian) tries(now time.Time) bool {
 	g.mu.Lock()
@@ -84,19 +89,22 @@ func (g *guardian) refresh(ctx context.Context, s *server) error {
 	return nil
 }
 
-// lacks writes down that something could not be read, and says it once.
+// lacks writes down that something of an account could not be read, and says it when that is new. It may be readable of the next account, so
+// it is remembered for a while.
 func (g *guardian) lacks(what string, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.missing[what] {
+	now := time.Now()
+	before, ok := g.hidden[what]
+	g.hidden[what] = now
+	if ok && now.Sub(before) < hiddenFor {
 		return
 	}
-	g.missing[what] = true
-	g.lastErr, g.lastAt = what+": "+err.Error(), time.Now()
+	g.lastErr, g.lastAt = what+": "+err.Error(), now
 	g.log.Warn("the reader account may not read everything; the service's own counters guard where it cannot", "missing", what, "error", err)
 }
 
-// ask has f talk to s as the reader, once more on a new connection if a kept one was dead. Its error wraps errUnanswered or errUnread.
+// ask has f talk to s as the reader, once more if a kept connection was dead. Its error wraps errUnanswered or errUnread.
 func (g *guardian) ask(ctx context.Context, s *server, f func(*conn) error) error {
 	pool := g.pool(s.address.String())
 	select {
@@ -108,29 +116,34 @@ func (g *guardian) ask(ctx context.Context, s *server, f func(*conn) error) erro
 	for {
 		c, kept, err := g.connection(ctx, s, pool)
 		if err != nil {
-			return g.failed(s, err)
+			return g.failed(s, pool, err)
 		}
 		err = c.within(ctx, readTimeout, func() error { return f(c) })
 		if err == nil || !transport(err) {
 			c.used, c.seen = time.Now(), time.Now()
 			g.giveBack(pool, c)
-			if err != nil {
-				return g.failed(s, fmt.Errorf("%w: %w", errUnread, err))
+			switch {
+			case err == nil:
+				return nil
+			case noAnswer(err):
+				return g.failed(s, pool, fmt.Errorf("%w: %w", errUnanswered, err))
 			}
-			return nil
+			return g.failed(s, pool, fmt.Errorf("%w: %w", errUnread, err))
 		}
 		c.close()
-		if !kept || ctx.Err() != nil {
-			return g.failed(s, fmt.Errorf("%w: %w", errUnanswered, err))
+		// One that is silent has had its time; the rest is for another server.
+		if !kept || ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
+			return g.failed(s, pool, fmt.Errorf("%w: %w", errUnanswered, err))
 		}
 	}
 }
 
-// failed writes an error down and returns it. It says it once, and that the reader is refused each time, which is every few minutes.
-func (g *guardian) failed(s *server, err error) error {
+// failed writes an error down and returns it. Of each server it logs an error that is new, one in a while since many hold the number of a port,
+// and that the reader is refused each time, which is every few minutes.
+func (g *guardian) failed(s *server, pool *readers, err error) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	now, text := time.Now(), s.address.String()+": "+err.Error()
+	now := time.Now()
 	if errors.Is(err, errUnanswered) {
 		s.suspect()
 	}
@@ -142,10 +155,11 @@ func (g *guardian) failed(s *server, err error) error {
 		g.pause = now.Add(readerPause)
 		g.log.Error("the reader account is refused: neither lockout in the directory nor protected groups are looked at", "code", int(wire.ReaderRefused),
 			"reader", g.config.Reader, "dc", s.address.String(), "error", err, "again_in", readerPause)
-	case text != g.lastErr:
+	case err.Error() != pool.said && now.Sub(pool.saidAt) >= complainEvery:
+		pool.said, pool.saidAt = err.Error(), now
 		g.log.Warn("the reader account cannot look", "dc", s.address.String(), "error", err)
 	}
-	g.lastErr, g.lastAt = text, now
+	g.lastErr, g.lastAt = s.address.String()+": "+err.Error(), now
 	return err
 }
 
@@ -202,7 +216,7 @@ func (g *guardian) connection(ctx context.Context, s *server, pool *readers) (c 
 
 func (g *guardian) giveBack(pool *readers, c *conn) {
 	g.mu.Lock()
-	keep := !g.closed && !c.dead()
+	keep := !g.closed && !pool.left && !c.dead()
 	if keep {
 		pool.idle = append(pool.idle, c)
 	}
@@ -317,7 +331,7 @@ func (c *conn) policies(base string, protected []string) (*policies, []string, e
 		}
 		p.addGroup(group)
 		inner, err := c.few(base, "(&(objectClass=group)"+groupFilter([]string{dn})+")", "objectSid")
-		if err != nil && transport(err) {
+		if err != nil && noAnswer(err) {
 			return nil, nil, err
 		} else if err != nil {
 			lacking = append(lacking, "groups within the protected group "+dn)
@@ -341,7 +355,7 @@ func (c *conn) settingsObjects(p *policies, base string) (seen bool, err error) 
 	container := "CN=Password Settings Container,CN=System," + base
 	found, err := c.few(container, "(|(objectClass=msDS-PasswordSettings)(objectClass=msDS-PasswordSettingsContainer))",
 		"cn", "msDS-LockoutThreshold", "msDS-LockoutDuration", "msDS-LockoutObservationWindow")
-	if err != nil && transport(err) {
+	if err != nil && noAnswer(err) {
 		return false, err
 	}
 	seen = len(found) > 0
@@ -365,7 +379,7 @@ func (c *conn) otherDomains(p *policies, base, configuration string) error {
 		return nil
 	}
 	found, err := c.few("CN=Partitions,"+configuration, "(&(objectClass=crossRef)(nETBIOSName=*))", "nCName", "dnsRoot", "nETBIOSName")
-	if err != nil && transport(err) {
+	if err != nil && noAnswer(err) {
 		return err
 	}
 	for _, e := range found {

@@ -2,6 +2,7 @@ package ldap
 
 import (
 	"log/slog"
+	"net"
 	"testing"
 	"time"
 
@@ -33,6 +34,8 @@ func TestReserve(t *testing.T) {
 		{"too many without it", []account{seen(3)}, 1, time.Time{}, "spared"},
 		{"old ones are forgotten, those under way are not", []account{{key: "sue", counted: true, policy: policy, count: 3, last: began.Add(-time.Hour)}}, 3, time.Time{}, "wait"},
 		{"two accounts of the name, one of which is at its end", []account{seen(0), {key: "other", counted: true, policy: policy, count: 3, last: began}}, 0, time.Time{}, "spared"},
+		{"one ended while we looked at an account that is locked or unknown", []account{{key: "sue"}}, 0, began.Add(time.Millisecond), "go"},
+		{"one ended while we looked at an account that nothing locks", []account{{key: "sue", counted: true, last: began}}, 0, began.Add(time.Millisecond), "go"},
 		{"locked, or unknown: nothing is counted", []account{{key: "sue"}}, 9, time.Time{}, "go"},
 		{"nobody of the name", nil, 0, time.Time{}, "go"},
 	} {
@@ -118,6 +121,31 @@ func TestMeant(t *testing.T) {
 	} {
 		if got := meant(test.found, test.typed, "DC=corp,DC=example"); len(got) != test.want {
 			t.Errorf("%s: %d accounts", test.name, len(got))
+		}
+	}
+}
+
+// What a question brings back to a server that was let go meanwhile is closed: nobody would ever use it, or end it.
+func TestReaderLeavesNothingBehind(t *testing.T) {
+	g, err := newGuardian(Guard{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{address: address{host: "dc1.corp.example", port: "636"}}
+	for _, left := range []bool{false, true} {
+		here, there := net.Pipe()
+		defer there.Close()
+		l := goldap.NewConn(here, false)
+		l.Start()
+		c := &conn{raw: here, ldap: l}
+		defer c.close()
+		pool := g.pool(s.address.String())
+		if left {
+			g.leave(s)
+		}
+		g.giveBack(pool, c)
+		if c.dead() != left || len(pool.idle) != 1 && !left {
+			t.Errorf("left %v: closed %v, %d are kept", left, c.dead(), len(pool.idle))
 		}
 	}
 }

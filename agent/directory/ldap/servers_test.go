@@ -164,7 +164,7 @@ func TestDNSIsNotBelieved(t *testing.T) {
 	must(t, v.Locate(t.Context()))
 	check := ask("n", "p")
 	r, err := v.Validate(t.Context(), check.Check)
-	if err != nil || !strings.HasPrefix(r.DC, "dc4.") || check.fences.Load() != 1 {
+	if err != nil || !strings.HasPrefix(r.DC, "dc4.") || check.Fences.Load() != 1 {
 		t.Errorf("%+v, %v", r, err)
 	}
 	for host, says := range map[string]string{"dc1": "it serves other.example", "dc2": "no domain controller", "dc3": "certificate"} {
@@ -193,7 +193,7 @@ func TestSettingsOfDNS(t *testing.T) {
 	}
 	check := ask("n", "p")
 	check.FenceBy = time.Now()
-	if _, err = v.Validate(t.Context(), check.Check); trouble(t, err).Code != wire.DirectoryUnreachable || check.fences.Load() != 0 {
+	if _, err = v.Validate(t.Context(), check.Check); trouble(t, err).Code != wire.DirectoryUnreachable || check.Fences.Load() != 0 {
 		t.Errorf("too late for the fence: %v", err)
 	}
 }
@@ -219,7 +219,7 @@ func TestHungServerHoldsNoOthersSlots(t *testing.T) {
 	for range 4 * connections {
 		others.Go(func() {
 			check := ask("n", "p")
-			if r, err := v.Validate(t.Context(), check.Check); err != nil || r.DC != well.listener.Addr().String() || check.fences.Load() != 1 {
+			if r, err := v.Validate(t.Context(), check.Check); err != nil || r.DC != well.listener.Addr().String() || check.Fences.Load() != 1 {
 				t.Errorf("%+v, %v", r, err)
 			}
 		})
@@ -240,7 +240,7 @@ func TestLateConnectionIsKept(t *testing.T) {
 	v := configured(t, ldap.Config{Servers: []string{slow.url(), quick.url()}, RootCAs: a.pool(), DialTimeout: 20 * time.Second}, false)
 	check := ask("n", "p")
 	r, err := v.Validate(t.Context(), check.Check)
-	if err != nil || r.DC != quick.listener.Addr().String() || check.fences.Load() != 1 {
+	if err != nil || r.DC != quick.listener.Addr().String() || check.Fences.Load() != 1 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	slow.mu.Lock()
@@ -343,7 +343,7 @@ func TestUnguardedServerIsLeft(t *testing.T) {
 	v := configured(t, ldap.Config{Servers: []string{deaf.url(), well.url()}, RootCAs: a.pool(), Guard: ldap.Guard{Reader: reader, Password: wire.NewSecret([]byte("r"))}}, false)
 	check := ask("anna@corp.example", "p")
 	r, err := v.Validate(t.Context(), check.Check)
-	if err != nil || r.DC != well.listener.Addr().String() || check.fences.Load() != 1 {
+	if err != nil || r.DC != well.listener.Addr().String() || check.Fences.Load() != 1 {
 		t.Fatalf("%+v, %v", r, err)
 	}
 	if got := bindsOf(deaf); len(got) != 1 || !strings.HasPrefix(got[0], reader) {
@@ -361,7 +361,33 @@ func TestUnguardedServerIsLeft(t *testing.T) {
 	// Where there is no other, it is an outage, and says at which server.
 	alone := configured(t, ldap.Config{Servers: []string{deaf.url()}, RootCAs: a.pool(), Guard: ldap.Guard{Reader: reader, Password: wire.NewSecret([]byte("r"))}}, false)
 	_, err = alone.Validate(t.Context(), check.Check)
-	if e := trouble(t, err); e.Fenced || e.Code != wire.DirectoryUnreachable || e.DC != deaf.listener.Addr().String() || check.fences.Load() != 1 {
+	if e := trouble(t, err); e.Fenced || e.Code != wire.DirectoryUnreachable || e.DC != deaf.listener.Addr().String() || check.Fences.Load() != 1 {
 		t.Errorf("%v", err)
+	}
+}
+
+// One that goes silent on a connection that the reader had kept is left in time for the next one to be asked, too.
+func TestServerThatGoesSilentIsLeft(t *testing.T) {
+	a, silence := newAuthority(t), make(chan struct{})
+	var silent atomic.Bool
+	one := begin(t, a, func(s *stub) {
+		s.results = func(string) int {
+			if silent.Load() {
+				<-silence
+			}
+			return 0
+		}
+	})
+	defer close(silence)
+	two := begin(t, a, nil)
+	v := configured(t, ldap.Config{Servers: []string{one.url(), two.url()}, RootCAs: a.pool(),
+		Guard: ldap.Guard{Reader: "reader@corp.example", Password: wire.NewSecret([]byte("r"))}}, false)
+	for _, want := range []*stub{one, two} {
+		check := ask("anna@corp.example", "p")
+		r, err := v.Validate(t.Context(), check.Check)
+		if err != nil || r.DC != want.listener.Addr().String() || check.Fences.Load() != 1 {
+			t.Fatalf("silent: %v: %+v, %v", silent.Load(), r, err)
+		}
+		silent.Store(true)
 	}
 }

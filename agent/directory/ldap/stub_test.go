@@ -86,13 +86,6 @@ func (a authority) negativeSerial(t testing.TB) tls.Certificate {
 	return c
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // said is what a stub does with a bind.
 type said struct {
 	code   int
@@ -115,6 +108,7 @@ type stub struct {
 	entries  []*goldap.Entry
 	silent   chan struct{} // not nil: no search is answered until it is closed
 	searches func(filter string)
+	results  func(base string) int // of a search below the root entry; nil finds what is there
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool
@@ -267,9 +261,15 @@ func (s *stub) serve(bare net.Conn) {
 			if silent != nil {
 				<-silent
 			}
-			if op.Children[0].Value.(string) == "" {
+			result, base := 0, op.Children[0].Value.(string)
+			if base != "" && s.results != nil {
+				result = s.results(base)
+			}
+			switch {
+			case result != 0:
+			case base == "":
 				c.Write(found(id, goldap.NewEntry("", map[string][]string{"defaultNamingContext": {s.base}, "schemaNamingContext": {"CN=Schema," + s.base}, "tokenGroups": s.token})))
-			} else {
+			default:
 				filter, _ := goldap.DecompileFilter(op.Children[6])
 				if s.searches != nil {
 					s.searches(filter)
@@ -283,7 +283,7 @@ func (s *stub) serve(bare net.Conn) {
 					}
 				}
 			}
-			c.Write(response(id, goldap.ApplicationSearchResultDone, 0, ""))
+			c.Write(response(id, goldap.ApplicationSearchResultDone, result, ""))
 		default:
 			return
 		}

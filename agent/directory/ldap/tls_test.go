@@ -53,7 +53,7 @@ func TestTLSIsVerified(t *testing.T) {
 					return
 				}
 				e := trouble(t, err)
-				if e.Fenced || e.Code != wire.DirectoryUnreachable || check.fences.Load() != 0 || len(bindsOf(s)) != 0 {
+				if e.Fenced || e.Code != wire.DirectoryUnreachable || check.Fences.Load() != 0 || len(bindsOf(s)) != 0 {
 					t.Errorf("%v, sent %q", err, bindsOf(s))
 				}
 				if !strings.Contains(st.Remedy, c.remedy) || st.LastError == "" || st.State != ldap.Down {

@@ -1,7 +1,6 @@
 package windows
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -11,10 +10,14 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
-	"github.com/sallyport-auth/sallyport/wire"
+	"github.com/sallyport-auth/sallyport/agent/directory/directorytest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type asking = directorytest.Asked
+
+var ask, unjudged, must = directorytest.Ask, directorytest.Trouble, directorytest.Must
 
 const (
 	domainSID  = "S-1-5-21-1004336348-1177238915-682003330"
@@ -150,20 +153,6 @@ func (f *fake) wiped() bool {
 func (f *fake) validator(t *testing.T, c Config) *Validator {
 	t.Helper()
 	v, err := newOn(f, c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	return v
-}
-
-// asking is a check that counts its fences.
-type asking struct {
-	directory.Check
-	fences int
-}
-
-func ask(name, password string) *asking {
-	a := &asking{Check: directory.Check{Name: name, Password: wire.NewSecret([]byte(password))}}
-	a.Fence = func(context.Context) error { a.fences++; return nil }
-	return a
 }

@@ -1,7 +1,6 @@
 package windows
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -14,6 +13,7 @@ import (
 	goldap "github.com/go-ldap/ldap/v3"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/directory/directorytest"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/lab/people"
 	"github.com/sallyport-auth/sallyport/lab/samba"
@@ -92,23 +92,13 @@ func TestAgreesWithLDAP(t *testing.T) {
 	everybody := people.Everybody("corp.example.com")
 	dc := sambatest.Start(t, samba.Options{}, everybody...)
 	l, err := ldap.New(ldap.Config{Servers: []string{dc.LDAPS()}, RootCAs: dc.CAPool})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		_ = l.Run(ctx) // closes what is idle
-	})
+	must(t, err)
+	directorytest.CloseIdle(t, l)
 	domain, err := l.Prove(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	h := ntlm{t, dc, Member{Domain: domain, DNS: dc.UPNSuffix, NetBIOS: dc.NetBIOS, Computer: []string{"AGENT1"}}}
 	v, err := newOn(h, Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	if err := v.SelfCheck(t.Context()); err != nil {
 		t.Fatalf("a made-up name: %v", err)
 	}
@@ -139,7 +129,7 @@ func TestAgreesWithLDAP(t *testing.T) {
 				check := ask(name, password)
 				check.WantAttributes = true
 				r, err := v.Validate(t.Context(), check.Check)
-				if err != nil || r.Verdict.Reason != want.Verdict.Reason || r.Verdict.Win32 != want.Verdict.Win32 || check.fences != 1 {
+				if err != nil || r.Verdict.Reason != want.Verdict.Reason || r.Verdict.Win32 != want.Verdict.Win32 || check.Fences.Load() != 1 {
 					t.Errorf("%q, %s: %+v, %v; want %+v", name, password, r.Verdict, err, want.Verdict)
 				}
 				if got, a := r.Verdict.Attributes, want.Verdict.Attributes; a != nil && (got == nil || got.Anchor != a.Anchor || got.UPN != a.UPN || got.DisplayName != a.DisplayName) ||
@@ -165,9 +155,7 @@ func TestAgreesWithLDAP(t *testing.T) {
 	// An account of another domain, as this one's SID shows when the host belongs to another.
 	h.m.SID = domain.SID + "0"
 	other, err := newOn(h, Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	_, err = other.Validate(t.Context(), ask("alice@"+dc.UPNSuffix, people.RightPassword).Check)
 	if !errors.As(err, &e) || e.Code != wire.DirectoryUnusable || !e.Fenced {
 		t.Errorf("%v", err)
@@ -183,34 +171,24 @@ func TestGuard(t *testing.T) {
 	}
 	l, err := ldap.New(ldap.Config{Servers: []string{dc.LDAPS()}, RootCAs: dc.CAPool,
 		Guard: ldap.Guard{Reader: "reader@corp.example.com", Password: wire.NewSecret([]byte(people.RightPassword))}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithCancel(context.Background())
-		cancel()
-		_ = l.Run(ctx) // closes what is idle
-	})
+	must(t, err)
+	directorytest.CloseIdle(t, l)
 	domain, err := l.Prove(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	v, err := newOn(ntlm{t, dc, Member{Domain: domain, DNS: dc.UPNSuffix, NetBIOS: dc.NetBIOS, Computer: []string{"AGENT1"}}}, Config{Guard: l})
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	for i, want := range []wire.Code{0, 0, wire.LockoutSpared, wire.LockoutSpared} {
 		check := ask("alice@corp.example.com", people.WrongPassword)
 		r, err := v.Validate(t.Context(), check.Check)
-		if want == 0 && (err != nil || r.Verdict.Reason != wire.BadPassword) || want != 0 && (unjudged(t, err).Code != want || check.fences != 0) {
-			t.Errorf("attempt %d: %+v, %v, %d fences", i+1, r, err, check.fences)
+		if want == 0 && (err != nil || r.Verdict.Reason != wire.BadPassword) || want != 0 && (unjudged(t, err).Code != want || check.Fences.Load() != 0) {
+			t.Errorf("attempt %d: %+v, %v, %d fences", i+1, r, err, check.Fences.Load())
 		}
 	}
 	if n, err := dc.BadPwdCount(t.Context(), "alice"); err != nil || n != 2 {
 		t.Errorf("the directory counts %d, %v", n, err)
 	}
 	check := ask("Administrator@corp.example.com", people.WrongPassword)
-	if _, err := v.Validate(t.Context(), check.Check); unjudged(t, err).Code != wire.AccountProtected || check.fences != 0 {
-		t.Errorf("%v, %d fences", err, check.fences)
+	if _, err := v.Validate(t.Context(), check.Check); unjudged(t, err).Code != wire.AccountProtected || check.Fences.Load() != 0 {
+		t.Errorf("%v, %d fences", err, check.Fences.Load())
 	}
 }

@@ -18,16 +18,6 @@ import (
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
-// unjudged is the *directory.Error of a check that nobody judged.
-func unjudged(t *testing.T, err error) *directory.Error {
-	t.Helper()
-	var e *directory.Error
-	if !errors.As(err, &e) {
-		t.Fatalf("not a *directory.Error: %v", err)
-	}
-	return e
-}
-
 // What every number of LogonUserW comes to, and what may have counted: whatever the call says, it was made.
 func TestWhatWindowsSays(t *testing.T) {
 	for _, c := range []struct {
@@ -91,8 +81,8 @@ func TestWhatWindowsSays(t *testing.T) {
 				t.Errorf("%v: %+v", c.said, e)
 			}
 		}
-		if check.fences != 1 || len(f.calls()) != 1 || !f.wiped() {
-			t.Errorf("%v: %d fences, %d calls, wiped: %v", c.said, check.fences, len(f.calls()), f.wiped())
+		if check.Fences.Load() != 1 || len(f.calls()) != 1 || !f.wiped() {
+			t.Errorf("%v: %d fences, %d calls, wiped: %v", c.said, check.Fences.Load(), len(f.calls()), f.wiped())
 		}
 		// The next look for a domain controller is by force if there was none, and by memory else.
 		if _, err := v.Prove(t.Context()); err != nil {
@@ -222,7 +212,7 @@ func TestNames(t *testing.T) {
 		if refused, no := want.(error); no {
 			_, e := f.validator(t, Config{}).Validate(t.Context(), check.Check)
 			if !errors.Is(err, refused) || !errors.Is(e, refused) || !errors.Is(e, directory.ErrUnusable) || unjudged(t, e).Code != wire.PasswordUnusable || unjudged(t, e).Fenced ||
-				check.fences != 0 || len(f.calls()) != 0 {
+				check.Fences.Load() != 0 || len(f.calls()) != 0 {
 				t.Errorf("%q: %+v, %v, %v", typed, got, err, e)
 			}
 		} else if err != nil || got != want {
@@ -238,16 +228,16 @@ func TestNothingIsSent(t *testing.T) {
 		ctx    context.Context
 		change func(*fake, *asking, *Validator)
 		code   wire.Code
-		fences int
+		fences int32
 	}{
 		{"empty password", t.Context(), func(_ *fake, a *asking, _ *Validator) { a.Password = wire.NewSecret(nil) }, wire.PasswordUnusable, 0},
 		{"NUL in it", t.Context(), func(_ *fake, a *asking, _ *Validator) { a.Password = wire.NewSecret([]byte("a\x00")) }, wire.PasswordUnusable, 0},
 		{"not UTF-8", t.Context(), func(_ *fake, a *asking, _ *Validator) { a.Password = wire.NewSecret([]byte("a\xed\xa0\x80")) }, wire.PasswordUnusable, 0},
 		{"fence refused", t.Context(), func(_ *fake, a *asking, _ *Validator) {
-			a.Fence = func(context.Context) error { a.fences++; return os.ErrDeadlineExceeded }
+			a.Fence = func(context.Context) error { a.Fences.Add(1); return os.ErrDeadlineExceeded }
 		}, wire.TransientNetwork, 1},
 		{"too late", cancelled, func(_ *fake, a *asking, _ *Validator) {
-			a.Fence = func(context.Context) error { a.fences++; cancel(); return nil }
+			a.Fence = func(context.Context) error { a.Fences.Add(1); cancel(); return nil }
 		}, wire.AgentTooSlow, 1},
 		{"no domain controller", t.Context(), func(f *fake, _ *asking, _ *Validator) { f.noDC = refusal(1355) }, wire.DirectoryUnreachable, 0},
 		{"a domain controller of a domain of the same name", t.Context(), func(f *fake, _ *asking, _ *Validator) { f.guid = aliceGUID }, wire.DirectoryUnreachable, 0},
@@ -265,8 +255,8 @@ func TestNothingIsSent(t *testing.T) {
 		}
 		c.change(f, check, v)
 		_, err := v.Validate(c.ctx, check.Check)
-		if e := unjudged(t, err); e.Code != c.code || e.Fenced || check.fences != c.fences || len(f.calls()) != 0 {
-			t.Errorf("%s: %+v, %d fences, %d calls", c.name, e, check.fences, len(f.calls()))
+		if e := unjudged(t, err); e.Code != c.code || e.Fenced || check.Fences.Load() != c.fences || len(f.calls()) != 0 {
+			t.Errorf("%s: %+v, %d fences, %d calls", c.name, e, check.Fences.Load(), len(f.calls()))
 		}
 		if len(v.slots) != 0 {
 			t.Errorf("%s: a slot is kept", c.name)
@@ -289,8 +279,8 @@ func TestSelfCheck(t *testing.T) {
 	}
 	check := ask("alice@corp.example", right)
 	_, err := v.Validate(t.Context(), check.Check)
-	if e := unjudged(t, err); e.Code != wire.HostCredulous || e.Fenced || check.fences != 0 || len(f.calls()) != 0 || len(f.buffers) != 1 || !f.wiped() {
-		t.Errorf("%+v, %d fences, %d calls", e, check.fences, len(f.buffers))
+	if e := unjudged(t, err); e.Code != wire.HostCredulous || e.Fenced || check.Fences.Load() != 0 || len(f.calls()) != 0 || len(f.buffers) != 1 || !f.wiped() {
+		t.Errorf("%+v, %d fences, %d calls", e, check.Fences.Load(), len(f.buffers))
 	}
 
 	f = newFake()
@@ -377,7 +367,7 @@ func TestCallsThatHang(t *testing.T) {
 		began = time.Now()
 		check := ask("alice@corp.example", right)
 		_, err := v.Validate(t.Context(), check.Check)
-		if e := unjudged(t, err); e.Code != wire.DirectoryUnreachable || e.Fenced || check.fences != 0 || !errors.Is(e, errSlots) || time.Since(began) != beforeFence {
+		if e := unjudged(t, err); e.Code != wire.DirectoryUnreachable || e.Fenced || check.Fences.Load() != 0 || !errors.Is(e, errSlots) || time.Since(began) != beforeFence {
 			t.Errorf("%+v after %s", e, time.Since(began))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -561,8 +551,8 @@ func TestGuardIsAsked(t *testing.T) {
 		}
 		calls := len(f.calls())
 		g.refuses = &directory.Error{Code: wire.LockoutSpared, Cause: errors.New("spared")}
-		if _, err := v.Validate(t.Context(), check.Check); unjudged(t, err).Code != wire.LockoutSpared || unjudged(t, err).Fenced || check.fences != 2 || len(f.calls()) != calls || !f.wiped() {
-			t.Errorf("%v, %d fences", err, check.fences)
+		if _, err := v.Validate(t.Context(), check.Check); unjudged(t, err).Code != wire.LockoutSpared || unjudged(t, err).Fenced || check.Fences.Load() != 2 || len(f.calls()) != calls || !f.wiped() {
+			t.Errorf("%v, %d fences", err, check.Fences.Load())
 		}
 	})
 }
