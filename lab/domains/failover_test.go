@@ -147,7 +147,7 @@ func TestFailOver(t *testing.T) {
 	}{
 		{"frozen", (*samba.DC).Pause, (*samba.DC).Resume},
 		{"killed", func(dc *samba.DC) error { dc.Kill(); return nil }, func(dc *samba.DC) error { return dc.Restart(t.Context()) }},
-		{"silent", func(dc *samba.DC) error { return dc.Vanish(t.Context()) }, func(dc *samba.DC) error { return dc.Reappear(t.Context()) }},
+		{"silent", func(dc *samba.DC) error { return dc.Mute(t.Context()) }, func(dc *samba.DC) error { return dc.Reappear(t.Context()) }},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			awaitBoth(t, w)

@@ -34,8 +34,8 @@ type farHost struct {
 	address, ours net.IP
 }
 
-// ip is the program, where Debian has it.
-const ip = "/usr/sbin/ip"
+// ip and nft are the programs, where Debian has them.
+const ip, nft = "/usr/sbin/ip", "/usr/sbin/nft"
 
 var farHosts atomic.Int32
 
@@ -106,16 +106,36 @@ func run(name string, args ...string) error {
 	return nil
 }
 
-// swallow makes the computer a black hole: what we send arrives, and no answer comes, neither to a SYN nor on a connection that stands.
-func (h *farHost) swallow() {
+// filter gives the computer a packet filter in place of the one before: rules of nft for what comes in and for what goes out, one a line. @known is a
+// set of ports, empty at first. All of it is there at once.
+func (h *farHost) filter(in, out string) {
 	h.t.Helper()
-	h.inside(func() error { return run(ip, "route", "add", "blackhole", h.ours.String()+"/32") })
+	h.inside(func() error {
+		cmd := exec.Command(nft, "-f", "-")
+		cmd.Stdin = strings.NewReader(fmt.Sprintf(`table inet far
+delete table inet far
+table inet far {
+	set known { type inet_service; size 65535; flags dynamic; }
+	chain in { type filter hook input priority 0; policy accept;
+		%s
+	}
+	chain out { type filter hook output priority 0; policy accept;
+		%s
+	}
+}
+`, in, out))
+		if said, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("nft: %w: %s", err, said)
+		}
+		return nil
+	})
 }
 
-func (h *farHost) answer() {
-	h.t.Helper()
-	h.inside(func() error { return run(ip, "route", "del", "blackhole", h.ours.String()+"/32") })
-}
+// swallow makes the computer a black hole: what we send arrives, and no answer comes, neither to a SYN nor on a connection that stands.
+func (h *farHost) swallow() { h.t.Helper(); h.filter("", "drop") }
+
+// answer takes the packet filter away.
+func (h *farHost) answer() { h.t.Helper(); h.filter("", "") }
 
 // controller is an evaluation directory on a computer of its own, at LDAPS's own port.
 type controller struct {
