@@ -62,7 +62,7 @@ func Examine(ctx context.Context, server string, roots *x509.CertPool, resolver 
 	ctx, cancel := context.WithTimeout(ctx, examineFor)
 	defer cancel()
 	began := time.Now()
-	c, err := dial(ctx, a, roots, resolver)
+	c, err := dial(ctx, a, roots, newBook(a.host, resolver))
 	if err != nil {
 		var refused *tls.CertificateVerificationError
 		if errors.As(err, &refused) {
@@ -106,7 +106,7 @@ func ExamineAs(ctx context.Context, server string, roots *x509.CertPool, resolve
 	}
 	ctx, cancel := context.WithTimeout(ctx, examineFor)
 	defer cancel()
-	c, err := dial(ctx, a, roots, resolver)
+	c, err := dial(ctx, a, roots, newBook(a.host, resolver))
 	if err != nil {
 		return Rights{}, nil, err
 	}

@@ -137,12 +137,12 @@ func (h *farHost) swallow() { h.t.Helper(); h.filter("", "drop") }
 // answer takes the packet filter away.
 func (h *farHost) answer() { h.t.Helper(); h.filter("", "") }
 
-// controller is an evaluation directory on a computer of its own, at LDAPS's own port.
+// controller is an evaluation directory on a computer of its own, at the ports of LDAPS and LDAP.
 type controller struct {
 	*farHost
 	server *evaluation.Server
 	host   string
-	ended  chan error
+	ended  chan error // receives once for each of its ports
 }
 
 // serve starts it with a certificate for a name, and people whom nobody has tried yet.
@@ -151,24 +151,31 @@ func (c *controller) serve(a authority, name string) {
 	certificate := a.issue(c.t, func(x *x509.Certificate) { x.DNSNames, x.IPAddresses = []string{name}, nil })
 	s, err := evaluation.New(evaluation.Config{People: people.Everybody("corp.example.com"), TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}})
 	must(c.t, err)
-	var l net.Listener
-	c.inside(func() (err error) {
-		l, err = net.Listen("tcp", net.JoinHostPort(c.address.String(), "636"))
-		return err
-	})
-	c.server, c.ended = s, make(chan error, 1)
-	go func() { c.ended <- s.Serve(context.Background(), l) }()
+	c.server, c.ended = s, make(chan error, 2)
+	for port, serve := range map[string]func(context.Context, net.Listener) error{"636": s.Serve, "389": s.ServePlain} {
+		var l net.Listener
+		c.inside(func() (err error) {
+			l, err = net.Listen("tcp", net.JoinHostPort(c.address.String(), port))
+			return err
+		})
+		go func() { c.ended <- serve(context.Background(), l) }()
+	}
 }
 
 func (c *controller) die() {
 	c.t.Helper()
 	c.server.Close()
 	must(c.t, <-c.ended)
+	must(c.t, <-c.ended)
 }
 
 // twoControllers are dc1 and dc2 of a domain that DNS names, dc1 first.
 func twoControllers(t *testing.T, a authority) (one, two *controller, c ldap.Config) {
-	dns := locatetest.Start(t)
+	return namedBy(t, a, locatetest.Start(t))
+}
+
+// namedBy makes them known to a name server.
+func namedBy(t *testing.T, a authority, dns *locatetest.Server) (one, two *controller, c ldap.Config) {
 	var services []locatetest.SRV
 	start := func(number int) *controller {
 		c := &controller{farHost: newFarHost(t), host: fmt.Sprintf("dc%d.corp.example.com", number)}

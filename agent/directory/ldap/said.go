@@ -63,5 +63,5 @@ func connectTo(ctx context.Context, server string, roots *x509.CertPool) (*conn,
 	}
 	dialling, cancel := context.WithTimeout(ctx, examineFor)
 	defer cancel()
-	return dial(dialling, a, roots, nil)
+	return dial(dialling, a, roots, newBook(a.host, nil))
 }
