@@ -120,7 +120,7 @@ func New(c Config) (*Validator, error) {
 		v.service = c.Keytab.service
 	}
 	for _, text := range c.KDCs {
-		k, err := parseKDC(text)
+		k, err := parseKDC(text, c.Resolver)
 		if err != nil {
 			return nil, err
 		}
@@ -141,7 +141,7 @@ func (v *Validator) all() []*kdc {
 		k := v.found[host]
 		if k == nil {
 			var err error
-			if k, err = parseKDC(host); err != nil {
+			if k, err = parseKDC(host, v.config.Resolver); err != nil {
 				continue // no host that could be dialled
 			}
 		}
@@ -210,12 +210,12 @@ func (v *Validator) look(ctx context.Context, k *kdc) Look {
 	}
 	if v.config.UDP {
 		quick, cancel := context.WithTimeout(ctx, datagramFor)
-		_, l.UDPErr = k.datagram(quick, v.config.Resolver, message)
+		_, l.UDPErr = k.datagram(quick, message)
 		cancel()
 		l.UDPTook = time.Since(began)
 		began = time.Now()
 	}
-	c, err := k.dial(ctx, v.config.Resolver, lookFor)
+	c, err := k.dial(ctx, lookFor)
 	if err != nil {
 		l.Err = err
 		return l
@@ -498,7 +498,7 @@ func (v *Validator) ask(ctx context.Context, k *kdc, message []byte) (opened, er
 	if v.config.UDP && len(message) <= maxDatagram && k.takesDatagrams(time.Now()) {
 		return v.askByUDP(ctx, k, message)
 	}
-	l, err := k.dial(ctx, v.config.Resolver, v.config.DialTimeout)
+	l, err := k.dial(ctx, v.config.DialTimeout)
 	if err != nil {
 		return opened{}, err
 	}
@@ -514,10 +514,10 @@ func (v *Validator) askByUDP(ctx context.Context, k *kdc, message []byte) (opene
 	answered := make(chan error, 1)
 	go func() {
 		var err error
-		answer, err = k.datagram(limited, v.config.Resolver, message)
+		answer, err = k.datagram(limited, message)
 		answered <- err
 	}()
-	l, err := k.dial(ctx, v.config.Resolver, v.config.DialTimeout)
+	l, err := k.dial(ctx, v.config.DialTimeout)
 	if err != nil {
 		cancel()
 		<-answered
@@ -575,7 +575,7 @@ func (v *Validator) askByTCP(ctx context.Context, k *kdc, l link, message []byte
 	if err != nil {
 		return opened{}, &directory.Error{Code: wire.DirectoryUnusable, Cause: err}
 	}
-	if l, err = k.dial(ctx, v.config.Resolver, v.config.DialTimeout); err != nil {
+	if l, err = k.dial(ctx, v.config.DialTimeout); err != nil {
 		return opened{}, err
 	}
 	return opened{open: true, hint: h, link: l}, nil

@@ -19,10 +19,6 @@ const (
 	// patience is how long one server may take to give a connection before the next is tried beside it: a tenth of that. A domain controller on
 	// another continent has answered TCP, TLS and a question by then.
 	patience = 400 * time.Millisecond
-	// nameFor is how long DNS may take for the address of a host that has been found before, until the last one is tried.
-	nameFor = 150 * time.Millisecond
-	// againAfter is how long an address may be silent until the next one, or the same once more, is tried beside it: half the width of the earth.
-	againAfter = 250 * time.Millisecond
 	// crowdPause is how long a check waits before it asks a crowded server again for a connection: some binds' time.
 	crowdPause = 100 * time.Millisecond
 	// dialsAtOnce for each server: Samba's listen backlog is 10, beyond which connecting takes seconds; several agents may be

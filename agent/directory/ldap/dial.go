@@ -15,6 +15,8 @@ import (
 
 	ber "github.com/go-asn1-ber/asn1-ber"
 	goldap "github.com/go-ldap/ldap/v3"
+
+	"github.com/sallyport-auth/sallyport/agent/directory/locate"
 )
 
 // The limit on packets is a variable of the BER package, 2 GB unless set, which every reader of every connection reads: it can be
@@ -73,8 +75,8 @@ type conn struct {
 }
 
 // dial connects to a's host, of which b is the address book, begins TLS and verifies the server. Everything ends with ctx.
-func dial(ctx context.Context, a address, roots *x509.CertPool, b *book) (*conn, error) {
-	raw, err := b.connect(ctx, a.port)
+func dial(ctx context.Context, a address, roots *x509.CertPool, b *locate.Book) (*conn, error) {
+	raw, err := b.Connect(ctx, "tcp", a.port)
 	if err != nil {
 		return nil, err
 	}

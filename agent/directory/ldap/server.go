@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/directory/locate"
 )
 
 var (
@@ -22,7 +23,7 @@ var (
 // server is one domain controller: its pool and its breaker.
 type server struct {
 	address address
-	book    *book
+	book    *locate.Book
 	roots   *x509.CertPool
 	dialFor time.Duration
 	log     *slog.Logger
@@ -58,7 +59,7 @@ type server struct {
 }
 
 func newServer(a address, c Config, e *expectation) *server {
-	return &server{address: a, expected: e, book: newBook(a.host, c.Resolver), roots: c.RootCAs, dialFor: c.DialTimeout, log: c.Logger.With("dc", a.String()),
+	return &server{address: a, expected: e, book: locate.NewBook(a.host, c.Resolver), roots: c.RootCAs, dialFor: c.DialTimeout, log: c.Logger.With("dc", a.String()),
 		slots: make(chan struct{}, c.Connections), dials: make(chan struct{}, dialsAtOnce), wake: make(chan struct{}, 1)}
 }
 

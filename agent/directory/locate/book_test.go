@@ -1,4 +1,4 @@
-package ldap
+package locate
 
 import (
 	"context"
@@ -21,11 +21,11 @@ func TestBook(t *testing.T) {
 	}
 	defer listener.Close()
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	connects := func(b *book, within time.Duration) error {
+	connects := func(b *Book, within time.Duration) error {
 		t.Helper()
 		ctx, cancel := context.WithTimeout(t.Context(), within)
 		defer cancel()
-		c, err := b.connect(ctx, port)
+		c, err := b.Connect(ctx, "tcp", port)
 		if err == nil {
 			c.Close()
 		}
@@ -33,7 +33,7 @@ func TestBook(t *testing.T) {
 	}
 	const host, here, elsewhere = "dc1.corp.example", "127.0.0.1", "127.0.0.9"
 
-	b := newBook(host, dns.Resolver())
+	b := NewBook(host, dns.Resolver())
 	var unknown *net.DNSError
 	if err := connects(b, time.Minute); !errors.As(err, &unknown) || !unknown.IsNotFound {
 		t.Errorf("a host that nobody knows: %v", err)
@@ -51,7 +51,7 @@ func TestBook(t *testing.T) {
 	if err := connects(b, time.Minute); err != nil {
 		t.Errorf("DNS is silent: %v", err)
 	}
-	if err := connects(newBook(host, dns.Resolver()), 2*nameFor); !errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &unknown) {
+	if err := connects(NewBook(host, dns.Resolver()), 2*nameFor); !errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &unknown) {
 		t.Errorf("DNS is silent, and nothing is remembered: %v", err)
 	}
 	dns.Speak()
