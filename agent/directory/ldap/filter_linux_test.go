@@ -40,6 +40,28 @@ func TestOnlyLDAPSIsFiltered(t *testing.T) {
 	asks(t, v, one, two)
 }
 
+// What begins well and then falls silent: only the handshake of TCP passes, or no packet of the size that a certificate needs.
+func TestHandshakeIsSwallowed(t *testing.T) {
+	for _, c := range []struct{ name, in, out string }{
+		{"after TCP", "tcp dport 636 meta length > 100 drop", ""},
+		{"large packets", "", "tcp sport 636 meta length > 500 drop"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			a := newAuthority(t)
+			one, two, config := twoControllers(t, a)
+			one.filter(c.in, c.out)
+			v := configured(t, config, true)
+			asks(t, v, two, one)
+			eventually(t, "the silence is noticed", func() bool { st, ok := of(v, one.host); return ok && st.State == ldap.Down })
+			if st, _ := of(v, one.host); !strings.Contains(st.LastError, "tls") || !strings.Contains(st.Remedy, "in time") {
+				t.Errorf("%+v", st)
+			}
+			asks(t, v, two, one)
+		})
+	}
+}
+
 // forgets is a firewall before LDAPS that has lost its state: it lets new connections through, and drops what belongs to none that it has seen begin.
 const forgets = `tcp dport 636 tcp flags & (syn | ack) == syn add @known { tcp sport }
 		tcp dport 636 tcp sport != @known drop`

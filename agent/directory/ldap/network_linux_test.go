@@ -45,7 +45,7 @@ func newFarHost(t *testing.T) *farHost {
 	sambatest.RequireNetwork(t, false)
 	// A net of four addresses out of 198.19.0.0/16, which no network has, by the process, so that tests that run at once do not meet.
 	number := int(farHosts.Add(1))
-	net4 := uint32(198)<<24 | 19<<16 | (uint32(os.Getpid()*16+number)<<2)&0xffff
+	net4 := uint32(198)<<24 | 19<<16 | (uint32(os.Getpid()*64+number)<<2)&0xffff
 	at := func(n uint32) net.IP { return net.IPv4(byte(n>>24), byte(n>>16), byte(n>>8), byte(n)) }
 	h := &farHost{t: t, ours: at(net4 + 1), address: at(net4 + 2)}
 	link := fmt.Sprintf("sp%d-%d", os.Getpid(), number)
