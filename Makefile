@@ -50,7 +50,7 @@ soak: ## ten minutes of sign-ins while agents, streams and directory connections
 	SALLYPORT_SOAK=10m $(GO) test -count=1 -timeout 30m -run "^TestSoak$$" -v ./lab/world | tee bin/soak.txt
 	$(GO) run ./lab/bench/report docs/benchmarks.md < bin/soak.txt
 
-failover: ## sign-ins while a domain controller freezes, dies and falls silent, for docs/benchmarks.md: a minute, as root
+failover: ## sign-ins while a domain controller freezes, dies, or its packets are dropped, for docs/benchmarks.md: two minutes, as root
 	mkdir -p bin
 	$(GO) test -count=1 -run "^TestFailOver$$" -v ./lab/domains | tee bin/failover.txt
 	$(GO) run ./lab/bench/report docs/benchmarks.md < bin/failover.txt

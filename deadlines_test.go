@@ -65,8 +65,8 @@ func TestDeadlinesFit(t *testing.T) {
 		return d
 	}
 	const (
-		ldap, krb, queue = "agent/directory/ldap.", "agent/directory/kerberos.", "service/queue."
-		trip             = 250 * time.Millisecond // a way from one side to the other and back, on a bad day
+		ldap, krb, locate, queue = "agent/directory/ldap.", "agent/directory/kerberos.", "agent/directory/locate.", "service/queue."
+		trip                     = 250 * time.Millisecond // a way from one side to the other and back, on a bad day
 	)
 	for _, c := range []struct {
 		why         string
@@ -77,6 +77,7 @@ func TestDeadlinesFit(t *testing.T) {
 		{"a validator by itself is no more patient: Kerberos", at(krb + "beforeFence"), at("agent.fenceWithin")},
 		{"a validator by itself is no more patient: Windows", at("agent/directory/windows.beforeFence"), at("agent.fenceWithin")},
 		{"a server that is silent leaves time for another and its guard", at(ldap+"patience") + at(ldap+"defaultDialTimeout") + at(ldap+"readTimeout"), at(ldap + "fenceWithin")},
+		{"a silent name server and a lost SYN leave time for TLS and an answer", at(locate+"nameFor") + at(locate+"againAfter") + trip, min(at(ldap+"defaultDialTimeout"), at(krb+"defaultDialTimeout"))},
 		{"bind and attributes", at(ldap+"defaultBindTimeout") + at(ldap+"attributesTimeout"), at(queue + "answerWithin")},
 		{"the KDC's answer", at(krb+"defaultAnswerTimeout") + trip, at(queue + "answerWithin")},
 		{"the agent's check lasts until the service has given up", at(queue+"fenceWithin") + at(queue+"answerWithin"), at("agent.checkTimeout")},

@@ -1,5 +1,5 @@
 // Package domains holds tests with several domain controllers and several forests: real Samba in network namespaces, a real service and real
-// agents, and what becomes of people's passwords when a domain controller freezes, dies, or falls silent, and when forests trust each other.
+// agents, and what becomes of people's passwords when a domain controller freezes, dies, or loses its packets, and when forests trust each other.
 //
 //	people ══▶ sallyport ══ agent ──▶ dc1 ┐ of one domain
 //	                │           └───▶ dc2 ┘

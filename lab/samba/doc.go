@@ -18,6 +18,6 @@
 //
 // Several of one domain, and forests that trust each other, live in a [Network], as root:
 //
-//	NewNetwork ── Start ──▶ dc1 ◀──Join── Start ──▶ dc2       AwaitReplicated, Vanish and Reappear
+//	NewNetwork ── Start ──▶ dc1 ◀──Join── Start ──▶ dc2       AwaitReplicated; Vanish, Mute, Lose and Reappear
 //	           └─ Start ──▶ dc1 of another realm ──Trust──▶   AddNameSuffix
 package samba

@@ -52,6 +52,7 @@ func NetworkAvailable(trusts bool) error {
 	}
 	needs := []need{
 		{"the program ip", "iproute2", []string{"/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip"}},
+		{"the program nft", "nftables", []string{"/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft"}},
 		{"the programs nsenter and unshare", "util-linux", []string{"/usr/bin/nsenter"}},
 	}
 	if trusts {
@@ -64,8 +65,8 @@ func NetworkAvailable(trusts bool) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("%w: network namespaces that this process can reach need root", ErrMissing)
 	}
-	if out, err := exec.Command("unshare", "--net", "--mount", "--pid", "--fork", "true").CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: namespaces are not allowed here: %w: %s", ErrMissing, err, tail(out))
+	if out, err := exec.Command("unshare", "--net", "--mount", "--pid", "--fork", "nft", "add", "table", "ip", "lab").CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: namespaces, or packet filters in them, are not allowed here: %w: %s", ErrMissing, err, tail(out))
 	}
 	return nil
 }

@@ -122,6 +122,44 @@ func TestTwoControllers(t *testing.T) {
 		}
 	})
 
+	t.Run("mute", func(t *testing.T) {
+		s, err := second.Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		before, err := second.Attempts()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := second.Mute(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		answer := make(chan error, 1)
+		go func() { answer <- s.Bind(bob.UPN, people.WrongPassword) }()
+		deadline, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for judged := false; !judged; {
+			select {
+			case <-deadline.Done():
+				t.Fatal("nothing was judged")
+			case err := <-answer:
+				t.Fatalf("an answer came: %v", err)
+			case <-tick.C:
+			}
+			now, err := second.Attempts()
+			judged = err == nil && now[bob.UPN] == before[bob.UPN]+1
+		}
+		if err := second.Reappear(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-answer; err == nil || !strings.Contains(err.Error(), "52e") {
+			t.Errorf("after it came back: %v", err)
+		}
+	})
+
 	t.Run("killed", func(t *testing.T) {
 		second.Kill()
 		if _, err := second.Connect(t.Context()); err == nil || !strings.Contains(err.Error(), "refused") {

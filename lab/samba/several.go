@@ -262,18 +262,38 @@ func (dc *DC) Attempts() (map[string]int, error) {
 	return counts, nil
 }
 
-// Vanish makes the domain controller unreachable from this process, as a broken line does: what is sent to it gets no answer,
-// connections stay open and silent, new ones are not refused. Other domain controllers still reach it. Only in a network.
-func (dc *DC) Vanish(ctx context.Context) error { return dc.route(ctx, "add") }
+// Vanish makes the domain controller unreachable from this process, as a broken line does: nothing that is sent either way arrives, connections
+// stay open and silent, new ones are not refused. Other domain controllers still reach it. Only in a network, as all that follow.
+func (dc *DC) Vanish(ctx context.Context) error { return dc.filter(ctx, "drop", "drop") }
 
-// Reappear ends that.
-func (dc *DC) Reappear(ctx context.Context) error { return dc.route(ctx, "delete") }
+// Mute drops what the domain controller says to this process. It hears and judges what is asked, and nobody is told.
+func (dc *DC) Mute(ctx context.Context) error { return dc.filter(ctx, "", "drop") }
 
-func (dc *DC) route(ctx context.Context, what string) error {
+// Lose drops every packet between the domain controller and this process with a chance of so many in a hundred, each way.
+func (dc *DC) Lose(ctx context.Context, percent int) error {
+	rule := fmt.Sprintf("numgen random mod 100 < %d drop", percent)
+	return dc.filter(ctx, rule, rule)
+}
+
+// Reappear ends whichever of these there is.
+func (dc *DC) Reappear(ctx context.Context) error { return dc.filter(ctx, "", "") }
+
+// filter gives the domain controller a packet filter in place of the one before: what becomes of what comes in from this process and of what goes out
+// to it, as the rest of an nft rule; empty is nothing.
+func (dc *DC) filter(ctx context.Context, in, out string) error {
 	if dc.space == nil {
 		return errors.New("samba: a domain controller on loopback has no network that could break")
 	}
-	return ip(ctx, dc.space, "route", what, "blackhole", dc.network.here().String()+"/32")
+	rule := func(match, fate string) string {
+		if fate == "" {
+			return ""
+		}
+		return match + dc.network.here().String() + " " + fate
+	}
+	cmd := dc.space.command(ctx, "nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(fmt.Sprintf("table ip lab\ndelete table ip lab\ntable ip lab {\nchain in { type filter hook input priority 0; %s; }\n"+
+		"chain out { type filter hook output priority 0; %s; }\n}\n", rule("ip saddr ", in), rule("ip daddr ", out)))
+	return output(cmd)
 }
 
 // AddNameSuffix gives the forest another suffix for sign-in names, "mail.example.com", beside the names of its domains.

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/sallyport-auth/sallyport/lab/process"
 	"github.com/sallyport-auth/sallyport/service/admin"
@@ -87,7 +88,22 @@ func (w *World) agent(ctx context.Context, i int, tokenFile string, dcs Director
 	if dcs.CAFile != "" {
 		n.args = append(n.args, "--dc-ca-file", dcs.CAFile)
 	}
+	if len(dcs.NameServers) > 0 {
+		n.args = append(n.args, "--domain", dcs.Domain)
+		return n, n.resolveBy(state+".resolv.conf", dcs.NameServers)
+	}
 	return n, nil
+}
+
+// resolveBy has the program run with a resolv.conf of its own, of which the file is made.
+func (n *Node) resolveBy(file string, servers []string) error {
+	var conf strings.Builder
+	for _, server := range servers {
+		fmt.Fprintf(&conf, "nameserver %s\n", server)
+	}
+	n.args = append([]string{"--mount", "sh", "-c", `mount --bind "$0" "$(readlink -f /etc/resolv.conf)" && exec "$@"`, file, n.program}, n.args...)
+	n.program = "unshare"
+	return os.WriteFile(file, []byte(conf.String()), 0o644)
 }
 
 // isAttached looks for the agent's word that it is attached, in its present life.

@@ -52,6 +52,9 @@ type Directory struct {
 	// Addresses are what agents are given as --dc, CAFile is the CA of their certificates, Domain the UPN suffix of the users.
 	Addresses      []string
 	CAFile, Domain string
+	// NameServers are the IP addresses of those that agents ask about everything, and about the domain controllers of Domain, in place of Addresses:
+	// each agent gets an /etc/resolv.conf of its own, on Linux as root.
+	NameServers []string
 	// Suffixes are further ones.
 	Suffixes []string
 }
@@ -75,7 +78,7 @@ type Options struct {
 	Quiet bool
 	// People fill the embedded directory.
 	People []people.Person
-	// Directory is asked in place of the embedded one, if Addresses are set.
+	// Directory is asked in place of the embedded one, if Addresses or NameServers are set.
 	Directory Directory
 	// Settings are further ones of every service process, "log.level=info"; they go before the lab's own.
 	Settings []string
@@ -224,7 +227,7 @@ func (w *World) makeCertificates(context.Context) error {
 
 // openDirectory serves the embedded directory, unless there is another.
 func (w *World) openDirectory(context.Context) error {
-	if len(w.o.Directory.Addresses) > 0 {
+	if len(w.o.Directory.Addresses)+len(w.o.Directory.NameServers) > 0 {
 		w.dcs = w.o.Directory
 		return nil
 	}

@@ -26,7 +26,7 @@ step() { # step NAME COMMAND…
 missing() {
     for program in /usr/sbin/samba /usr/bin/ldapwhoami /usr/bin/ldbmodify /usr/bin/kinit /usr/bin/chromium /usr/sbin/apache2 \
         /usr/lib/apache2/modules/mod_auth_openidc.so /usr/bin/systemd-analyze /usr/bin/promtool /usr/sbin/squid /usr/bin/swtpm /usr/bin/wine \
-        /usr/sbin/winbindd /usr/bin/ntlm_auth /usr/sbin/ip; do
+        /usr/sbin/winbindd /usr/bin/ntlm_auth /usr/sbin/ip /usr/sbin/nft; do
         [ -e "$program" ] || printf '%s ' "$program"
     done
     [ -n "$(ls /usr/lib/postgresql/*/bin/initdb 2> /dev/null)" ] || printf 'postgresql '
@@ -41,7 +41,7 @@ install() {
     if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
         echo "missing: $(missing)"
         echo "not installed: needs root and apt-get. Debian packages: samba samba-dsdb-modules samba-ad-provision ldap-utils" \
-            "ldb-tools krb5-user postgresql chromium apache2 libapache2-mod-auth-openidc python3-authlib python3-requests nodejs npm systemd prometheus squid swtpm wine wine64 winbind samba-vfs-modules iproute2"
+            "ldb-tools krb5-user postgresql chromium apache2 libapache2-mod-auth-openidc python3-authlib python3-requests nodejs npm systemd prometheus squid swtpm wine wine64 winbind samba-vfs-modules iproute2 nftables"
         [ -z "${SALLYPORT_CI:-}" ]
         return
     fi
@@ -58,7 +58,7 @@ install() {
     apt-get update -q > "$results/apt.log" 2>&1 &&
         DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends samba samba-dsdb-modules \
             samba-ad-provision ldap-utils ldb-tools krb5-user postgresql chromium apache2 libapache2-mod-auth-openidc \
-            python3-authlib python3-requests systemd prometheus squid swtpm wine wine64 winbind samba-vfs-modules iproute2 $node >> "$results/apt.log" 2>&1 ||
+            python3-authlib python3-requests systemd prometheus squid swtpm wine wine64 winbind samba-vfs-modules iproute2 nftables $node >> "$results/apt.log" 2>&1 ||
         { tail -20 "$results/apt.log"; return 1; }
     [ -z "$(missing)" ] || { echo "still missing: $(missing)"; return 1; }
 }

@@ -11,11 +11,15 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/sallyport-auth/sallyport/agent/directory/locate"
 )
 
 // kdc is one KDC.
 type kdc struct {
 	address string
+	book    *locate.Book
+	port    string
 
 	mu      sync.Mutex
 	rests   time.Time // until when it is asked last, because it did not answer
@@ -25,7 +29,7 @@ type kdc struct {
 	muteErr error     // why
 }
 
-func parseKDC(s string) (*kdc, error) {
+func parseKDC(s string, resolver *net.Resolver) (*kdc, error) {
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
 		host, port = strings.Trim(s, "[]"), "88"
@@ -33,7 +37,7 @@ func parseKDC(s string) (*kdc, error) {
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || host == "" || strings.ContainsAny(host, "/ @[]") {
 		return nil, fmt.Errorf("KDC %q: want a host, or host:port", s)
 	}
-	return &kdc{address: net.JoinHostPort(host, port)}, nil
+	return &kdc{address: net.JoinHostPort(host, port), book: locate.NewBook(host, resolver), port: port}, nil
 }
 
 func (k *kdc) resting(now time.Time) bool {
@@ -98,8 +102,8 @@ func (k *kdc) status() Status {
 
 // datagram sends one message by UDP and waits for one answer (RFC 4120 §7.2.1). It is for questions that may be asked twice: nothing is sent again here, but
 // whoever gets no answer asks by TCP.
-func (k *kdc) datagram(ctx context.Context, resolver *net.Resolver, message []byte) ([]byte, error) {
-	c, err := (&net.Dialer{Resolver: resolver}).DialContext(ctx, "udp", k.address) // from now on only what comes from this address is read
+func (k *kdc) datagram(ctx context.Context, message []byte) ([]byte, error) {
+	c, err := k.book.Connect(ctx, "udp", k.port) // from now on only what comes from this address is read
 	if err != nil {
 		return nil, err
 	}
@@ -125,9 +129,11 @@ func (k *kdc) datagram(ctx context.Context, resolver *net.Resolver, message []by
 // link is a connection for one message and its answer.
 type link struct{ net.Conn }
 
-// dial connects. Everything on the connection ends with ctx.
-func (k *kdc) dial(ctx context.Context, resolver *net.Resolver, limit time.Duration) (link, error) {
-	c, err := (&net.Dialer{Timeout: limit, Resolver: resolver}).DialContext(ctx, "tcp", k.address)
+// dial connects within a limit.
+func (k *kdc) dial(ctx context.Context, limit time.Duration) (link, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	c, err := k.book.Connect(ctx, "tcp", k.port)
 	return link{c}, err
 }
 
@@ -136,13 +142,21 @@ var errReply = errors.New("the KDC's answer has an impossible length")
 // exchange sends one message and reads the answer; over TCP each has its length before it (RFC 4120 §7.2.2). It closes the connection.
 func (l link) exchange(ctx context.Context, message []byte) ([]byte, error) {
 	defer l.Close()
-	stop := context.AfterFunc(ctx, func() { l.Close() })
+	stop := context.AfterFunc(ctx, l.abandon)
 	defer stop()
 	reply, err := l.talk(message)
 	if err != nil && ctx.Err() != nil {
 		return nil, fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	}
 	return reply, err
+}
+
+// abandon closes the connection, and what is not delivered yet never will be: a proof that nobody waits for shall not be judged when the line is back.
+func (l link) abandon() {
+	if tcp, ok := l.Conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // fails on one that is closed
+	}
+	l.Close()
 }
 
 func (l link) talk(message []byte) ([]byte, error) {

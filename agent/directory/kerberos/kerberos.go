@@ -128,7 +128,7 @@ func New(c Config) (*Validator, error) {
 		v.armory = newArmory(c.Armor, c.Keytab)
 	}
 	for _, text := range c.KDCs {
-		k, err := parseKDC(text)
+		k, err := parseKDC(text, c.Resolver)
 		if err != nil {
 			return nil, err
 		}
@@ -149,7 +149,7 @@ func (v *Validator) all() []*kdc {
 		k := v.found[host]
 		if k == nil {
 			var err error
-			if k, err = parseKDC(host); err != nil {
+			if k, err = parseKDC(host, v.config.Resolver); err != nil {
 				continue // no host that could be dialled
 			}
 		}

@@ -52,12 +52,12 @@ func (v *Validator) look(ctx context.Context, k *kdc) Look {
 	}
 	if v.config.UDP && len(message) <= maxDatagram {
 		quick, cancel := context.WithTimeout(ctx, datagramFor)
-		_, l.UDPErr = k.datagram(quick, v.config.Resolver, message)
+		_, l.UDPErr = k.datagram(quick, message)
 		cancel()
 		l.UDPTook = time.Since(began)
 	}
 	began = time.Now()
-	c, err := k.dial(ctx, v.config.Resolver, lookFor)
+	c, err := k.dial(ctx, lookFor)
 	if err != nil {
 		l.Err = err
 		return l

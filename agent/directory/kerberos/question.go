@@ -120,7 +120,7 @@ func (v *Validator) askOnce(ctx context.Context, k *kdc, asked messages.ASReq) (
 	if v.config.UDP && len(message) <= maxDatagram && k.takesDatagrams(time.Now()) {
 		return v.askByUDP(ctx, k, f, message)
 	}
-	l, err := k.dial(ctx, v.config.Resolver, v.config.DialTimeout)
+	l, err := k.dial(ctx, v.config.DialTimeout)
 	if err != nil {
 		return opened{}, err
 	}
@@ -135,7 +135,7 @@ func (v *Validator) armor(ctx context.Context, k *kdc) (*armor, error) {
 	return v.armory.armor(ctx, func(message []byte) ([]byte, error) {
 		limited, cancel := context.WithTimeout(ctx, v.config.DialTimeout)
 		defer cancel()
-		l, err := k.dial(limited, v.config.Resolver, v.config.DialTimeout)
+		l, err := k.dial(limited, v.config.DialTimeout)
 		if err != nil {
 			return nil, err
 		}
@@ -152,10 +152,10 @@ func (v *Validator) askByUDP(ctx context.Context, k *kdc, f opened, message []by
 	answered := make(chan error, 1)
 	go func() {
 		var err error
-		answer, err = k.datagram(limited, v.config.Resolver, message)
+		answer, err = k.datagram(limited, message)
 		answered <- err
 	}()
-	l, err := k.dial(ctx, v.config.Resolver, v.config.DialTimeout)
+	l, err := k.dial(ctx, v.config.DialTimeout)
 	if err != nil {
 		cancel()
 		<-answered
@@ -215,7 +215,7 @@ func (v *Validator) askByTCP(ctx context.Context, k *kdc, f opened, l link, mess
 	if f.hint, err = hintOf(r.hints); err != nil {
 		return opened{}, &directory.Error{Code: wire.DirectoryUnusable, Cause: err}
 	}
-	if f.link, err = k.dial(ctx, v.config.Resolver, v.config.DialTimeout); err != nil {
+	if f.link, err = k.dial(ctx, v.config.DialTimeout); err != nil {
 		return opened{}, err
 	}
 	f.open = true

@@ -18,7 +18,8 @@ type event int
 const (
 	answered    event = iota // it answered a bind
 	reached                  // a connection was made, and a harmless question answered on it
-	unreachable              // no connection could be made, or a live one did not answer a harmless question
+	unreachable              // no connection could be made
+	mute                     // a kept connection did not answer a harmless question
 	unanswered               // a bind was sent and no answer came
 )
 

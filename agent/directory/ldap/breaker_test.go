@@ -29,6 +29,7 @@ func TestNext(t *testing.T) {
 		{"untried does not answer a bind", breaker{}, unanswered, breaker{silent: 1}},
 		{"serving answers", serving, answered, serving},
 		{"serving cannot be reached", serving, unreachable, down(1, 0, time.Second)},
+		{"a kept connection of one that serves is mute", serving, mute, down(1, 0, time.Second)},
 		{"first bind without answer", serving, unanswered, silent(1)},
 		{"second bind without answer", silent(1), unanswered, silent(2)},
 		{"third bind without answer", silent(2), unanswered, down(1, 0, time.Second)},
@@ -56,7 +57,7 @@ func TestNextAlways(t *testing.T) {
 		var b breaker
 		for range rapid.IntRange(1, 50).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.Int64Range(0, int64(20*time.Second)).Draw(t, "later")))
-			e := event(rapid.IntRange(0, 3).Draw(t, "event"))
+			e := event(rapid.IntRange(0, int(unanswered)).Draw(t, "event"))
 			before := b
 			b = next(b, e, now)
 			switch {
@@ -66,8 +67,8 @@ func TestNextAlways(t *testing.T) {
 				t.Fatalf("the next probe is %s away", b.probeAt.Sub(now))
 			case e == unanswered && before.admits() && !b.admits() && before.silent < unansweredLimit-1:
 				t.Fatalf("down after %d silent binds", before.silent+1)
-			case e == unreachable && b.admits():
-				t.Fatal("unreachable and admitted")
+			case (e == unreachable || e == mute) && b.admits():
+				t.Fatal("it gave no connection, or no answer, and is admitted")
 			}
 		}
 	})

@@ -42,7 +42,7 @@ func (v *Validator) inCatalog(ctx context.Context, s *server, check directory.Ch
 	}
 	limited, cancel := context.WithTimeout(ctx, s.dialFor)
 	defer cancel()
-	c, err := dial(limited, at, s.roots, s.resolver)
+	c, err := dial(limited, at, s.roots, s.book)
 	if err != nil {
 		return nil, err
 	}

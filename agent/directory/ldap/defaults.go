@@ -8,7 +8,8 @@ const (
 	defaultConnections = 16
 	// defaultDialTimeout for TCP, TLS and the first answer together: what a dead server may cost, once.
 	defaultDialTimeout = time.Second
-	// defaultBindTimeout: the service waits 8 seconds for an answer after the fence; the agent must be the first to give up.
+	// defaultBindTimeout: the service waits 8 seconds for an answer after the fence; the agent must be the first to give up. It
+	// holds also at a server that has gone down meanwhile; DESIGN.md says why.
 	defaultBindTimeout = 6 * time.Second
 )
 

@@ -16,6 +16,8 @@ import (
 
 	ber "github.com/go-asn1-ber/asn1-ber"
 	goldap "github.com/go-ldap/ldap/v3"
+
+	"github.com/sallyport-auth/sallyport/agent/directory/locate"
 )
 
 // The limits on packets are variables of the BER package, 2 GB and a depth of 1000 unless set, which every reader of every connection
@@ -73,9 +75,9 @@ type conn struct {
 	broken bool
 }
 
-// dial connects, begins TLS and verifies the server. Everything ends with ctx. A nil resolver is the system's.
-func dial(ctx context.Context, a address, roots *x509.CertPool, resolver *net.Resolver) (*conn, error) {
-	raw, err := (&net.Dialer{Resolver: resolver}).DialContext(ctx, "tcp", a.String())
+// dial connects to a's host, of which b is the address book, begins TLS and verifies the server. Everything ends with ctx.
+func dial(ctx context.Context, a address, roots *x509.CertPool, b *locate.Book) (*conn, error) {
+	raw, err := b.Connect(ctx, "tcp", a.port)
 	if err != nil {
 		return nil, err
 	}
@@ -134,12 +136,21 @@ func startTLS(raw net.Conn) error {
 func (c *conn) within(ctx context.Context, limit time.Duration, f func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { c.raw.Close() })
+	stop := context.AfterFunc(ctx, c.abandon)
 	err := f()
 	if c.broken = !stop(); c.broken && err != nil {
 		return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	}
 	return err
+}
+
+// abandon closes the socket, and what is not delivered yet never will be: the kernel would go on for a minute and more, and a password be judged, and
+// counted, long after its owner was told that nobody knows.
+func (c *conn) abandon() {
+	if tcp, ok := c.raw.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0) // fails on one that is closed
+	}
+	c.raw.Close()
 }
 
 // dead reports whether the connection is known to be over: closed by us, by the server, or broken.

@@ -26,7 +26,9 @@
 //
 // A check never waits for a server that is down; [Validator.Run] probes it in the background. A kept connection that has been
 // silent for a moment is asked a harmless question before the fence, so that a domain controller that lost its power costs
-// a moment and not somebody's attempt.
+// a moment and not somebody's attempt. A bind that is given up is taken back as far as it was not delivered.
+//
+// A new connection does not need DNS any more once it has named the server ([locate.Book]): the certificate says who answers.
 //
 // Before the fence the guard, if it has a reader account, looks the account up on a connection of its own to the same server, and spends no
 // attempt that would lock it there or that asks about a protected account; see [Guard].

@@ -14,6 +14,7 @@ import (
 	goldap "github.com/go-ldap/ldap/v3"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/directory/locate"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -62,7 +63,7 @@ func Examine(ctx context.Context, server string, roots *x509.CertPool, resolver 
 	ctx, cancel := context.WithTimeout(ctx, examineFor)
 	defer cancel()
 	began := time.Now()
-	c, err := dial(ctx, a, roots, resolver)
+	c, err := dial(ctx, a, roots, locate.NewBook(a.host, resolver))
 	if err != nil {
 		var refused *tls.CertificateVerificationError
 		if errors.As(err, &refused) {
@@ -106,7 +107,7 @@ func ExamineAs(ctx context.Context, server string, roots *x509.CertPool, resolve
 	}
 	ctx, cancel := context.WithTimeout(ctx, examineFor)
 	defer cancel()
-	c, err := dial(ctx, a, roots, resolver)
+	c, err := dial(ctx, a, roots, locate.NewBook(a.host, resolver))
 	if err != nil {
 		return Rights{}, nil, err
 	}

@@ -21,7 +21,7 @@ func (v *Validator) Bench(i int) {
 	s := v.servers()[i]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.breaker.failures, s.breaker.probeAt, s.lastAt = 10, time.Now().Add(time.Hour), time.Now().Add(-reviveAfter)
+	s.breaker.failures, s.breaker.probeAt, s.refused = 10, time.Now().Add(time.Hour), time.Now().Add(-reviveAfter)
 }
 
 // Rebase has a server speak of another part of its directory as the domain's: people elsewhere are then of another domain for the validator.

@@ -16,6 +16,7 @@ import (
 	goldap "github.com/go-ldap/ldap/v3"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/directory/hedge"
 	"github.com/sallyport-auth/sallyport/agent/directory/locate"
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -484,7 +485,7 @@ func (v *Validator) take(ctx context.Context, without ...*server) (*conn, error)
 				return c, nil
 			}
 		}
-		c, failed := hedge(ctx, len(order), patience, func(ctx context.Context, i int) (*conn, error) { return order[i].take(ctx) },
+		c, failed := hedge.First(ctx, len(order), patience, func(ctx context.Context, i int) (*conn, error) { return order[i].take(ctx) },
 			func(c *conn) { c.server.put(c) })
 		if c != nil {
 			return c, nil
@@ -510,7 +511,7 @@ func (v *Validator) take(ctx context.Context, without ...*server) (*conn, error)
 // revive looks at all servers that are down, ahead of their time, and reports as soon as one serves.
 func (v *Validator) revive(ctx context.Context, without []*server) bool {
 	down := slices.DeleteFunc(slices.Clone(v.servers()), func(s *server) bool { return slices.Contains(without, s) })
-	serves, _ := hedge(ctx, len(down), 0, func(_ context.Context, i int) (bool, error) {
+	serves, _ := hedge.First(ctx, len(down), 0, func(_ context.Context, i int) (bool, error) {
 		if !down[i].revive() {
 			return false, errDown
 		}

@@ -34,8 +34,8 @@ type farHost struct {
 	address, ours net.IP
 }
 
-// ip is the program, where Debian has it.
-const ip = "/usr/sbin/ip"
+// ip and nft are the programs, where Debian has them.
+const ip, nft = "/usr/sbin/ip", "/usr/sbin/nft"
 
 var farHosts atomic.Int32
 
@@ -45,7 +45,7 @@ func newFarHost(t *testing.T) *farHost {
 	sambatest.RequireNetwork(t, false)
 	// A net of four addresses out of 198.19.0.0/16, which no network has, by the process, so that tests that run at once do not meet.
 	number := int(farHosts.Add(1))
-	net4 := uint32(198)<<24 | 19<<16 | (uint32(os.Getpid()*16+number)<<2)&0xffff
+	net4 := uint32(198)<<24 | 19<<16 | (uint32(os.Getpid()*64+number)<<2)&0xffff
 	at := func(n uint32) net.IP { return net.IPv4(byte(n>>24), byte(n>>16), byte(n>>8), byte(n)) }
 	h := &farHost{t: t, ours: at(net4 + 1), address: at(net4 + 2)}
 	link := fmt.Sprintf("sp%d-%d", os.Getpid(), number)
@@ -106,23 +106,43 @@ func run(name string, args ...string) error {
 	return nil
 }
 
+// filter gives the computer a packet filter in place of the one before: rules of nft for what comes in and for what goes out, one a line. @known is a
+// set of ports, empty at first. All of it is there at once.
+func (h *farHost) filter(in, out string) {
+	h.t.Helper()
+	h.inside(func() error {
+		cmd := exec.Command(nft, "-f", "-")
+		cmd.Stdin = strings.NewReader(fmt.Sprintf(`table inet far
+delete table inet far
+table inet far {
+	set known { type inet_service; size 65535; flags dynamic; }
+	chain in { type filter hook input priority 0; policy accept;
+		%s
+	}
+	chain out { type filter hook output priority 0; policy accept;
+		%s
+	}
+}
+`, in, out))
+		if said, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("nft: %w: %s", err, said)
+		}
+		return nil
+	})
+}
+
 // swallow makes the computer a black hole: what we send arrives, and no answer comes, neither to a SYN nor on a connection that stands.
-func (h *farHost) swallow() {
-	h.t.Helper()
-	h.inside(func() error { return run(ip, "route", "add", "blackhole", h.ours.String()+"/32") })
-}
+func (h *farHost) swallow() { h.t.Helper(); h.filter("", "drop") }
 
-func (h *farHost) answer() {
-	h.t.Helper()
-	h.inside(func() error { return run(ip, "route", "del", "blackhole", h.ours.String()+"/32") })
-}
+// answer takes the packet filter away.
+func (h *farHost) answer() { h.t.Helper(); h.filter("", "") }
 
-// controller is an evaluation directory on a computer of its own, at LDAPS's own port.
+// controller is an evaluation directory on a computer of its own, at the ports of LDAPS and LDAP.
 type controller struct {
 	*farHost
 	server *evaluation.Server
 	host   string
-	ended  chan error
+	ended  chan error // receives once for each of its ports
 }
 
 // serve starts it with a certificate for a name, and people whom nobody has tried yet.
@@ -131,24 +151,31 @@ func (c *controller) serve(a authority, name string) {
 	certificate := a.issue(c.t, func(x *x509.Certificate) { x.DNSNames, x.IPAddresses = []string{name}, nil })
 	s, err := evaluation.New(evaluation.Config{People: people.Everybody("corp.example.com"), TLS: &tls.Config{Certificates: []tls.Certificate{certificate}}})
 	must(c.t, err)
-	var l net.Listener
-	c.inside(func() (err error) {
-		l, err = net.Listen("tcp", net.JoinHostPort(c.address.String(), "636"))
-		return err
-	})
-	c.server, c.ended = s, make(chan error, 1)
-	go func() { c.ended <- s.Serve(context.Background(), l) }()
+	c.server, c.ended = s, make(chan error, 2)
+	for port, serve := range map[string]func(context.Context, net.Listener) error{"636": s.Serve, "389": s.ServePlain} {
+		var l net.Listener
+		c.inside(func() (err error) {
+			l, err = net.Listen("tcp", net.JoinHostPort(c.address.String(), port))
+			return err
+		})
+		go func() { c.ended <- serve(context.Background(), l) }()
+	}
 }
 
 func (c *controller) die() {
 	c.t.Helper()
 	c.server.Close()
 	must(c.t, <-c.ended)
+	must(c.t, <-c.ended)
 }
 
 // twoControllers are dc1 and dc2 of a domain that DNS names, dc1 first.
 func twoControllers(t *testing.T, a authority) (one, two *controller, c ldap.Config) {
-	dns := locatetest.Start(t)
+	return namedBy(t, a, locatetest.Start(t))
+}
+
+// namedBy makes them known to a name server.
+func namedBy(t *testing.T, a authority, dns *locatetest.Server) (one, two *controller, c ldap.Config) {
 	var services []locatetest.SRV
 	start := func(number int) *controller {
 		c := &controller{farHost: newFarHost(t), host: fmt.Sprintf("dc%d.corp.example.com", number)}

@@ -193,7 +193,7 @@ func (g *guardian) connection(ctx context.Context, s *server, pool *readers) (c 
 	}
 	limited, cancel := context.WithTimeout(ctx, s.dialFor)
 	defer cancel()
-	if c, err = dial(limited, s.address, s.roots, s.resolver); err != nil {
+	if c, err = dial(limited, s.address, s.roots, s.book); err != nil {
 		return nil, false, fmt.Errorf("%w: %w", errUnanswered, err)
 	}
 	err = c.within(ctx, readTimeout, func() error { return c.bind(g.config.Reader, g.config.Password) })

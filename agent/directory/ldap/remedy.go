@@ -52,6 +52,8 @@ func remedy(err error) string {
 		return "The server's name cannot be resolved. Check its spelling and this machine's DNS."
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "Nothing listens at this address. Check the port, and that the domain controller has a certificate for LDAPS."
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return "A router or firewall says that there is no way to this address. Have it let this machine through, or mend the route."
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &deadline) && deadline.Timeout():
 		return "The server did not answer in time. Check that it runs and that the firewall lets this machine through."
 	}

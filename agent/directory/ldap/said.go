@@ -8,6 +8,7 @@ import (
 	goldap "github.com/go-ldap/ldap/v3"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/directory/locate"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -63,5 +64,5 @@ func connectTo(ctx context.Context, server string, roots *x509.CertPool) (*conn,
 	}
 	dialling, cancel := context.WithTimeout(ctx, examineFor)
 	defer cancel()
-	return dial(dialling, a, roots, nil)
+	return dial(dialling, a, roots, locate.NewBook(a.host, nil))
 }

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/directory/locate"
 )
 
 var (
@@ -22,11 +22,11 @@ var (
 
 // server is one domain controller: its pool and its breaker.
 type server struct {
-	address  address
-	roots    *x509.CertPool
-	resolver *net.Resolver // nil is the system's
-	dialFor  time.Duration
-	log      *slog.Logger
+	address address
+	book    *locate.Book
+	roots   *x509.CertPool
+	dialFor time.Duration
+	log     *slog.Logger
 	// slots holds one token for each connection in use. A connection is opened only by the holder of a token who found none
 	// idle, so that there are never more connections than tokens, but for the one that the background may have in hand.
 	slots chan struct{}
@@ -50,6 +50,7 @@ type server struct {
 	domain  directory.Domain // that it has shown
 	lastErr error
 	lastAt  time.Time
+	refused time.Time     // when it last gave no new connection, or no answer to a bind
 	closed  bool          // connections that come back are closed
 	looking chan struct{} // closed when somebody who looks at it ahead of its time has seen; nil while nobody does
 	// latency is the smoothed time for a harmless question, measured when the background last took it.
@@ -58,7 +59,7 @@ type server struct {
 }
 
 func newServer(a address, c Config, e *expectation) *server {
-	return &server{address: a, expected: e, roots: c.RootCAs, resolver: c.Resolver, dialFor: c.DialTimeout, log: c.Logger.With("dc", a.String()),
+	return &server{address: a, expected: e, book: locate.NewBook(a.host, c.Resolver), roots: c.RootCAs, dialFor: c.DialTimeout, log: c.Logger.With("dc", a.String()),
 		slots: make(chan struct{}, c.Connections), dials: make(chan struct{}, dialsAtOnce), wake: make(chan struct{}, 1)}
 }
 
@@ -148,7 +149,7 @@ func (s *server) takeIdle(ctx context.Context) (*conn, error) {
 		}
 		c.close()
 		// A connection that the server has closed says nothing about the server; one that is silent may.
-		if errors.Is(err, context.DeadlineExceeded) && s.lost(began, fmt.Errorf("a kept connection does not answer: %w", err)) {
+		if errors.Is(err, context.DeadlineExceeded) && s.lost(began, mute, fmt.Errorf("a kept connection does not answer: %w", err)) {
 			return nil, errDown
 		}
 		if ctx.Err() != nil {
@@ -180,7 +181,7 @@ func (s *server) probe(ctx context.Context) (*conn, error) {
 	began := time.Now()
 	limited, cancel := context.WithTimeout(ctx, s.dialFor)
 	defer cancel()
-	c, err := dial(limited, s.address, s.roots, s.resolver)
+	c, err := dial(limited, s.address, s.roots, s.book)
 	if err == nil {
 		c.server = s
 		var d directory.Domain
@@ -202,13 +203,13 @@ func (s *server) probe(ctx context.Context) (*conn, error) {
 		s.report(reached, nil)
 		return c, nil
 	case ctx.Err() == nil: // else the caller gave up, not the server
-		s.lost(began, err)
+		s.lost(began, unreachable, err)
 	}
 	return nil, err
 }
 
 // revive looks at a server that is down whatever the breaker says, once for all who want to know at the moment, and reports whether it serves. What was
-// learned a moment ago holds.
+// learned a moment ago holds, but for the silence of a kept connection: a firewall that has forgotten all of those lets new ones through.
 func (s *server) revive() bool {
 	s.mu.Lock()
 	looking := s.looking
@@ -220,7 +221,7 @@ func (s *server) revive() bool {
 		s.mu.Unlock()
 		<-looking
 		return s.admits()
-	case time.Since(s.lastAt) < reviveAfter:
+	case time.Since(s.refused) < reviveAfter:
 		s.mu.Unlock()
 		return false
 	}
@@ -250,9 +251,9 @@ func (s *server) admit(d directory.Domain) error {
 	return s.expected.admit(d)
 }
 
-// lost tells the breaker that a try which began then has failed, and returns whether the server is down now. A server that has
+// lost tells the breaker that a try which began then has failed in the manner of e, and returns whether the server is down now. A server that has
 // answered somebody's bind since then is slow or crowded, not dead: to close its connections would only add to the crowd.
-func (s *server) lost(began time.Time, err error) bool {
+func (s *server) lost(began time.Time, e event, err error) bool {
 	s.mu.Lock()
 	alive := s.breaker.admits() && s.heard.After(began)
 	if alive {
@@ -260,7 +261,7 @@ func (s *server) lost(began time.Time, err error) bool {
 	}
 	s.mu.Unlock()
 	if !alive {
-		s.report(unreachable, err)
+		s.report(e, err)
 	}
 	return !alive
 }
@@ -285,6 +286,9 @@ func (s *server) report(e event, err error) {
 	after := s.breaker
 	if err != nil {
 		s.lastErr, s.lastAt = err, now
+	}
+	if e == unreachable || e == unanswered {
+		s.refused = now
 	}
 	var lost []*conn
 	if after.state == Down {
@@ -448,7 +452,7 @@ func (s *server) measure(ctx context.Context, now time.Time) {
 	if _, err := c.ping(ctx, pingTimeout); err != nil {
 		c.close()
 		if ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
-			s.lost(began, fmt.Errorf("a kept connection does not answer: %w", err))
+			s.lost(began, mute, fmt.Errorf("a kept connection does not answer: %w", err))
 		}
 		return
 	}

@@ -1,5 +1,5 @@
-// Package locate asks DNS for the domain controllers of a domain, and reads from a domain controller's own answer in which site this
-// host is.
+// Package locate asks DNS for the domain controllers of a domain, connects to them also while DNS fails ([Book]), and reads from a domain
+// controller's own answer in which site this host is.
 //
 //	_ldap._tcp.SITE._sites.dc._msdcs.DOMAIN ──▶ near ─┐
 //	                                                  ├─▶ Targets: checked, ordered, a few
@@ -7,7 +7,8 @@
 //
 // What DNS says is not authenticated. So it refuses names outside of the domain: whoever can forge an answer could else send passwords to
 // a host of his own, which has a certificate of some public authority. What it returns must still prove itself, by a certificate with
-// the target's name and by the domain that it serves; that is package ldap's duty, which is the one that calls it, with package doctor.
+// the target's name and by the domain that it serves; that is package ldap's duty, which is the one that calls it, with packages doctor and, for
+// the connections, kerberos.
 package locate
 
 import (
@@ -20,20 +21,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
-)
-
-// Limits on what is asked for and on what is believed of an answer.
-const (
-	// MaxTargets is how many domain controllers of a domain are used. Each costs two connections and a question now and then; a domain of
-	// hundreds shall not be called by every one of its agents.
-	MaxTargets = 8
-	// maxRecords is how many records of one answer are looked at; 64 KB, the largest of DNS, hold some two thousand.
-	maxRecords = 1024
-	// maxName and maxLabel are those of DNS (RFC 1035 §2.3.4), in text and without the last dot.
-	maxName, maxLabel = 253, 63
-	// lookFor bounds one question with all its retries.
-	lookFor = 5 * time.Second
 )
 
 // Query says whose domain controllers are wanted.

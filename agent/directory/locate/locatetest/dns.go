@@ -1,4 +1,4 @@
-// Package locatetest is a name server for tests, on a loopback port over UDP and TCP, that can be told to misbehave: to be silent, to fail, to
+// Package locatetest is a name server for tests, on a loopback port over UDP and TCP, that can be told to misbehave: to be silent, to be slow, to fail, to
 // lie, and to give answers that do not fit into a datagram. It refuses to forward: what it was not told does not exist.
 //
 // Tests of package locate and of those above it call it.
@@ -33,8 +33,10 @@ type Server struct {
 	srv     map[string][]SRV
 	hosts   map[string]net.IP
 	failing dnsmessage.RCode
+	late    time.Duration
 	silent  chan struct{}  // not nil: nothing is answered; closed with the first question swallowed
 	asked   map[string]int // by protocol and name
+	lines   []net.Conn     // of those who ask by Resolver
 }
 
 // Start starts one for a test, and ends it with the test.
@@ -68,14 +70,29 @@ func StartAt(t testing.TB, address string) *Server {
 			ended.Go(func() { s.stream(c) })
 		}
 	})
-	t.Cleanup(func() { s.udp.Close(); s.tcp.Close(); ended.Wait() })
+	t.Cleanup(func() {
+		s.udp.Close()
+		s.tcp.Close()
+		ended.Wait()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, c := range s.lines {
+			c.Close()
+		}
+	})
 	return s
 }
 
-// Resolver asks this server alone.
+// Resolver asks this server alone. What it still waits for when the server ends, ends too: after a question was given up it would wait for seconds.
 func (s *Server) Resolver() *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, s.udp.LocalAddr().String())
+		c, err := new(net.Dialer).DialContext(ctx, network, s.udp.LocalAddr().String())
+		if err == nil {
+			s.mu.Lock()
+			s.lines = append(s.lines, c)
+			s.mu.Unlock()
+		}
+		return c, err
 	}}
 }
 
@@ -95,6 +112,9 @@ func (s *Server) Host(name string, ip net.IP) {
 
 // Fail makes every answer this code from now on; RCodeSuccess ends that.
 func (s *Server) Fail(code dnsmessage.RCode) { s.mu.Lock(); s.failing = code; s.mu.Unlock() }
+
+// Delay makes every answer come so late from now on; 0 ends that.
+func (s *Server) Delay(d time.Duration) { s.mu.Lock(); s.late = d; s.mu.Unlock() }
 
 // Silence swallows every question from now on, and returns what is closed when the first one was.
 func (s *Server) Silence() <-chan struct{} {
@@ -122,6 +142,7 @@ func (s *Server) datagrams() {
 			return
 		}
 		if answer := s.answer("udp", buf[:n]); answer != nil {
+			s.wait()
 			if len(answer) > 512 {
 				answer = truncated(answer)
 			}
@@ -146,10 +167,19 @@ func (s *Server) stream(c net.Conn) {
 		if answer == nil {
 			continue
 		}
+		s.wait()
 		if _, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(answer))), answer...)); err != nil {
 			return
 		}
 	}
+}
+
+// wait takes the time that an answer is late.
+func (s *Server) wait() {
+	s.mu.Lock()
+	late := s.late
+	s.mu.Unlock()
+	time.Sleep(late)
 }
 
 // truncated is an answer without its records, and the word that TCP has them (RFC 1035 §4.2.1).

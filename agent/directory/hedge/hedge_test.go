@@ -1,4 +1,4 @@
-package ldap
+package hedge
 
 import (
 	"context"
@@ -9,6 +9,9 @@ import (
 	"time"
 )
 
+// patience and budget are those of package ldap.
+const patience, budget = 400 * time.Millisecond, 4 * time.Second
+
 // attempt is what a server does when it is asked for a connection: it fails or gives one after a time; with a time below zero it is silent
 // until it is told to stop.
 type attempt struct {
@@ -17,7 +20,7 @@ type attempt struct {
 	deaf  bool // does not stop when told, as one that finishes what it began
 }
 
-func TestHedge(t *testing.T) {
+func TestFirst(t *testing.T) {
 	const ms, silent = time.Millisecond, -1
 	for _, c := range []struct {
 		name    string
@@ -45,13 +48,13 @@ func TestHedge(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				if c.budget == 0 {
-					c.budget = fenceWithin
+					c.budget = budget
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), c.budget)
 				defer cancel()
 				var begun, kept atomic.Int32
 				began := time.Now()
-				won, failed := hedge(ctx, len(c.tries), patience, func(ctx context.Context, i int) (*int, error) {
+				won, failed := First(ctx, len(c.tries), patience, func(ctx context.Context, i int) (*int, error) {
 					begun.Add(1)
 					try := c.tries[i]
 					if try.deaf {

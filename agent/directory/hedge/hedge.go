@@ -1,16 +1,20 @@
-package ldap
+// Package hedge tries several ways beside each other, so that one that is silent costs a moment and not its limit.
+//
+// It is for what may be done twice without harm, such as connecting. It refuses to know what is tried: a password is never.
+// Package ldap chooses a domain controller by it, package locate an address of one.
+package hedge
 
 import (
 	"context"
 	"time"
 )
 
-// hedge returns the first result that one of n tries gives, begun in their order: the next one when one before has failed, or when patience is
+// First returns the first result that one of n tries gives, begun in their order: the next one when one before has failed, or when patience is
 // over without a result. What comes too late goes to giveBack. Without a result it returns the error of each try, nil for one that has not
 // ended or not begun.
 //
-// When hedge returns, the context of the tries has ended. A try may take its time to notice, so that what it was about to learn is not lost.
-func hedge[T any](ctx context.Context, n int, patience time.Duration, try func(ctx context.Context, i int) (T, error), giveBack func(T)) (T, []error) {
+// When First returns, the context of the tries has ended. A try may take its time to notice, so that what it was about to learn is not lost.
+func First[T any](ctx context.Context, n int, patience time.Duration, try func(ctx context.Context, i int) (T, error), giveBack func(T)) (T, []error) {
 	ctx, cancel := context.WithCancel(ctx)
 	type ended struct {
 		i      int
