@@ -149,9 +149,10 @@ type check struct {
 func (k *check) run(ctx context.Context) error {
 	var domainName string
 	k.name, k.ans.NameForm, domainName = nameOf(k.attempt.Name)
+	names := k.ans.NameForm == formUPN // the form names a domain, which may be none of the tenant's
 	if k.ans.NameForm == formDownLevel {
 		var err error
-		if domainName, err = k.downLevel(ctx); err != nil {
+		if domainName, names, err = k.downLevel(ctx); err != nil {
 			return err
 		}
 	}
@@ -164,7 +165,7 @@ func (k *check) run(ctx context.Context) error {
 		return err
 	}
 	cloud := k.known.Source == user.CloudOnly || k.domain.Kind == tenant.Cloud
-	if domainName == "" {
+	if !names {
 		why := ""
 		if k.ans.NameForm == formUnusable {
 			why = "the name is empty, too long, or holds a space, something invisible or a second @"
@@ -245,21 +246,22 @@ func (k *check) who(ctx context.Context, domainName string) error {
 }
 
 // downLevel makes ada@corp.example of CORP\ada, where the tenant allows that: it is what a directory makes of it, the implicit user principal name
-// ([MS-ADTS] 5.1.1.1.1). From there on there is one name, and so one count. domain is empty where it is not allowed.
-func (k *check) downLevel(ctx context.Context) (domain string, err error) {
+// ([MS-ADTS] 5.1.1.1.1). From there on there is one name, and so one count. names says that the name is of this form, and domain is empty where no
+// domain bears the NetBIOS name.
+func (k *check) downLevel(ctx context.Context) (domain string, names bool, err error) {
 	short, account, _ := strings.Cut(k.name, `\`)
 	if account == "" || strings.ContainsAny(account, `@\`) {
-		return "", nil
+		return "", false, nil
 	}
 	d, err := k.tenants.DomainByNetBIOS(ctx, k.scope, short)
 	if fault.Has(err, wire.NotFound) {
-		return "", nil
+		return "", true, nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("password: looking for the domain: %w", err)
+		return "", false, fmt.Errorf("password: looking for the domain: %w", err)
 	}
 	k.name = account + "@" + d.Name
-	return d.Name, nil
+	return d.Name, true, nil
 }
 
 // byName finds the user of the first of these spellings that has one, as a user principal name or as the other name that the domain allows; the
