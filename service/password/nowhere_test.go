@@ -14,6 +14,29 @@ import (
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
+// TestStrangersNamesAreNotKept: what lies in no domain may be a password in the wrong field. It is counted, and no row shows it; nor may the
+// caller's log.
+func TestStrangersNamesAreNotKept(t *testing.T) {
+	t.Parallel() // wrong answers are held back
+	w := newWorld(t)
+	for typed, known := range map[string]bool{"S3cret@zebra.example": false, `S3cret\zebra`: false, "S3cret-zebra": false, name: true, "nobody@corp.example": true,
+		"nobody@cloud.example": true} {
+		for range 2 {
+			if a, _ := w.check(t, w.a, typed, wrong); a.NameKnown != known {
+				t.Errorf("%s is known: %t", typed, a.NameKnown)
+			}
+		}
+		if a, _ := w.check(t, w.a, typed, ""); a.NameKnown {
+			t.Errorf("%s is known before anybody has looked", typed)
+		}
+	}
+	var names, all int
+	rows := w.store.Reader().QueryRowContext(t.Context(), `SELECT count(CASE WHEN lower(account) LIKE '%zebra%' THEN 1 END), count(*) FROM lockout`)
+	if err := rows.Scan(&names, &all); err != nil || names != 0 || all < 3 {
+		t.Errorf("%d of %d counted accounts show what was typed (%v)", names, all, err)
+	}
+}
+
 // TestManyAtOnceTellNothing posts more for one name, at once, than an account has room for. Names of no domain and names that an agent's guard
 // holds back meet what others of a directory meet: their threshold of answers, then smart lockout, and too many at once.
 func TestManyAtOnceTellNothing(t *testing.T) {

@@ -47,9 +47,10 @@ type Checker struct {
 	log     *slog.Logger
 	metrics metrics
 
-	timing   timing
-	inflight inflight
-	budget   budget
+	timing    timing
+	inflight  inflight
+	budget    budget
+	strangers strangers
 }
 
 // New returns a Checker.
@@ -58,7 +59,7 @@ func New(c Config) *Checker {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Checker{tenants: c.Tenants, users: c.Users, fleet: c.Fleet, lockout: c.Lockout, queue: c.Queue, log: c.Logger,
-		metrics: newMetrics(c.Metrics)}
+		metrics: newMetrics(c.Metrics), strangers: newStrangers()}
 }
 
 // Attempt is one typed name and password.
@@ -91,8 +92,11 @@ type Answer struct {
 	Directory, Agent, AgentName, Gateway, DC string
 	// NameForm is "upn", "down-level", "bare" or "unusable".
 	NameForm string
-	Stops    []audit.Stop
-	Started  time.Time
+	// NameKnown says that the name lies in a domain of the tenant, or is a user's. Any other may be a password that was typed into the wrong
+	// field: it belongs into no log. It is false where nobody has looked.
+	NameKnown bool
+	Stops     []audit.Stop
+	Started   time.Time
 	// Methods are the methods of RFC 8176 that were used: "pwd" when Right.
 	Methods []string
 }
@@ -217,7 +221,7 @@ func (k *check) nowhere(ctx context.Context) error {
 // who finds user and domain. Both may be unknown.
 func (k *check) who(ctx context.Context, domainName string) error {
 	k.face = timingKey{k.tenantID, tenant.PassThrough}
-	k.account = fold(k.name)
+	k.account = k.strangers.account(k.name)
 	if domainName == "" {
 		return nil
 	}
@@ -235,12 +239,16 @@ func (k *check) who(ctx context.Context, domainName string) error {
 	// Attempts at a spelling that only the directory takes for a user's name count as that user's.
 	counted := k.known
 	if counted.ID == "" {
-		if counted, err = k.byName(ctx, k.account); err != nil {
+		if counted, err = k.byName(ctx, fold(k.name)); err != nil {
 			return err
 		}
 	}
-	if counted.ID != "" {
+	k.ans.NameKnown = k.domain.Name != "" || counted.ID != ""
+	switch {
+	case counted.ID != "":
 		k.account = counted.ID
+	case k.ans.NameKnown:
+		k.account = fold(k.name)
 	}
 	return nil
 }
