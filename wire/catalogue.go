@@ -66,7 +66,7 @@ var catalogue = [...]Entry{
 		"Search the service's log for the trace id."},
 	{BadRequest, "bad-request", publicRequest,
 		"A request broke the rules of its protocol.",
-		"The log names the rule and the parameter."},
+		"Correct what the answer or, under the trace id, the service's log names: the rule and the parameter."},
 	{JourneyUnknown, "journey-unknown", publicJourney,
 		"The sign-in is unknown, finished, older than its time, or was begun in another browser.",
 		"None: the person starts again from the application."},
