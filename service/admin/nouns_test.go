@@ -163,6 +163,17 @@ func TestUsers(t *testing.T) {
 	if got := read[User](t, w.want(200, w.contoso, "GET", below+"/alice@corp.example", "")); got.ID != alice.ID {
 		t.Errorf("%+v", got)
 	}
+	w.want(200, w.contoso, "PATCH", "/tenants/contoso/domains/corp.example", `{"netbios_name":"CORP","sign_in_attribute":"mail"}`)
+	if _, err := w.cfg.Users.Provision(t.Context(), w.scope, alice.Directory, wire.Attributes{Anchor: "6f1de3f5-3f3b-4a47-9f5b-0b6a3a1c2d4e", UPN: alice.UPN,
+		SignInName: "a.liddell@corp.example", DisplayName: "Alice", Groups: []string{"Sales"}}, false, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for _, other := range []string{"corp%5CAlice", "A.Liddell@corp.example"} {
+		if got := read[User](t, w.want(200, w.contoso, "GET", below+"/"+other, "")); got.ID != alice.ID {
+			t.Errorf("%s: %+v", other, got)
+		}
+		w.want(404, w.fabrikam, "GET", "/tenants/fabrikam/users/"+other, "")
+	}
 	if got := read[User](t, w.want(200, w.contoso, "PATCH", below+"/"+alice.ID, `{"email":"a@corp.example","groups":[],"role":"","disabled":true}`)); got.Email != "a@corp.example" ||
 		len(got.Groups) != 0 || got.Role != "" || !got.Disabled || got.DisplayName != "Alice" {
 		t.Errorf("%+v", got)
