@@ -249,42 +249,80 @@ func call[T any](ctx context.Context, t *terminal, f apiFlags, method, path stri
 	return printFields(t.out, out)
 }
 
-// printFields prints a thing's JSON fields one a line, in their order.
+// printFields prints a thing's JSON fields one a line, in their order. Those of a thing within it have its name before theirs; of a list each item has
+// a line.
 func printFields(w io.Writer, v any) error {
 	raw, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.UseNumber()
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	if err := eachField("", raw, func(key string, lines []string) {
+		for i := range lines {
+			lines[i] = printable(lines[i])
+		}
+		fmt.Fprintf(tw, "%s\t%s\n", printable(key), strings.Join(lines, "\n\t"))
+	}); err != nil {
+		return err
+	}
+	return tw.Flush()
+}
+
+// eachField calls put with each field of a JSON object, and of those within it.
+func eachField(prefix string, object json.RawMessage, put func(key string, lines []string)) error {
+	d := json.NewDecoder(bytes.NewReader(object))
 	if _, err := d.Token(); err != nil {
 		return err
 	}
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for d.More() {
 		key, err := d.Token()
 		if err != nil {
 			return err
 		}
-		var value any
+		var value json.RawMessage
 		if err := d.Decode(&value); err != nil {
 			return err
 		}
-		text := fmt.Sprint(value)
-		if items, ok := value.([]any); ok {
-			parts := make([]string, len(items))
-			for i, item := range items {
-				parts[i] = fmt.Sprint(item)
+		name := prefix + fmt.Sprint(key)
+		if value[0] == '{' {
+			if err := eachField(name+".", value, put); err != nil {
+				return err
 			}
-			text = strings.Join(parts, "\n\t")
+			continue
 		}
-		lines := strings.Split(text, "\n\t")
-		for i := range lines {
-			lines[i] = printable(lines[i])
+		items := []json.RawMessage{value}
+		if value[0] == '[' {
+			if err := json.Unmarshal(value, &items); err != nil {
+				return err
+			}
 		}
-		fmt.Fprintf(tw, "%v\t%s\n", key, strings.Join(lines, "\n\t"))
+		lines := make([]string, max(len(items), 1))
+		for i, item := range items {
+			if lines[i], err = inLine(item); err != nil {
+				return err
+			}
+		}
+		put(name, lines)
 	}
-	return tw.Flush()
+	return nil
+}
+
+// inLine writes a JSON value in one line: text as it is, an object as its fields.
+func inLine(value json.RawMessage) (string, error) {
+	if value[0] == '{' {
+		var fields []string
+		err := eachField("", value, func(key string, lines []string) { fields = append(fields, key+" "+strings.Join(lines, " ")) })
+		return strings.Join(fields, ", "), err
+	}
+	switch {
+	case string(value) == "null":
+		return "", nil
+	case value[0] != '"':
+		return string(value), nil
+	}
+	var s string
+	err := json.Unmarshal(value, &s)
+	return s, err
 }
 
 // day prints a time shortly, in the local zone.

@@ -29,7 +29,7 @@ func FuzzPrintFields(f *testing.F) {
 	f.Add("\u009b31m", "\xff")
 	f.Fuzz(func(t *testing.T, name, item string) {
 		var out bytes.Buffer
-		if err := printFields(&out, map[string]any{"name": name, "items": []string{item, name}, "count": 3}); err != nil {
+		if err := printFields(&out, map[string]any{"name": name, "items": []string{item, name}, "count": 3, item: map[string]any{"a": []map[string]string{{name: item}}}}); err != nil {
 			t.Fatal(err)
 		}
 		for _, r := range out.String() {

@@ -223,7 +223,11 @@ func TestVerbs(t *testing.T) {
 	w.ok(line("domain show corp.example"), corp.ID)
 	w.ok(line("domain list"), "ADMITS USERS", "corp ", "contoso.internal")
 	w.fails(2, line("domain create x.example --kind federated"), `--kind must be one of "pass-through","cloud"`, `Try "sallyport domain create --help"`)
-	w.fails(1, line("domain create x.example --directory none"), `no directory "none"`, "What to do:", "Trace:")
+	w.ok(line("domain change corp.example --netbios-name corp"), "netbios_name  CORP")
+	w.ok(line("domain create mail.example --directory corp --sign-in-attribute mail"))
+	w.ok(line("domain list"), `ada@corp.example, CORP\ada`, "ada@mail.example (UPN or mail)")
+	w.fails(1, line("domain change mail.example --netbios-name CORP"), "90010 conflict: the domain corp.example has the NetBIOS name CORP already")
+	w.fails(1, line("domain create x.example --directory none"), `90009 not-found: no directory "none"`, "What to do:", "Trace:")
 
 	alice := object[admin.User](w, "user", "create", "alice@corp.example", "--display-name", "Alice, of Sales", "--group", "Sales, Berlin", "--group", "All", "--role", "administrator")
 	if alice.Source != "synced" || len(alice.Groups) != 2 || alice.Groups[1] != "Sales, Berlin" || alice.Role != "administrator" {
@@ -236,12 +240,14 @@ func TestVerbs(t *testing.T) {
 	}
 	w.ok(line("user change carl@cloud.example --name charles@cloud.example"), "charles@cloud.example")
 	w.ok([]string{"user", "show", alice.ID}, "alice@corp.example")
+	w.ok(line(`user show corp\alice`), "alice@corp.example")
+	w.fails(1, line(`user show none\alice`), `no user “none\alice”`)
 	w.ok(line("user list"), "alice@corp.example", "charles@cloud.example", "admin@contoso.internal", "administrator")
 	w.ok(line("user unlock charles@cloud.example"), "Lockout ended.")
 	w.ok(line("user sign-out charles@cloud.example"), "Signed out everywhere.")
 	w.ok(line("user remove alice@corp.example"), "User removed.")
 	w.fails(2, line("user create x@corp.example --role king"), "--role must be one of")
-	w.fails(1, line("user show alice@corp.example"), `90009`, `no user "alice@corp.example"`)
+	w.fails(1, line("user show alice@corp.example"), `90009`, `no user “alice@corp.example”`)
 
 	const redirect = "https://wiki.contoso.example/callback?a=1,2&b=x;y"
 	wiki := object[admin.App](w, "app", "create", "Wiki", "--redirect", redirect, "--redirect", "http://127.0.0.1:8080/cb", "--post-logout", "https://wiki.contoso.example/bye", "--groups")
@@ -420,7 +426,14 @@ func TestWithoutService(t *testing.T) {
 	w.fails(1, []string{"tenant", "list", "--token-file", two}, "does not hold one token")
 	w.fails(1, []string{"serve", "--set", "tls.local_ca=true", "--set", "data=" + token}, "data:", "name another")
 	w.fails(2, []string{"serve", "--set", "data=" + dir}, "the configuration has faults:", "there is no server certificate")
-	w.fails(1, []string{"serve", "--set", "tls.certificate_file=/no.pem", "--set", "tls.key_file=/no.key", "--set", "data=" + filepath.Join(dir, "data")}, "tls.key_file")
+	free, err := net.Listen("tcp", "127.0.0.1:0") // not the ordinary ports: a demonstration may run on this machine
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(free.Addr().String())
+	_ = free.Close()
+	w.fails(1, []string{"serve", "--set", "public_url=https://localhost:" + port, "--set", "signin.listen=127.0.0.1:" + port, "--set", "gateway.listen=127.0.0.1:0",
+		"--set", "admin.listen=127.0.0.1:0", "--set", "monitor.listen=127.0.0.1:0", "--set", "tls.certificate_file=/no.pem", "--set", "tls.key_file=/no.key", "--set", "data=" + filepath.Join(dir, "data")}, "tls.key_file")
 }
 
 // TestStoppedWhileStarting: a stop that comes before the service serves is an orderly end.

@@ -194,7 +194,7 @@ func (c domainList) Run(ctx context.Context, t *terminal) error {
 func namesOf(d admin.Domain) string {
 	forms := []string{"ada@" + d.Name}
 	if d.SignInAttribute != "" {
-		forms = append(forms, d.SignInAttribute)
+		forms[0] += " (UPN or " + d.SignInAttribute + ")"
 	}
 	if d.NetBIOSName != "" {
 		forms = append(forms, d.NetBIOSName+`\ada`)

@@ -126,8 +126,9 @@ func (c signinShow) Run(ctx context.Context, t *terminal) error {
 // stopWords say what was reached at each stop.
 var stopWords = map[string]string{"asked": "the gateways are asked who can check the password", "offered": "a gateway offers an agent, with a slot reserved",
 	"sealed": "the password is sealed to that agent", "delivered": "the sealed question is on its way to the agent",
-	"fenced": "the agent is about to ask the domain controller: from here on the try may count there", "answered": "the agent has answered",
-	"done": "decided"}
+	"agent-opened": "by the agent's word: it has opened the question", "fenced": "the agent is about to ask the domain controller: from here on the try may count there",
+	"agent-fenced": "by the agent's word: it may ask, and does", "agent-judged": "by the agent's word: the domain controller has answered",
+	"answered": "the agent has answered", "confirmed": "a second agent was asked about the yes", "done": "decided"}
 
 // printSignIn prints a sign-in for people: the facts, what its number means, and the stops on its way.
 func printSignIn(w io.Writer, x admin.SignIn, more bool) error {
@@ -168,12 +169,12 @@ func printSignIn(w io.Writer, x admin.SignIn, more bool) error {
 	if err := tw.Flush(); err != nil || len(x.Stops) == 0 {
 		return err
 	}
-	if _, err := fmt.Fprintf(w, "\n       at      after\n%9.1f ms            posted     the password is posted\n", 0.0); err != nil {
+	if _, err := fmt.Fprintf(w, "\n       at      after\n%9.1f ms            posted        the password is posted\n", 0.0); err != nil {
 		return err
 	}
 	before := int64(0)
-	for _, s := range x.Stops {
-		if _, err := fmt.Fprintf(w, "%9.1f ms %+9.1f  %-9s  %s\n", float64(s.Micros)/1000, float64(s.Micros-before)/1000, printable(s.Name), stopWords[s.Name]); err != nil {
+	for _, s := range slices.SortedStableFunc(slices.Values(x.Stops), func(a, b admin.Stop) int { return cmp.Compare(a.Micros, b.Micros) }) {
+		if _, err := fmt.Fprintf(w, "%9.1f ms %+9.1f  %-12s  %s\n", float64(s.Micros)/1000, float64(s.Micros-before)/1000, printable(s.Name), stopWords[s.Name]); err != nil {
 			return err
 		}
 		before = s.Micros

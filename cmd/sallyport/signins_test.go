@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sallyport-auth/sallyport/service/admin"
+	"github.com/sallyport-auth/sallyport/service/audit"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -46,7 +47,7 @@ func logOf(t *testing.T, answer func(n int, r *http.Request) (status int, page [
 
 var unreachable = admin.SignIn{ID: "1", At: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC), Trace: "abc", Name: "ada\x1b[2J@corp.example", Outcome: "unknown",
 	Code: wire.NoAgent, Agent: "0199", AgentName: "berlin-1", DC: "dc1.corp.example",
-	Stops: []admin.Stop{{Name: "asked", Micros: 1500}, {Name: "fenced", Micros: 4000}, {Name: "done", Micros: 12345}}}
+	Stops: []admin.Stop{{Name: "asked", Micros: 1500}, {Name: "fenced", Micros: 4000}, {Name: "agent-opened", Micros: 2000}, {Name: "done", Micros: 12345}}}
 
 func TestSigninShow(t *testing.T) {
 	flags := logOf(t, func(_ int, r *http.Request) (int, []admin.SignIn) {
@@ -58,7 +59,7 @@ func TestSigninShow(t *testing.T) {
 	r := sallyport(t, "", append([]string{"signin", "show", "abc"}, flags...)...)
 	entry, _ := wire.Lookup(wire.NoAgent)
 	for _, want := range []string{"80001 " + entry.Name, entry.Meaning, entry.Remedy, "berlin-1 (0199)", "dc1.corp.example", "1.5 ms      +1.5  asked",
-		"4.0 ms      +2.5  fenced     the agent is about to ask", "12.3 ms      +8.3  done", "posted"} {
+		"2.0 ms      +0.5  agent-opened  by the agent's word", "4.0 ms      +2.0  fenced        the agent is about to ask", "12.3 ms      +8.3  done", "posted"} {
 		if !strings.Contains(r.out, want) {
 			t.Errorf("%q is missing:\n%s", want, r.out)
 		}
@@ -68,7 +69,7 @@ func TestSigninShow(t *testing.T) {
 	}
 	r = sallyport(t, "", append([]string{"signin", "show", "abc", "-o", "json"}, flags...)...)
 	var got admin.SignIn
-	if err := json.Unmarshal([]byte(r.out), &got); err != nil || got.Trace != "abc" || len(got.Stops) != 3 {
+	if err := json.Unmarshal([]byte(r.out), &got); err != nil || got.Trace != "abc" || len(got.Stops) != 4 {
 		t.Errorf("%v, %+v", err, r)
 	}
 	if r = sallyport(t, "", append([]string{"signin", "show", "other"}, flags...)...); r.code != 1 || !strings.Contains(r.err, `no sign-in with trace id "other"`) {
@@ -76,9 +77,8 @@ func TestSigninShow(t *testing.T) {
 	}
 }
 
-// TestEveryStopHasWords: the stops that the API describes.
 func TestEveryStopHasWords(t *testing.T) {
-	for _, name := range []string{"asked", "offered", "sealed", "delivered", "fenced", "answered", "done"} {
+	for _, name := range audit.StopNames {
 		if stopWords[name] == "" {
 			t.Errorf("%s has no words", name)
 		}

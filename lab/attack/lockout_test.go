@@ -16,7 +16,8 @@ import (
 
 // TestGuessesNeverLockTheDirectory: a stranger guesses at the sign-in page of an installation whose directory locks as early as the service does.
 // The domain controller never locks the account: the agents' guards spend no attempt that would. To the stranger that looks like every other
-// wrong password, no second agent is asked in the first one's place, and nothing is counted. Time passes, and the person signs in.
+// wrong password, the service counts it as one, no second agent is asked in the first one's place, and the directory counts nothing. Time passes,
+// and the person signs in.
 func TestGuessesNeverLockTheDirectory(t *testing.T) {
 	w := newWorld(t)
 	secret := func(s string) wire.Secret { return wire.NewSecret([]byte(s)) }
@@ -25,9 +26,13 @@ func TestGuessesNeverLockTheDirectory(t *testing.T) {
 	if err := dc.SetLockoutPolicy(t.Context(), 4, 30*time.Minute, 30*time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.guard.Clear(t.Context(), w.a, w.account()); err != nil {
-		t.Fatal(err)
+	clear := func() {
+		t.Helper()
+		if err := w.guard.Clear(t.Context(), w.a, w.account()); err != nil {
+			t.Fatal(err)
+		}
 	}
+	clear()
 	w.roots = dc.CAPool
 	var agents []*member
 	for _, host := range []string{"one", "two"} {
@@ -55,11 +60,19 @@ func TestGuessesNeverLockTheDirectory(t *testing.T) {
 		if a.Right || a.Code != want || a.Shown != wire.InvalidPassword {
 			t.Errorf("guess %d: %v, shown %v (%s)", i+1, a.Code, a.Shown, a.Diagnostic)
 		}
+		if i == 3 {
+			if a := guess("guess"); a.Code != wire.AccountLockedOut || a.Shown != wire.InvalidPassword {
+				t.Errorf("the threshold of the service is reached, and a guess is %v, shown %v", a.Code, a.Shown)
+			}
+		}
+		if i >= 3 {
+			clear() // the service forgets, as one whose threshold is too high: what comes next is the guard's affair alone
+		}
 	}
 	if a := guess(right); a.Right || a.Code != wire.LockoutSpared || a.Shown != wire.InvalidPassword {
 		t.Errorf("the right password while the guard holds: %+v", a)
 	}
-	if n := count(); n != 3 || w.failuresNow() != 3 {
+	if n := count(); n != 3 || w.failuresNow() != 1 {
 		t.Errorf("the domain controller counts %d, the service %d", n, w.failuresNow())
 	}
 	spared := 0
@@ -73,7 +86,8 @@ func TestGuessesNeverLockTheDirectory(t *testing.T) {
 	if spared != 6 {
 		t.Errorf("the agents' logs speak of %d attempts that were spared, want 6: one agent each", spared)
 	}
-	// The directory forgets.
+	// The directory forgets, and so does the service.
+	clear()
 	if err := dc.ForgetWrongPasswords(t.Context(), sam, 31*time.Minute); err != nil {
 		t.Fatal(err)
 	}

@@ -47,10 +47,16 @@ func TestNoPasswordAnywhere(t *testing.T) {
 	w.crafted(secrets["echoed"])
 	w.lost(secrets["lost"])
 
-	// People type their password where the name belongs. Names are recorded; see SECURITY.md.
-	b := w.browser()
-	b.begin(secrets["misplaced"])
-	b.password(secrets["misplaced"])
+	// People type their password where the name belongs, and nothing or the password once more where that belongs, until smart lockout ends it.
+	// Names are recorded; see SECURITY.md.
+	for _, typed := range []string{secrets["misplaced"], secrets["misplaced"] + "@unknown.example", `UNKNOWN\` + secrets["misplaced"]} {
+		b := w.browser()
+		b.begin(typed)
+		b.password("")
+		for range 6 {
+			b.password(secrets["misplaced"])
+		}
+	}
 
 	metrics := w.metrics()
 	if !strings.Contains(metrics, "sallyport_") {

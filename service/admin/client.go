@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -26,14 +27,14 @@ type Client struct {
 // ProblemError is a problem document that the service answered with.
 type ProblemError struct{ wire.Problem }
 
-// Error says what went wrong, what to do, and under which trace id the service's log tells more.
+// Error says what went wrong, what to do, and under which trace id the service's log tells more. The title, which is for a page, stands only where
+// the service says nothing nearer.
 func (e *ProblemError) Error() string {
-	s := e.Title
-	if e.Detail != "" {
-		s += ": " + e.Detail
-	}
-	if e.Code != 0 {
-		s = e.Code.String() + " " + s
+	s := cmp.Or(e.Detail, e.Title)
+	if entry, ok := wire.Lookup(e.Code); ok {
+		s = entry.Code.String() + " " + entry.Name + ": " + s
+	} else if e.Code != 0 {
+		s = e.Code.String() + ": " + s // of a newer service
 	}
 	if e.Remedy != "" {
 		s += "\n  What to do: " + e.Remedy

@@ -163,6 +163,17 @@ func TestUsers(t *testing.T) {
 	if got := read[User](t, w.want(200, w.contoso, "GET", below+"/alice@corp.example", "")); got.ID != alice.ID {
 		t.Errorf("%+v", got)
 	}
+	w.want(200, w.contoso, "PATCH", "/tenants/contoso/domains/corp.example", `{"netbios_name":"CORP","sign_in_attribute":"mail"}`)
+	if _, err := w.cfg.Users.Provision(t.Context(), w.scope, alice.Directory, wire.Attributes{Anchor: "6f1de3f5-3f3b-4a47-9f5b-0b6a3a1c2d4e", UPN: alice.UPN,
+		SignInName: "a.liddell@corp.example", DisplayName: "Alice", Groups: []string{"Sales"}}, false, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for _, other := range []string{"corp%5CAlice", "A.Liddell@corp.example"} {
+		if got := read[User](t, w.want(200, w.contoso, "GET", below+"/"+other, "")); got.ID != alice.ID {
+			t.Errorf("%s: %+v", other, got)
+		}
+		w.want(404, w.fabrikam, "GET", "/tenants/fabrikam/users/"+other, "")
+	}
 	if got := read[User](t, w.want(200, w.contoso, "PATCH", below+"/"+alice.ID, `{"email":"a@corp.example","groups":[],"role":"","disabled":true}`)); got.Email != "a@corp.example" ||
 		len(got.Groups) != 0 || got.Role != "" || !got.Disabled || got.DisplayName != "Alice" {
 		t.Errorf("%+v", got)
@@ -533,9 +544,13 @@ func TestSignIns(t *testing.T) {
 	w := newWorld(t)
 	agent := w.enrol("agent-1")
 	ada := read[User](t, w.want(200, w.contoso, "GET", "/tenants/contoso/users/ada@cloud.example", ""))
+	var stops []audit.Stop // each that there is: the description has to know them
+	for i, name := range audit.StopNames {
+		stops = append(stops, audit.Stop{Name: name, At: time.Duration(i) * 1500 * time.Microsecond})
+	}
 	for i, s := range []audit.SignIn{
 		{Trace: strings.Repeat("a", 32), Person: ada.ID, TypedName: "Ada@cloud.example", Outcome: "success", At: time.Now().Add(-time.Hour), Agent: agent.ID,
-			Stops: []audit.Stop{{Name: "done", At: 1500 * time.Microsecond}}},
+			Stops: stops},
 		{Trace: strings.Repeat("b", 32), TypedName: "mallory", Outcome: "failure", Code: wire.InvalidPassword, At: time.Now(), Agent: db.NewID()},
 	} {
 		if err := w.cfg.Audit.Record(t.Context(), w.scope, s); err != nil {
@@ -555,7 +570,7 @@ func TestSignIns(t *testing.T) {
 			t.Errorf("%s: %d records, not %d", query, len(got), want)
 		}
 	}
-	if got := list("?user=" + ada.ID)[0]; got.AgentName != "agent-1" || len(got.Stops) != 1 || got.Stops[0].Micros != 1500 {
+	if got := list("?user=" + ada.ID)[0]; got.AgentName != "agent-1" || len(got.Stops) != len(stops) || got.Stops[1].Micros != 1500 {
 		t.Errorf("%+v", got)
 	}
 	w.want(400, w.contoso, "GET", "/tenants/contoso/signins?since=yesterday", "")

@@ -19,16 +19,36 @@ func userJSON(u user.User) User {
 		Role: string(u.Role), Disabled: u.Disabled, Created: u.Created.UTC(), Changed: u.Changed.UTC()}
 }
 
-// findUser finds a user by UPN, else by id.
-func (a *API) findUser(ctx context.Context, s tenant.Scope, upnOrID string) (user.User, error) {
-	u, err := a.cfg.Users.ByUPN(ctx, s, upnOrID)
+// findUser finds a user by UPN, else by id, else by another name that a domain lets people type.
+func (a *API) findUser(ctx context.Context, s tenant.Scope, nameOrID string) (user.User, error) {
+	u, err := a.cfg.Users.ByUPN(ctx, s, nameOrID)
 	if missing(err) {
-		u, err = a.cfg.Users.ByID(ctx, s, upnOrID)
+		u, err = a.cfg.Users.ByID(ctx, s, nameOrID)
 	}
 	if missing(err) {
-		return u, fault.Newf(wire.NotFound, "no user %q", upnOrID)
+		u, err = a.byOtherName(ctx, s, nameOrID)
+	}
+	if missing(err) {
+		return u, fault.Newf(wire.NotFound, "no user “%s”", nameOrID)
 	}
 	return u, err
+}
+
+// byOtherName finds a user by CORP\ada, or by the value of the attribute that names of a domain may be.
+func (a *API) byOtherName(ctx context.Context, s tenant.Scope, name string) (user.User, error) {
+	if short, account, ok := strings.Cut(name, `\`); ok {
+		d, err := a.cfg.Tenants.DomainByNetBIOS(ctx, s, short)
+		if err != nil {
+			return user.User{}, err
+		}
+		return a.cfg.Users.ByUPN(ctx, s, account+"@"+d.Name)
+	}
+	_, domain, _ := strings.Cut(name, "@")
+	d, err := a.cfg.Tenants.Domain(ctx, s, domain)
+	if err != nil {
+		return user.User{}, err
+	}
+	return a.cfg.Users.BySignInName(ctx, s, d.DirectoryID, name)
 }
 
 func (a *API) listUsers(ctx context.Context, r *request) (int, any, error) {

@@ -15,11 +15,14 @@ import (
 
 // Stop is one place on the way of a password check.
 type Stop struct {
-	// Name is one of "asked", "offered", "sealed", "delivered", "fenced", "answered", "done".
+	// Name is one of [StopNames].
 	Name string
 	// At is how long after the password was posted; it is kept to the microsecond.
 	At time.Duration
 }
+
+// StopNames are the names of stops, about in the order of the way. Those of the agent are when it says that it was there.
+var StopNames = []string{"asked", "offered", "sealed", "delivered", "agent-opened", "fenced", "agent-fenced", "agent-judged", "answered", "confirmed", "done"}
 
 // SignIn is one record.
 type SignIn struct {

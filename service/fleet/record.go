@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sallyport-auth/sallyport/envelope"
@@ -60,5 +61,5 @@ func withToken(e tenant.Event, id string) tenant.Event {
 
 func (t Token) made() tenant.Event {
 	return tenant.Event{What: "agent-token.create", Directory: t.DirectoryID, Token: t.ID,
-		Detail: fmt.Sprintf("%d uses until %s: %s", t.UsesLeft, t.Expires.Format(time.RFC3339), t.Note)}
+		Detail: strings.TrimSuffix(fmt.Sprintf("%d uses until %s: %s", t.UsesLeft, t.Expires.Format(time.RFC3339), t.Note), ": ")}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/sallyport-auth/sallyport/service/audit"
 	"github.com/sallyport-auth/sallyport/service/lockout"
 	"github.com/sallyport-auth/sallyport/service/password/passwordtest"
 	"github.com/sallyport-auth/sallyport/service/queue"
@@ -38,6 +39,9 @@ func TestRightPasswordProvisionsTheUser(t *testing.T) {
 	var names []string
 	for i, s := range got.Stops {
 		names = append(names, s.Name)
+		if !slices.Contains(audit.StopNames, s.Name) {
+			t.Errorf("nobody else knows the stop %q", s.Name)
+		}
 		if s.At < 0 || s.At > time.Minute || (i > 0 && s.Name == "done" && s.At < got.Stops[i-1].At) {
 			t.Errorf("stop %+v", s)
 		}

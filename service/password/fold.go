@@ -1,6 +1,10 @@
 package password
 
 import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"strings"
 	"unicode"
 
@@ -40,6 +44,23 @@ func fold(name string) string {
 		b.WriteRune(r)
 	}
 	return b.String()
+}
+
+// strangers is a key of this process alone, under which names of no domain are counted: such a name may be a password that was typed into the
+// wrong field, and counts are stored. A restart forgets them, and each of several processes counts for itself, which nobody can see: there is
+// nothing to guess at.
+type strangers [sha256.Size]byte
+
+func newStrangers() (s strangers) {
+	_, _ = rand.Read(s[:]) // crypto/rand never fails: it ends the program instead
+	return s
+}
+
+// account is what lockout knows a name of no domain by: the same for all its spellings.
+func (s strangers) account(name string) string {
+	h := hmac.New(sha256.New, s[:])
+	h.Write([]byte(fold(name)))
+	return "stranger:" + hex.EncodeToString(h.Sum(nil))
 }
 
 // expansions are letters that directories compare as others although Unicode does not decompose them.

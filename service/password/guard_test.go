@@ -12,9 +12,9 @@ import (
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
-// What an agent's guard does not spend looks like any wrong password, is counted by nobody, and is not taken to an agent without a guard.
+// What an agent's guard does not spend looks like any wrong password, also in being counted here, and is not taken to an agent without a guard.
 func TestGuardedAttempts(t *testing.T) {
-	for _, code := range []wire.Code{wire.LockoutSpared, wire.AccountProtected} {
+	for _, code := range []wire.Code{wire.LockoutSpared, wire.AccountProtected, wire.NameAmbiguous} {
 		t.Run(code.String(), func(t *testing.T) {
 			t.Parallel() // wrong answers are held back
 			w := newWorld(t)
@@ -33,8 +33,8 @@ func TestGuardedAttempts(t *testing.T) {
 			if asks, binds := len(w.queue.Asks()), len(w.queue.Binds()); asks != 3 || binds != 0 {
 				t.Errorf("%d asks and %d binds for three passwords", asks, binds)
 			}
-			if n := w.failures(t, w.a, name); n != 1 {
-				t.Errorf("%d failures are counted, want the one of before", n)
+			if n := w.failures(t, w.a, name); n != 4 {
+				t.Errorf("%d failures are counted, want the one of before and three", n)
 			}
 		})
 	}

@@ -65,8 +65,7 @@ func (k *check) passThrough(ctx context.Context) error {
 			return k.judge(delivering, t.verdict)
 		}
 		if step.Do == Withhold {
-			k.refuse(step.Code, t.detail)
-			return k.likeReal(ctx)
+			return k.withhold(ctx, t, known.Binds)
 		}
 		failure := fault.Newf(step.Code, "agent %s (%s): %s%s", k.ans.Agent, k.ans.AgentName, t.event, detail(t.detail))
 		if step.Do == GiveUp {
@@ -77,6 +76,17 @@ func (k *check) passThrough(ctx context.Context) error {
 			slog.String("request", k.attempt.Request), slog.String("trace", k.attempt.Trace), slog.String("agent", offer.Agent),
 			slog.String("gateway", offer.Gateway), slog.String("event", t.event.String()), slog.Int("code", int(step.Code)), slog.String("detail", t.detail))
 	}
+}
+
+// withhold ends a check whose attempt an agent does not spend. It counts here as a wrong password does: a name that could be guessed at for ever
+// would show, by how long many posts at once wait for one another, that its account is protected or near its lock. What an earlier agent lost
+// after the fence is an outage, and counts nowhere.
+func (k *check) withhold(ctx context.Context, t try, binds int) error {
+	k.refuse(t.code, t.detail)
+	if err := k.likeReal(ctx); err != nil || binds > 0 {
+		return err
+	}
+	return k.settle(ctx, wire.BadPassword)
 }
 
 // unasked makes a fault of an ask that found no agent. After a try that failed, that try's reason is the better one: "no

@@ -47,9 +47,10 @@ type Checker struct {
 	log     *slog.Logger
 	metrics metrics
 
-	timing   timing
-	inflight inflight
-	budget   budget
+	timing    timing
+	inflight  inflight
+	budget    budget
+	strangers strangers
 }
 
 // New returns a Checker.
@@ -58,7 +59,7 @@ func New(c Config) *Checker {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Checker{tenants: c.Tenants, users: c.Users, fleet: c.Fleet, lockout: c.Lockout, queue: c.Queue, log: c.Logger,
-		metrics: newMetrics(c.Metrics)}
+		metrics: newMetrics(c.Metrics), strangers: newStrangers()}
 }
 
 // Attempt is one typed name and password.
@@ -91,8 +92,11 @@ type Answer struct {
 	Directory, Agent, AgentName, Gateway, DC string
 	// NameForm is "upn", "down-level", "bare" or "unusable".
 	NameForm string
-	Stops    []audit.Stop
-	Started  time.Time
+	// NameKnown says that the name lies in a domain of the tenant, or is a user's. Any other may be a password that was typed into the wrong
+	// field: it belongs into no log. It is false where nobody has looked.
+	NameKnown bool
+	Stops     []audit.Stop
+	Started   time.Time
 	// Methods are the methods of RFC 8176 that were used: "pwd" when Right.
 	Methods []string
 }
@@ -149,9 +153,10 @@ type check struct {
 func (k *check) run(ctx context.Context) error {
 	var domainName string
 	k.name, k.ans.NameForm, domainName = nameOf(k.attempt.Name)
+	names := k.ans.NameForm == formUPN // the form names a domain, which may be none of the tenant's
 	if k.ans.NameForm == formDownLevel {
 		var err error
-		if domainName, err = k.downLevel(ctx); err != nil {
+		if domainName, names, err = k.downLevel(ctx); err != nil {
 			return err
 		}
 	}
@@ -164,7 +169,7 @@ func (k *check) run(ctx context.Context) error {
 		return err
 	}
 	cloud := k.known.Source == user.CloudOnly || k.domain.Kind == tenant.Cloud
-	if domainName == "" {
+	if !names {
 		why := ""
 		if k.ans.NameForm == formUnusable {
 			why = "the name is empty, too long, or holds a space, something invisible, a second @, or a backslash or equals sign before it"
@@ -216,7 +221,7 @@ func (k *check) nowhere(ctx context.Context) error {
 // who finds user and domain. Both may be unknown.
 func (k *check) who(ctx context.Context, domainName string) error {
 	k.face = timingKey{k.tenantID, tenant.PassThrough}
-	k.account = fold(k.name)
+	k.account = k.strangers.account(k.name)
 	if domainName == "" {
 		return nil
 	}
@@ -234,32 +239,37 @@ func (k *check) who(ctx context.Context, domainName string) error {
 	// Attempts at a spelling that only the directory takes for a user's name count as that user's.
 	counted := k.known
 	if counted.ID == "" {
-		if counted, err = k.byName(ctx, k.account); err != nil {
+		if counted, err = k.byName(ctx, fold(k.name)); err != nil {
 			return err
 		}
 	}
-	if counted.ID != "" {
+	k.ans.NameKnown = k.domain.Name != "" || counted.ID != ""
+	switch {
+	case counted.ID != "":
 		k.account = counted.ID
+	case k.ans.NameKnown:
+		k.account = fold(k.name)
 	}
 	return nil
 }
 
 // downLevel makes ada@corp.example of CORP\ada, where the tenant allows that: it is what a directory makes of it, the implicit user principal name
-// ([MS-ADTS] 5.1.1.1.1). From there on there is one name, and so one count. domain is empty where it is not allowed.
-func (k *check) downLevel(ctx context.Context) (domain string, err error) {
+// ([MS-ADTS] 5.1.1.1.1). From there on there is one name, and so one count. names says that the name is of this form, and domain is empty where no
+// domain bears the NetBIOS name.
+func (k *check) downLevel(ctx context.Context) (domain string, names bool, err error) {
 	short, account, _ := strings.Cut(k.name, `\`)
 	if account == "" || strings.ContainsAny(account, "@"+otherForms) {
-		return "", nil
+		return "", false, nil
 	}
 	d, err := k.tenants.DomainByNetBIOS(ctx, k.scope, short)
 	if fault.Has(err, wire.NotFound) {
-		return "", nil
+		return "", true, nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("password: looking for the domain: %w", err)
+		return "", false, fmt.Errorf("password: looking for the domain: %w", err)
 	}
 	k.name = account + "@" + d.Name
-	return d.Name, nil
+	return d.Name, true, nil
 }
 
 // byName finds the user of the first of these spellings that has one, as a user principal name or as the other name that the domain allows; the

@@ -101,7 +101,7 @@ const (
 	Judge    Action = iota + 1 // take the verdict
 	Again                      // ask for another agent
 	GiveUp                     // end with a fault
-	Withhold                   // end as with any wrong password, which counts nowhere: the agent's guard spends no attempt
+	Withhold                   // end as with any wrong password: the agent's guard spends no attempt
 )
 
 // Step is [Next]'s decision. Code is the number of what went wrong: the fault's with GiveUp, and with Again the one to end
@@ -149,10 +149,10 @@ func guarded(c wire.Code) bool {
 }
 
 // troubleCode keeps numbers that speak of trouble between here and the directory. Any other (one that would speak of the
-// password, or that nobody knows) becomes instead: trouble must never look like a verdict.
+// password, that is ours alone to give, or that nobody knows) becomes instead: trouble must never look like a verdict.
 func troubleCode(c, instead wire.Code) wire.Code {
 	switch {
-	case c == wire.OutsideLogonHours:
+	case c == wire.OutsideLogonHours, c == wire.VerdictsDisagree:
 		return instead
 	case c >= wire.NoAgent && c <= wire.AgentTooSlow, c >= wire.LostAfterFence && c <= wire.AgentRateLimited, c == wire.GatewayDraining, c == wire.NameNotLookedUp:
 		if _, known := wire.Lookup(c); known {

@@ -72,6 +72,7 @@ func TestNext(t *testing.T) {
 		{"refused with a number that speaks of the password", Known{Event: Refused, Code: wire.InvalidPassword, Tries: 3}, Step{GiveUp, wire.AgentRefused}},
 		{"refused with a number that nobody knows", Known{Event: Refused, Code: 12345, Tries: 3}, Step{GiveUp, wire.AgentRefused}},
 		{"refused with a number within ours that nobody knows", Known{Event: Refused, Code: 80009, Tries: 3}, Step{GiveUp, wire.AgentRefused}},
+		{"refused with a number that is ours to give", Known{Event: Refused, Code: wire.VerdictsDisagree, Tries: 3}, Step{GiveUp, wire.AgentRefused}},
 		{"refused: draining", Known{Event: Refused, Code: wire.GatewayDraining, Tries: 3}, Step{GiveUp, wire.GatewayDraining}},
 		{"refused as unusable", Known{Event: Refused, Code: wire.PasswordUnusable, Tries: 3}, Step{GiveUp, wire.AgentRefused}},
 
@@ -98,6 +99,17 @@ func TestNext(t *testing.T) {
 	} {
 		if got := Next(test.known); got != test.want {
 			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
+		}
+	}
+}
+
+// TestTroubleSpeaksToPeople: what an agent may say of itself is told to a person, who must not take it for a verdict, and is no agent.
+func TestTroubleSpeaksToPeople(t *testing.T) {
+	verdict, _ := wire.Lookup(wire.InvalidPassword)
+	agent, _ := wire.Lookup(wire.AgentRevoked)
+	for _, e := range wire.Catalogue() {
+		if troubleCode(e.Code, 0) == e.Code && (e.Public == verdict.Public || e.Public == agent.Public) {
+			t.Errorf("%d is told as %q", e.Code, e.Public)
 		}
 	}
 }

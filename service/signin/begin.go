@@ -67,7 +67,7 @@ func (s *Service) Begin(w http.ResponseWriter, r *http.Request, t tenant.Tenant,
 		return "", err
 	}
 	if reused {
-		record := audit.SignIn{Person: u.ID, Outcome: outcomeSession}
+		record := audit.SignIn{Person: u.ID, TypedName: u.UPN, Outcome: outcomeSession}
 		if err := s.record(r, t, j, record, now, 0); err != nil {
 			return "", err
 		}

@@ -87,7 +87,7 @@ func (s *Service) settle(w http.ResponseWriter, r *http.Request, v *visit, answe
 	if checkErr != nil && fault.CodeOf(checkErr) == wire.Internal {
 		s.log.ErrorContext(ctx, "a password check failed inside", "trace", v.journey.trace, "tenant", v.tenant.Name, "error", checkErr)
 	}
-	if err := s.record(r, v.tenant, v.journey, recordOf(answer, checkErr, e), v.now, time.Since(started)); err != nil {
+	if err := s.record(r, v.tenant, v.journey, recordOf(v.journey.typedName, answer, checkErr, e), v.now, time.Since(started)); err != nil {
 		s.log.ErrorContext(ctx, "a sign-in could not be recorded", "trace", v.journey.trace, "tenant", v.tenant.Name, "error", err)
 		e, shown = unjudged, wire.Internal
 	}
@@ -164,8 +164,8 @@ func judge(a password.Answer, err error) (event, wire.Code) {
 }
 
 // recordOf is what the sign-in log keeps of an answer.
-func recordOf(a password.Answer, err error, e event) audit.SignIn {
-	r := audit.SignIn{Person: a.User.ID, NameForm: a.NameForm, Outcome: outcomeOf(e), Code: a.Code, Reason: string(a.Reason),
+func recordOf(typed string, a password.Answer, err error, e event) audit.SignIn {
+	r := audit.SignIn{Person: a.User.ID, TypedName: loggedName(typed, a.NameKnown), NameForm: a.NameForm, Outcome: outcomeOf(e), Code: a.Code, Reason: string(a.Reason),
 		Diagnostic: a.Diagnostic, Directory: a.Directory, Agent: a.Agent, Gateway: a.Gateway, DC: a.DC, Stops: a.Stops}
 	if err != nil {
 		r.Code = fault.CodeOf(err)

@@ -33,7 +33,7 @@ func outcomeOf(e event) string {
 // record completes a record, stores it, and writes the one log line of a sign-in.
 func (s *Service) record(r *http.Request, t tenant.Tenant, j journey, a audit.SignIn, at time.Time, took time.Duration) error {
 	ctx := r.Context()
-	a.Trace, a.Journey, a.TypedName, a.App = j.trace, j.id, loggedName(j.typedName, a.Code), j.appID
+	a.Trace, a.Journey, a.App = j.trace, j.id, j.appID
 	a.Address, a.At = web.ClientAddress(r), at
 	s.metrics.count(a, took)
 	s.log.InfoContext(ctx, "sign-in", "trace", a.Trace, "tenant", t.Name, "outcome", a.Outcome, "code", int(a.Code), "reason", a.Reason,

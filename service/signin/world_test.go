@@ -74,11 +74,11 @@ func (c *checker) Check(ctx context.Context, scope tenant.Scope, a password.Atte
 		return r.answer, r.err
 	case r.always || typed != r.password:
 		if r.answer.Shown == 0 {
-			return password.Answer{Code: wire.InvalidPassword, Shown: wire.InvalidPassword, Reason: wire.BadPassword, DC: "dc1:636", Agent: "agent-1"}, nil
+			return password.Answer{NameKnown: true, Code: wire.InvalidPassword, Shown: wire.InvalidPassword, Reason: wire.BadPassword, DC: "dc1:636", Agent: "agent-1"}, nil
 		}
 		return r.answer, nil
 	}
-	return password.Answer{Right: true, User: r.user, Reason: wire.Accepted, Methods: []string{"pwd"}, NameForm: "upn",
+	return password.Answer{NameKnown: true, Right: true, User: r.user, Reason: wire.Accepted, Methods: []string{"pwd"}, NameForm: "upn",
 		Stops: []audit.Stop{{Name: "done", At: time.Millisecond}}}, nil
 }
 

@@ -279,7 +279,7 @@ func TestOtherNames(t *testing.T) {
 		code   wire.Code
 		words  string
 	}{
-		"a NetBIOS name that is taken": {with(func(d *tenant.Domain) { d.NetBIOSName = "Corp" }), wire.Conflict, "NetBIOS name CORP"},
+		"a NetBIOS name that is taken": {with(func(d *tenant.Domain) { d.NetBIOSName = "Corp" }), wire.Conflict, "the domain corp.example has the NetBIOS name CORP already"},
 		"a NetBIOS name too long":      {with(func(d *tenant.Domain) { d.NetBIOSName = strings.Repeat("x", 16) }), wire.BadRequest, "at most 15"},
 		"a backslash":                  {with(func(d *tenant.Domain) { d.NetBIOSName = `CORP\` }), wire.BadRequest, "NetBIOS"},
 		"a filter":                     {with(func(d *tenant.Domain) { d.SignInAttribute = "mail=*)(cn" }), wire.BadRequest, "attribute"},
@@ -294,7 +294,10 @@ func TestOtherNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = s.ChangeDomain(ctx, scope, "second.example", tenant.DomainChange{NetBIOSName: ptr("CORP")}, later)
-	want(t, "changed to a NetBIOS name that is taken", err, wire.Conflict, "")
+	want(t, "changed to a NetBIOS name that is taken", err, wire.Conflict, "the domain corp.example has")
+	if got, err := s.ChangeDomain(ctx, scope, "corp.example", tenant.DomainChange{NetBIOSName: ptr("corp"), Kind: ptr(tenant.PassThrough)}, later); err != nil || got != made {
+		t.Errorf("a change of nothing: %+v, %v", got, err)
+	}
 	if got, err := s.ChangeDomain(ctx, scope, "corp.example", tenant.DomainChange{NetBIOSName: ptr(""), SignInAttribute: ptr("employeeID")}, later); err != nil || got.NetBIOSName != "" || got.SignInAttribute != "employeeID" {
 		t.Errorf("%+v, %v", got, err)
 	}
