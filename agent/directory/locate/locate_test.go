@@ -167,6 +167,24 @@ func TestFindOverTCP(t *testing.T) {
 	}
 }
 
+func TestRanks(t *testing.T) {
+	for _, c := range []struct {
+		targets []locate.Target
+		want    []int
+	}{
+		{nil, []int{}},
+		{[]locate.Target{{Near: true}, {Near: true, Weight: 9}, {Near: true, Priority: 5}, {Priority: 5}, {Priority: 5}, {}}, []int{3, 3, 4, 5, 5, 6}},
+	} {
+		if d := cmp.Diff(c.want, locate.Found{Targets: c.targets}.Ranks(3)); d != "" {
+			t.Error(d)
+		}
+	}
+	dc := locate.Target{Host: "dc1.corp.example", Port: 3389}
+	if plain, start := dc.URL(false), dc.URL(true); plain != "ldaps://dc1.corp.example" || start != "ldap://dc1.corp.example:3389" {
+		t.Errorf("%s, %s", plain, start)
+	}
+}
+
 func TestQuery(t *testing.T) {
 	for _, q := range []locate.Query{{}, {Domain: "corp"}, {Domain: "corp..example"}, {Domain: "corp.example."}, {Domain: "corp.example", Site: "a.b"},
 		{Domain: "corp.example", Site: "a b"}, {Domain: "-corp.example"}, {Domain: "corp-.example"}, {Domain: strings.Repeat("a.", 127)}, {Domain: strings.Repeat("a.", 126) + "bc"},
