@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,20 +19,102 @@ func TestContentIsReadStrictly(t *testing.T) {
 	}
 	edit := func(f func(b []byte) []byte) []byte { return f(bytes.Clone(good)) }
 	for name, b := range map[string][]byte{
-		"empty":              {},
-		"unknown flag":       edit(func(b []byte) []byte { b[0] |= 4; return b }),
-		"no attribute":       edit(func(b []byte) []byte { b[0] |= 2; return b }),
-		"attribute too long": edit(func(b []byte) []byte { b[0] |= 2; b[11] = 65; return b }),
-		"name too long":      edit(func(b []byte) []byte { b[1] = 0xff; return b }),
-		"name past the end":  edit(func(b []byte) []byte { b[1], b[2] = 1, 0xff; return b }),
-		"password too long":  edit(func(b []byte) []byte { b[6] = 0xff; return b }),
-		"padding not zero":   edit(func(b []byte) []byte { b[len(b)-1] = 1; return b }),
-		"not a whole step":   edit(func(b []byte) []byte { return b[:len(b)-1] }),
-		"a step too much":    edit(func(b []byte) []byte { return append(b, make([]byte, padStep)...) }),
-		"no password length": edit(func(b []byte) []byte { b[1], b[2] = 1, 0xfd; return b }),
+		"empty":                             {},
+		"unknown flag":                      edit(func(b []byte) []byte { b[0] |= 4; return b }),
+		"no attribute":                      edit(func(b []byte) []byte { b[0] |= 2; return b }),
+		"attribute too long":                edit(func(b []byte) []byte { b[0] |= 2; b[11] = 65; return b }),
+		"name too long":                     edit(func(b []byte) []byte { b[1] = 0xff; return b }),
+		"name past the end":                 edit(func(b []byte) []byte { b[1], b[2] = 1, 0xff; return b }),
+		"password too long":                 edit(func(b []byte) []byte { b[6] = 0xff; return b }),
+		"padding not zero":                  edit(func(b []byte) []byte { b[len(b)-1] = 1; return b }),
+		"not a whole step":                  edit(func(b []byte) []byte { return b[:len(b)-1] }),
+		"a step too much":                   edit(func(b []byte) []byte { return append(b, make([]byte, padStep)...) }),
+		"no room for a length":              append(bytes.Clone(filled(t, padStep-3)), 0)[:padStep],
+		"a step too much, after a full one": append(bytes.Clone(filled(t, padStep-5)), make([]byte, padStep)...),
+		"no password length":                edit(func(b []byte) []byte { b[1], b[2] = 1, 0xfd; return b }),
 	} {
 		if c, err := decodeCheck(b); !errors.Is(err, ErrFormat) || c.Name != "" || c.Password.Len() != 0 {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// filled is a content whose name has as many bytes as told, with an empty password.
+func filled(t *testing.T, name int) []byte {
+	t.Helper()
+	return Check{Name: strings.Repeat("n", name)}.encode()
+}
+
+// Content that fills a step to its last byte, or misses it by one, is written in whole steps, without growing, and read back.
+func TestContentAtTheEdges(t *testing.T) {
+	for _, c := range []struct{ name, password, attribute, steps int }{
+		{0, 0, 0, 1}, {507, 0, 0, 1}, {508, 0, 0, 2}, {207, 300, 0, 1}, {207, 301, 0, 2}, {200, 300, 5, 1}, {200, 300, 6, 2}, {507, 0, 1, 2},
+		{MaxName, MaxPassword, 0, 5}, {MaxName, MaxPassword, MaxAttribute, 5},
+	} {
+		in := Check{Name: strings.Repeat("n", c.name), Password: wire.NewSecret(bytes.Repeat([]byte{'p'}, c.password)), NameAttribute: strings.Repeat("a", c.attribute)}
+		b := in.encode()
+		out, err := decodeCheck(b)
+		if err != nil || len(b) != c.steps*padStep || out.Name != in.Name || out.Password.Len() != c.password || out.NameAttribute != in.NameAttribute {
+			t.Errorf("%+v: %d bytes, %v", c, len(b), err)
+		}
+	}
+}
+
+// An answer may be as large as the limit and no larger, on both sides.
+func TestAnswerSizes(t *testing.T) {
+	k, err := GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.UnixMilli(1e12)
+	b := Binding{Tenant: "t", Directory: "d", Agent: "a", Request: "r", Expires: now.Add(Life)}
+	sealed, s, err := Seal(k.Public(), b, Check{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, r, err := Open(k, b, sealed, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	room := MaxAnswer - s.answer.Overhead()
+	text := []byte(`{"trouble":{"code":80002}}`)
+	for _, c := range []struct {
+		length int
+		ok     bool
+	}{{room, true}, {room + 1, false}} {
+		if _, err := s.OpenAnswer(s.answer.Seal(nil, nil, append(text, bytes.Repeat([]byte{' '}, c.length-len(text))...), s.aad)); (err == nil) != c.ok {
+			t.Errorf("opening an answer of %d bytes: %v", c.length, err)
+		}
+	}
+	// The largest number of whole steps that fits is sealed; one more does not fit, for what the cipher adds.
+	answer := func(padded int) wire.Answer {
+		a := wire.Answer{Trouble: &wire.Trouble{Code: wire.DirectoryTimeout}, DC: "x"}
+		one, err := json.Marshal(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.DC = strings.Repeat("x", 1+padded-len(one))
+		return a
+	}
+	if _, err := r.SealAnswer(answer(MaxAnswer)); !errors.Is(err, ErrAnswer) {
+		t.Errorf("sealing what does not fit: %v", err)
+	}
+	large, err := r.SealAnswer(answer(MaxAnswer - padStep))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.OpenAnswer(large); err != nil {
+		t.Error(err)
+	}
+	// What was changed on the way and what no agent made are told apart.
+	damaged := bytes.Clone(large)
+	damaged[0]++
+	for _, c := range []struct {
+		sealed  []byte
+		strange bool
+	}{{damaged, false}, {large[1:], true}} {
+		if _, err := s.OpenAnswer(c.sealed); !errors.Is(err, ErrAnswer) || strings.Contains(err.Error(), "of a length that no agent makes") != c.strange {
+			t.Errorf("%d bytes: %v", len(c.sealed), err)
 		}
 	}
 }

@@ -75,9 +75,9 @@ func decodeCheck(b []byte) (Check, error) {
 	password, padding, okPassword := cutString(rest, MaxPassword)
 	var attribute []byte
 	okAttribute := true
-	if b[0]&flagNameAttribute != 0 && okPassword {
-		attribute, padding, okAttribute = cutString(padding, MaxAttribute)
-		okAttribute = okAttribute && len(attribute) > 0
+	if b[0]&flagNameAttribute != 0 {
+		attribute, padding, _ = cutString(padding, MaxAttribute)
+		okAttribute = len(attribute) > 0
 	}
 	if !okName || !okPassword || !okAttribute || len(padding) >= padStep || len(bytes.TrimLeft(padding, "\x00")) > 0 {
 		return Check{}, fmt.Errorf("%w: content", ErrFormat)

@@ -215,6 +215,10 @@ func TestOpenRefuses(t *testing.T) {
 		{"magic changed", k, b, edit(0, 'x'), now, envelope.ErrFormat},
 		{"empty", k, b, nil, now, envelope.ErrFormat},
 		{"header alone", k, b, sealed[:31], now, envelope.ErrFormat},
+		{"shorter than any", k, b, sealed[:31+1120+511], now, envelope.ErrFormat},
+		{"not shorter than any", k, b, sealed[:31+1120+512], now, envelope.ErrUnreadable},
+		{"longer than any", k, b, append(bytes.Clone(sealed), make([]byte, 31+1120+2647-len(sealed))...), now, envelope.ErrFormat},
+		{"not longer than any", k, b, append(bytes.Clone(sealed), make([]byte, 31+1120+2646-len(sealed))...), now, envelope.ErrUnreadable},
 		{"huge", k, b, append(bytes.Clone(sealed), make([]byte, 1<<20)...), now, envelope.ErrFormat},
 		{"at its expiry", k, b, sealed, b.Expires, envelope.ErrExpired},
 		{"after its expiry", k, b, sealed, b.Expires.Add(time.Hour), envelope.ErrExpired},
@@ -260,12 +264,32 @@ func TestSealRefuses(t *testing.T) {
 		{"zero binding", k.Public(), envelope.Binding{Expires: now}, check("n", "p"), envelope.ErrBinding},
 		{"no directory", k.Public(), change(func(b *envelope.Binding) { b.Directory = "" }), check("n", "p"), envelope.ErrBinding},
 		{"no expiry", k.Public(), change(func(b *envelope.Binding) { b.Expires = time.Time{} }), check("n", "p"), envelope.ErrBinding},
+		{"the first millisecond of all as expiry", k.Public(), change(func(b *envelope.Binding) { b.Expires = time.UnixMilli(0) }), check("n", "p"), envelope.ErrBinding},
+		{"long attribute", k.Public(), binding(), envelope.Check{Name: "n", NameAttribute: long[:envelope.MaxAttribute+1]}, envelope.ErrTooLong},
+		{"a request too long by one", k.Public(), change(func(b *envelope.Binding) { b.Request = long[:envelope.MaxField+1] }), check("n", "p"), envelope.ErrBinding},
 		{"long request", k.Public(), change(func(b *envelope.Binding) { b.Request = long }), check("n", "p"), envelope.ErrBinding},
 		{"long name", k.Public(), binding(), check(long, "p"), envelope.ErrTooLong},
 		{"long password", k.Public(), binding(), check("n", long), envelope.ErrTooLong},
 	} {
 		if sealed, s, err := envelope.Seal(c.to, c.b, c.c); !errors.Is(err, c.want) || sealed != nil || s != nil {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
+	}
+}
+
+// Identifiers may be as long as the limit, and an envelope may expire as early as time began.
+func TestSealAccepts(t *testing.T) {
+	k, field := key(t), strings.Repeat("x", envelope.MaxField)
+	b := envelope.Binding{Tenant: field, Directory: field, Agent: field, Request: field, Expires: time.UnixMilli(1)}
+	c := check(strings.Repeat("n", envelope.MaxName), strings.Repeat("p", envelope.MaxPassword))
+	c.NameAttribute = strings.Repeat("a", envelope.MaxAttribute)
+	sealed, s := seal(t, k, b, c)
+	if _, _, err := envelope.Open(k, b, sealed, time.UnixMilli(0)); err != nil {
+		t.Error(err)
+	}
+	for length, want := range map[int]int{0: 0, 15: 0, 16: 32, 64: 32, 65: 0} {
+		if token := s.GoToken(make([]byte, length)); len(token) != want {
+			t.Errorf("a nonce of %d bytes gives a token of %d", length, len(token))
 		}
 	}
 }

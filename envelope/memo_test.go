@@ -2,6 +2,7 @@ package envelope
 
 import (
 	"errors"
+	"strconv"
 	"testing"
 )
 
@@ -33,6 +34,44 @@ func TestMemo(t *testing.T) {
 	}
 	if len(m.keys) != 1 {
 		t.Errorf("%d keys are remembered", len(m.keys))
+	}
+}
+
+// What is remembered is not parsed again, and of more keys than the limit all are forgotten but the newest.
+func TestMemoRemembers(t *testing.T) {
+	one, err := GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m Memo
+	parse := func(raw []byte) PublicKey {
+		t.Helper()
+		k, err := m.Parse(SuiteMLKEM768X25519, raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	parse(one.Public().Bytes())
+	m.keys[memoKey{SuiteMLKEM768X25519, "no key"}] = two.Public() // what parsing would never give
+	if k := parse([]byte("no key")); k.ID() != two.Public().ID() {
+		t.Errorf("parsed %s", k.ID())
+	}
+	for i := len(m.keys); i < memoLimit-1; i++ {
+		m.keys[memoKey{raw: strconv.Itoa(i)}] = PublicKey{}
+	}
+	parse(two.Public().Bytes())
+	if len(m.keys) != memoLimit {
+		t.Errorf("%d keys before the limit is passed", len(m.keys))
+	}
+	delete(m.keys, memoKey{SuiteMLKEM768X25519, string(one.Public().Bytes())})
+	m.keys[memoKey{raw: "in its place"}] = PublicKey{}
+	if parse(one.Public().Bytes()); len(m.keys) != 1 {
+		t.Errorf("%d keys after it", len(m.keys))
 	}
 }
 

@@ -66,7 +66,8 @@ func TroubleCode(ldapResultCode int, text string) wire.Code {
 
 // subCode finds the number after the first "data " that one follows.
 func subCode(text string) (win32 int, found bool) {
-	if len(text) > maxDiagnostic {
+	cut := len(text) > maxDiagnostic
+	if cut {
 		text = text[:maxDiagnostic]
 	}
 	for {
@@ -78,7 +79,7 @@ func subCode(text string) (win32 int, found bool) {
 		for digits < len(after) && isHex(after[digits]) {
 			digits++
 		}
-		ends := digits == len(after) || !isWord(after[digits])
+		ends := digits < len(after) && !goesOn(after[digits]) || digits == len(after) && !cut
 		if digits > 0 && digits <= maxSubCode && ends {
 			n, err := strconv.ParseUint(after[:digits], 16, 32)
 			return int(n), err == nil
@@ -91,8 +92,9 @@ func isHex(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F'
 }
 
-func isWord(c byte) bool {
-	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_'
+// goesOn reports whether what follows hexadecimal digits makes them part of a word.
+func goesOn(c byte) bool {
+	return c >= 'g' && c <= 'z' || c >= 'G' && c <= 'Z' || c == '_'
 }
 
 // Shown shortens what a directory said and takes out whatever is not printable, so that it can go into logs and records.

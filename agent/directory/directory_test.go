@@ -49,6 +49,7 @@ func TestFromDiagnostic(t *testing.T) {
 		{"no text", 49, "", wire.BadPassword, 0, 0},
 		{"another directory", 49, "invalid credentials", wire.BadPassword, 0, 0},
 		{"metadata is not data", 49, "metadata_x data_1 data nothing, data 52e, v1", wire.BadPassword, 1326, 0},
+		{"nothing is no number", 49, "data , data 52e", wire.BadPassword, 1326, 0},
 		{"first number counts", 49, "data 775, data 52e", wire.AccountLocked, 1909, 0},
 
 		{"unknown sub-code", 49, ad("999"), "", 0, wire.DirectoryUnusable},
@@ -58,6 +59,8 @@ func TestFromDiagnostic(t *testing.T) {
 		{"no logon server", 49, ad("51f"), "", 0, wire.DirectoryUnreachable},
 		{"clock", 49, ad("576"), "", 0, wire.ClockSkew},
 		{"starting", 49, ad("548"), "", 0, wire.DirectoryUnreachable},
+		{"all digits count", 49, "data 775A", "", 0, wire.DirectoryUnusable},
+		{"to the last", 49, "data 775F", "", 0, wire.DirectoryUnusable},
 		{"52e under another result", 1, ad("52e"), "", 0, wire.DirectoryUnusable},
 		{"775 under another result", 53, ad("775"), "", 0, wire.DirectoryUnusable},
 		{"protocol", 2, "", "", 0, wire.DirectoryUnusable},
@@ -77,9 +80,13 @@ func TestFromDiagnostic(t *testing.T) {
 			t.Errorf("%s: trouble %d, want %d", c.name, directory.TroubleCode(c.code, c.text), c.code2)
 		}
 	}
-	v, _ := directory.FromDiagnostic(49, ad("52e")+"\x00")
-	if v.Diagnostic != ad("52e") {
-		t.Errorf("diagnostic %q", v.Diagnostic)
+	for _, text := range []string{ad("52e"), "invalid credentials"} {
+		if v, _ := directory.FromDiagnostic(49, text+"\x00"); v.Diagnostic != text {
+			t.Errorf("diagnostic %q", v.Diagnostic)
+		}
+	}
+	if c := directory.TroubleCode(0, ""); c != wire.DirectoryUnusable {
+		t.Errorf("a success that is no verdict: %d", c)
 	}
 }
 
@@ -88,11 +95,23 @@ func TestNoNumberIsMadeUp(t *testing.T) {
 	for _, text := range []string{
 		"data " + strings.Repeat("0", 9) + "52e",
 		"data 52eg",
+		"data 52ez",
+		"data 52eG",
+		"data 52eZ",
 		"data 52e_",
 		"data  52e",
 		"data -52e",
+		strings.Repeat("x", 1016) + "data 7750",  // of 1024 bytes that are read the last is the 5
+		strings.Repeat("x", 1016) + "data 775, ", // and so nobody saw where it ends
+		strings.Repeat("x", 1024) + "data 775",
 	} {
 		if v, ok := directory.FromDiagnostic(49, text); !ok || v.Reason != wire.BadPassword || v.Win32 != 0 {
+			t.Errorf("%q: %+v, %v", text, v, ok)
+		}
+	}
+	for _, text := range []string{"data 775/", "data 775:", "data 775@", "data 775[", "data 775`", "data 775{", "data 775ü",
+		strings.Repeat("x", 1016) + "data 775", strings.Repeat("x", 1015) + "data 775, "} {
+		if v, ok := directory.FromDiagnostic(49, text); !ok || v.Reason != wire.AccountLocked || v.Win32 != 1909 {
 			t.Errorf("%q: %+v, %v", text, v, ok)
 		}
 	}
@@ -106,6 +125,8 @@ func TestShown(t *testing.T) {
 		"\xff\xfe bad":              "bad",
 		"\u202eright to left\u200b": "right to left",
 		strings.Repeat("ü", 500):    strings.Repeat("ü", 160),
+
+		strings.Repeat("\x00", 1023) + "ab": "a", // what lies beyond the limit is not read
 	} {
 		if got := directory.Shown(in); got != want {
 			t.Errorf("Shown(%q) = %q, want %q", in, got, want)
@@ -160,6 +181,7 @@ func TestExplain(t *testing.T) {
 		"error_logon_failure":     "LOGON_FAILURE",
 		"bad_password":            "LOGON_FAILURE WRONG_PASSWORD",
 		"0xC000006D":              "LOGON_FAILURE",
+		"0xC000052E":              "", // no HRESULT: 1326 is not inside
 		"c000006d":                "LOGON_FAILURE",
 		"-1073741715":             "LOGON_FAILURE",
 		"0xC000006A":              "LOGON_FAILURE WRONG_PASSWORD",
@@ -170,6 +192,9 @@ func TestExplain(t *testing.T) {
 		"24":                      "LOGON_FAILURE WRONG_PASSWORD",
 		"0x18":                    "LOGON_FAILURE WRONG_PASSWORD",
 		"Kerberos 24":             "LOGON_FAILURE WRONG_PASSWORD",
+		"krb 24":                  "LOGON_FAILURE WRONG_PASSWORD",
+		"kdc 24":                  "LOGON_FAILURE WRONG_PASSWORD",
+		"code 50144":              "PASSWORD_EXPIRED PASSWORD_MUST_CHANGE",
 		"KDC_ERR_PREAUTH_FAILED":  "LOGON_FAILURE WRONG_PASSWORD",
 		"532":                     "PASSWORD_EXPIRED",
 		"data 532":                "PASSWORD_EXPIRED",
@@ -217,6 +242,8 @@ func TestExplain(t *testing.T) {
 		"999999":                         "",
 		"99999999999999999999999":        "",
 		"-99999999999":                   "",
+		"-5368709011":                    "", // of whose 64 bits the last 32 are 0xC000006D
+		"5368709165":                     "",
 		"hello":                          "",
 		"accepted":                       "",
 		strings.Repeat("data 52e ", 200): "",
@@ -224,6 +251,15 @@ func TestExplain(t *testing.T) {
 		if got := names(directory.Explain(question)); got != want {
 			t.Errorf("Explain(%.40q) = %q, want %q", question, got, want)
 		}
+	}
+	if padded := strings.Repeat(" ", 1021) + "52e"; names(directory.Explain(padded)) != "LOGON_FAILURE" || directory.Explain(padded+" ") != nil {
+		t.Error("a question as long as may be, or longer")
+	}
+	if text := directory.Explain("ldap 51")[0].String(); text != "busy, LDAP result 51, code 80007: The server is too busy to answer." {
+		t.Error(text)
+	}
+	if sub := directory.Explain("ldap 51")[0].SubCode(); sub != "" {
+		t.Errorf("what is no Win32 number has the sub-code %s", sub)
 	}
 	text := directory.Explain("52e")[0].String()
 	if text != "ERROR_LOGON_FAILURE, data 52e, Win32 1326, NTSTATUS 0xC000006D, NTSTATUS 0xC000006A, Kerberos 24 KDC_ERR_PREAUTH_FAILED, code 50126: "+
@@ -251,8 +287,8 @@ func TestTableIsWhole(t *testing.T) {
 		}
 		for _, e := range all {
 			seen++
-			if e.Words == "" || e.Remedy == "" || e.Name == "" {
-				t.Errorf("%s says nothing", e.Name)
+			if e.Words == "" || e.Remedy == "" || e.Name == "" || e.Code != c.Code {
+				t.Errorf("%s says nothing, or of code %d instead of %d", e.Name, e.Code, c.Code)
 			}
 			found(e.Name, e.Name)
 			if e.Win32 != 0 {
@@ -307,19 +343,23 @@ func TestRefuse(t *testing.T) {
 		return directory.Check{Name: name, Password: wire.NewSecret([]byte(password)), Fence: fence}
 	}
 	long := strings.Repeat("x", 1025)
-	for name, c := range map[string]directory.Check{
-		"empty password":    check("n", ""),
-		"zero password":     {Name: "n", Fence: fence},
-		"NUL":               check("n", "\x00"),
-		"NUL inside":        check("n", "secret\x00junk"),
-		"NUL in the name":   check("n\x00", "secret"),
-		"long password":     check("n", long),
-		"long name":         check(long, "secret"),
-		"empty name":        check("", "secret"),
-		"nothing but fence": {Fence: fence},
+	for name, c := range map[string]struct {
+		directory.Check
+		says string
+	}{
+		"empty password":      {check("n", ""), "the password is empty"},
+		"zero password":       {directory.Check{Name: "n", Fence: fence}, "the password is empty"},
+		"NUL":                 {check("n", "\x00"), "the password holds NUL"},
+		"NUL inside":          {check("n", "secret\x00junk"), "the password holds NUL"},
+		"NUL after the name":  {check("n\x00", "secret"), "the name holds NUL"},
+		"NUL before the name": {check("\x00n", "secret"), "the name holds NUL"},
+		"long password":       {check("n", long), "the password is too long"},
+		"long name":           {check(long, "secret"), "the name is too long"},
+		"empty name":          {check("", "secret"), "the name is empty"},
+		"nothing but fence":   {directory.Check{Fence: fence}, "the password is empty"},
 	} {
 		e := c.Refuse()
-		if e == nil || e.Code != wire.PasswordUnusable || e.Fenced || !errors.Is(e, directory.ErrUnusable) {
+		if e == nil || e.Code != wire.PasswordUnusable || e.Fenced || !errors.Is(e, directory.ErrUnusable) || !strings.HasSuffix(e.Error(), ": "+c.says) {
 			t.Errorf("%s: %v", name, e)
 			continue
 		}
@@ -327,7 +367,7 @@ func TestRefuse(t *testing.T) {
 			t.Errorf("%s: the error holds the password: %v", name, e)
 		}
 	}
-	if e := (directory.Check{Name: "n", Password: wire.NewSecret([]byte("p"))}).Refuse(); e == nil || e.Code != wire.Internal {
+	if e := (directory.Check{Name: "n", Password: wire.NewSecret([]byte("p"))}).Refuse(); e == nil || e.Code != wire.Internal || !strings.HasSuffix(e.Error(), ": a check without a fence") {
 		t.Errorf("no fence: %v", e)
 	}
 	for _, c := range []directory.Check{check("n", "p"), check(long[:1024], long[:1024]), check(" ", " "), check("n", "\xff\xfe\n\t\x01")} {

@@ -22,7 +22,7 @@ func (d Domain) Is(other Domain) bool {
 	if d.GUID == "" && other.GUID == "" {
 		return d.NamingContext != "" && strings.EqualFold(d.NamingContext, other.NamingContext)
 	}
-	return d.GUID != "" && strings.EqualFold(d.GUID, other.GUID) && d.SID == other.SID
+	return strings.EqualFold(d.GUID, other.GUID) && d.SID == other.SID
 }
 
 // String prints name and GUID.

@@ -51,23 +51,12 @@ func FromKDC(number int, status uint32) (v wire.Verdict, ok bool) {
 // KDCTroubleCode returns the number of a refusal that [FromKDC] does not take for a verdict.
 func KDCTroubleCode(number int, status uint32) wire.Code {
 	for _, e := range table {
-		if status != noStatus && e.Reason == "" && slices.Contains(e.NTStatus, status) {
+		if e.Reason == "" && (slices.Contains(e.NTStatus, status) || status == noStatus && slices.Contains(e.Kerberos, number)) {
 			return e.Code
-		}
-	}
-	for _, e := range table {
-		if e.Reason == "" && slices.Contains(e.Kerberos, number) && (status == noStatus || len(e.NTStatus) == 0) {
-			// 12 is any policy at all: a row that has it among others must not speak for it.
-			if number != kdcPolicy {
-				return e.Code
-			}
 		}
 	}
 	return wire.DirectoryUnusable
 }
-
-// kdcPolicy is KDC_ERR_POLICY, which means nothing without an NTSTATUS.
-const kdcPolicy = 12
 
 // KDCWords says which refusal it was: "KDC_ERR_CLIENT_REVOKED (18), NTSTATUS 0xC0000072".
 func KDCWords(number int, status uint32) string {

@@ -34,9 +34,19 @@ func TestFromKDC(t *testing.T) {
 	}{
 		{37, 0, wire.ClockSkew}, {37, 0xC0000133, wire.ClockSkew}, {29, 0, wire.DirectoryUnreachable}, {68, 0, wire.DirectoryUnreachable}, {14, 0, wire.DirectoryUnusable},
 		{12, 0, wire.DirectoryUnusable}, {12, 0xC0000413, wire.DirectoryUnusable}, {23, 0, wire.DirectoryUnusable}, {99, 0, wire.DirectoryUnusable}, {18, 0xC0000192, wire.DirectoryUnreachable},
+		{18, 0xC0000071, wire.DirectoryUnusable}, {37, 0xC0FFEE00, wire.DirectoryUnusable}, {29, 0xC0FFEE00, wire.DirectoryUnusable}, {18, 0, wire.DirectoryUnusable},
 	} {
 		if got := directory.KDCTroubleCode(c.number, c.status); got != c.want {
 			t.Errorf("%d, %#x: %d, want %d", c.number, c.status, got, c.want)
+		}
+	}
+	for want, got := range map[string]string{
+		"KDC_ERR_CLIENT_REVOKED (18)":                      directory.KDCWords(18, 0),
+		"KDC_ERR_CLIENT_REVOKED (18), NTSTATUS 0xC0000072": directory.KDCWords(18, 0xC0000072),
+		"KRB-ERROR (99), NTSTATUS 0x00000001":              directory.KDCWords(99, 1),
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }

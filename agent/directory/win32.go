@@ -10,8 +10,8 @@ import (
 // FromWin32 reads what Windows says of a logon that it refused: an error number (MS-ERREF 2.2), or an NTSTATUS or HRESULT where Windows has no other.
 // ok is false when that is no verdict; then [Win32TroubleCode] says what it is.
 func FromWin32(number uint32) (v wire.Verdict, ok bool) {
-	e, known := byWin32(number)
-	if !known || e.Reason == "" {
+	e, _ := byWin32(number)
+	if e.Reason == "" {
 		return wire.Verdict{}, false
 	}
 	return wire.Verdict{Reason: e.Reason, Win32: e.Win32, Diagnostic: Win32Words(number)}, true
@@ -42,7 +42,7 @@ const maxWin32 = 0xffff
 
 func byWin32(number uint32) (Explanation, bool) {
 	for _, e := range table {
-		if number != 0 && (uint32(e.Win32) == number || number > maxWin32 && slices.Contains(e.NTStatus, number)) {
+		if number != 0 && (uint32(e.Win32) == number || slices.Contains(e.NTStatus, number)) {
 			return e.Explanation, true
 		}
 	}

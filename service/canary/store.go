@@ -141,9 +141,6 @@ func (s *Store) read(ctx context.Context, scope tenant.Scope, directory string) 
 	if err != nil {
 		return c, nil, fmt.Errorf("canary: reading: %w", err)
 	}
-	if len(sealed) == 0 {
-		sealed = nil
-	}
 	c.HasPassword, c.Changed = sealed != nil, db.Time(changed)
 	return c, sealed, nil
 }

@@ -2,11 +2,15 @@ package canary
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/sallyport-auth/sallyport/service/atrest"
 	"github.com/sallyport-auth/sallyport/service/ca"
@@ -70,9 +74,14 @@ func TestCanaries(t *testing.T) {
 	_, err := f.Get(ctx, f.a, f.dirA)
 	want(t, "none yet", err, wire.NotFound)
 	const right = "Tr0ub4dor&3-canary"
-	c := must(f.Set(ctx, f.a, f.dirA, []string{" probe@CORP.example", "decoy@corp.example"}, wire.NewSecret([]byte(right)), f.now))(t)
-	if !slices.Equal(c.Names, []string{"probe@corp.example", "decoy@corp.example"}) || !c.HasPassword {
-		t.Errorf("%+v", c)
+	typed := []string{" probe@CORP.example", "decoy@corp.example"}
+	c := must(f.Set(ctx, f.a, f.dirA, typed, wire.NewSecret([]byte(right)), f.now))(t)
+	wanted := Canary{Names: []string{"probe@corp.example", "decoy@corp.example"}, HasPassword: true, Changed: f.now.UTC().Truncate(time.Millisecond)}
+	if d := cmp.Diff([]Canary{wanted, wanted}, []Canary{c, must(f.Get(ctx, f.a, f.dirA))(t)}); d != "" {
+		t.Error(d)
+	}
+	if typed[0] != " probe@CORP.example" {
+		t.Errorf("the caller's name became %q", typed[0])
 	}
 	if _, secret, err := f.open(ctx, f.a, f.dirA); err != nil || string(secret.Reveal()) != right {
 		t.Errorf("opened %q, %v", secret.Reveal(), err)
@@ -95,10 +104,58 @@ func TestCanaries(t *testing.T) {
 	if c = must(f.Set(ctx, f.a, f.dirA, []string{"decoy@corp.example"}, wire.Secret{}, f.now))(t); c.HasPassword || must(f.Get(ctx, f.a, f.dirA))(t).HasPassword {
 		t.Error("the password stayed")
 	}
+	if _, secret, err := f.open(ctx, f.a, f.dirA); err != nil || secret.Len() != 0 {
+		t.Errorf("opened %d bytes of no password, %v", secret.Len(), err)
+	}
+	if c = must(f.Set(ctx, f.a, f.dirA, slices.Repeat([]string{"decoy@corp.example"}, maxNames), wire.Secret{}, f.now))(t); len(c.Names) != maxNames {
+		t.Errorf("%d names of as many as may be", len(c.Names))
+	}
 	if err := f.Remove(ctx, f.a, f.dirA, f.now); err != nil {
 		t.Fatal(err)
 	}
 	want(t, "removed twice", f.Remove(ctx, f.a, f.dirA, f.now), wire.NotFound)
+}
+
+// book is a registration log that can fail.
+type book struct {
+	events []tenant.Event
+	failed error
+}
+
+func (b *book) Record(_ context.Context, _ db.Querier, _ tenant.Scope, e tenant.Event, _ time.Time) error {
+	b.events = append(b.events, e)
+	return b.failed
+}
+
+// Each change is in the registration log, and what cannot be written there does not happen.
+func TestChangesAreRecorded(t *testing.T) {
+	f, b := setUp(t), &book{}
+	f.Log = b
+	ctx := t.Context()
+	must(f.Set(ctx, f.a, f.dirA, []string{"probe@corp.example", "decoy@corp.example"}, wire.NewSecret([]byte("right")), f.now))(t)
+	must(f.Set(ctx, f.a, f.dirA, []string{"decoy@corp.example"}, wire.Secret{}, f.now))(t)
+	b.failed = errors.New("the log is full")
+	if _, err := f.Set(ctx, f.a, f.dirA, []string{"probe@corp.example"}, wire.Secret{}, f.now); !errors.Is(err, b.failed) {
+		t.Errorf("set: %v", err)
+	}
+	if err := f.Remove(ctx, f.a, f.dirA, f.now); !errors.Is(err, b.failed) {
+		t.Errorf("remove: %v", err)
+	}
+	if c, err := f.Get(ctx, f.a, f.dirA); err != nil || !slices.Equal(c.Names, []string{"decoy@corp.example"}) {
+		t.Errorf("kept %+v, %v", c, err)
+	}
+	b.failed = nil
+	if err := f.Remove(ctx, f.a, f.dirA, f.now); err != nil {
+		t.Error(err)
+	}
+	set := func(detail string) tenant.Event {
+		return tenant.Event{What: "canary.set", Directory: f.dirA, Detail: detail}
+	}
+	removed := tenant.Event{What: "canary.remove", Directory: f.dirA}
+	if d := cmp.Diff([]tenant.Event{set("probe@corp.example, decoy@corp.example, password kept: true"), set("decoy@corp.example, password kept: false"),
+		set("probe@corp.example, password kept: false"), removed, removed}, b.events); d != "" {
+		t.Error(d)
+	}
 }
 
 func TestCanaryRefusals(t *testing.T) {

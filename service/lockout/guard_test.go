@@ -3,6 +3,7 @@ package lockout_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
@@ -85,6 +86,10 @@ func TestGuard(t *testing.T) {
 	if s, err := g.State(ctx, scope, "alice"); err != nil || s != (lockout.State{}) {
 		t.Errorf("after clear: %+v, %v", s, err)
 	}
+	var rows int
+	if err := d.Reader().QueryRowContext(ctx, `SELECT count(*) FROM lockout`).Scan(&rows); err != nil || rows != 0 {
+		t.Errorf("after clear: %d rows, %v", rows, err)
+	}
 	settle(t, g, scope, "alice", lockout.Wrong, 9)
 	settle(t, g, scope, "alice", lockout.Right, 1)
 	settle(t, g, scope, "alice", lockout.Wrong, 9)
@@ -97,6 +102,81 @@ func TestGuard(t *testing.T) {
 	}
 	if err := g.Settle(ctx, tenant.ScopeOf("gone"), "alice", lockout.Wrong, now); !fault.Has(err, wire.NotFound) {
 		t.Errorf("settle for a tenant that is gone: %v", err)
+	}
+}
+
+// A store that does not answer is an error to everybody, never an account that may go on.
+func TestStoreFails(t *testing.T) {
+	d := dbtest.New(t)
+	g, scope := lockout.New(d, ten), tenanttest.New(t, d, "contoso").Scope()
+	settle(t, g, scope, "alice", lockout.Wrong, 3)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	everything := map[string]func() error{
+		"allow":         func() error { _, err := g.Allow(ctx, scope, "alice", now); return err },
+		"budget":        func() error { _, err := g.Budget(ctx, scope, "alice", now); return err },
+		"state":         func() error { _, err := g.State(ctx, scope, "alice"); return err },
+		"settle, wrong": func() error { return g.Settle(ctx, scope, "alice", lockout.Wrong, now) },
+		"settle, right": func() error { return g.Settle(ctx, scope, "alice", lockout.Right, now) },
+		"clear":         func() error { return g.Clear(ctx, scope, "alice") },
+		"sweep":         func() error { _, err := g.Sweep(ctx, now); return err },
+	}
+	refused := func(why string) {
+		t.Helper()
+		for name, do := range everything {
+			if err := do(); err == nil {
+				t.Errorf("%s, %s: no error", why, name)
+			}
+		}
+	}
+	refused("given up")
+	if s, err := g.State(t.Context(), scope, "alice"); err != nil || s.Failures != 3 {
+		t.Errorf("afterwards: %+v, %v", s, err)
+	}
+
+	ctx = t.Context()
+	err := d.Write(ctx, func(tx db.Querier) error { _, err := tx.ExecContext(ctx, `DROP TABLE lockout`); return err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	refused("without its table")
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		said := make(chan string, 1)
+		g.Logger = slog.New(slog.NewTextHandler(firstLine(said), nil))
+		done := make(chan error, 1)
+		go func() { done <- g.Run(ctx) }()
+		if line := <-said; !strings.Contains(line, "lockout: sweep") {
+			t.Errorf("the sweep that failed says %q", line)
+		}
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+}
+
+// firstLine sends the first line that is written.
+type firstLine chan string
+
+func (c firstLine) Write(b []byte) (int, error) {
+	select {
+	case c <- string(b):
+	default:
+	}
+	return len(b), nil
+}
+
+// The right password of an account that nobody guesses at, which nearly every sign-in is, does not wait for whoever writes.
+func TestRightWritesNothing(t *testing.T) {
+	d := dbtest.New(t)
+	g, scope := lockout.New(d, ten), tenanttest.New(t, d, "contoso").Scope()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	err := d.Write(ctx, func(db.Querier) error { return g.Settle(ctx, scope, "alice", lockout.Right, now) })
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -254,6 +334,9 @@ func BenchmarkAllow(b *testing.B) {
 func TestNetworksAreCountedApart(t *testing.T) {
 	d := dbtest.New(t)
 	g, scope := lockout.New(d, ten), tenanttest.New(t, d, "contoso").Scope()
+	if account := lockout.At("alice", ""); account != "alice" {
+		t.Errorf("without a network alice is %q", account)
+	}
 	one, two, other := lockout.At("alice", "192.0.2.1/32"), lockout.At("alice", "2001:db8::/48"), lockout.At("alice2", "192.0.2.1/32")
 	for _, account := range []string{one, other} {
 		settle(t, g, scope, account, lockout.Wrong, g.Policy().Threshold)

@@ -115,6 +115,65 @@ func TestTimePasses(t *testing.T) {
 	}
 }
 
+// What time has cleared counts no more, and what it has not cleared does.
+func TestWhatCounts(t *testing.T) {
+	counting, locked := example(Counting), example(Locked)
+	counting.Failures = ten.Threshold - 1
+	long := Policy{Threshold: 10, Window: 48 * time.Hour, MaxDuration: time.Minute, Forget: time.Hour}
+	late := State{Failures: 11, Lockouts: 1, LastFailure: locked.LockedUntil.Add(-time.Second), LockedUntil: locked.LockedUntil}
+	lowered := State{Failures: 3, Lockouts: 1, LastFailure: start.Add(-time.Hour), LockedUntil: start.Add(-time.Minute)}
+	for _, c := range []struct {
+		name   string
+		s      State
+		p      Policy
+		at     time.Time
+		failed int
+		locked bool
+	}{
+		{"nine, within the window", counting, ten, counting.LastFailure.Add(ten.Window - 1), 10, true},
+		{"nine, after the window", counting, ten, counting.LastFailure.Add(ten.Window), 1, false},
+		{"a lock, before it is forgotten", locked, ten, locked.LockedUntil.Add(defaultForget - 1), 11, true},
+		{"a lock that is forgotten", locked, ten, locked.LockedUntil.Add(defaultForget), 1, false},
+		{"a lock that is forgotten, within a longer window", late, long, late.LockedUntil.Add(time.Hour), 1, false},
+		{"a lock after three wrong ones, before the threshold was raised", lowered, ten, start, 4, true},
+	} {
+		if s, d := Next(c.s, Wrong, c.p, c.at); s.Failures != c.failed || d.Locked != c.locked {
+			t.Errorf("%s: %+v, %+v", c.name, s, d)
+		}
+	}
+}
+
+func TestPolicyDefaults(t *testing.T) {
+	usual := Policy{Threshold: 4, Duration: 30 * time.Minute, MaxDuration: time.Hour, Window: 30 * time.Minute, Forget: 24 * time.Hour}
+	own := Policy{Threshold: 1, Duration: 1, MaxDuration: 1, Window: 1, Forget: 1}
+	for _, c := range []struct{ given, want Policy }{
+		{Policy{}, usual},
+		{Policy{Threshold: -1, Duration: -1, MaxDuration: -1, Window: -1, Forget: -1}, usual},
+		{own, own},
+		{Policy{Duration: 48 * time.Hour}, Policy{Threshold: 4, Duration: 48 * time.Hour, MaxDuration: 48 * time.Hour, Window: 30 * time.Minute, Forget: 48 * time.Hour}},
+	} {
+		if got := New(nil, c.given).Policy(); got != c.want {
+			t.Errorf("%+v became %+v", c.given, got)
+		}
+	}
+	if n := left(State{}, Policy{}, start); n != 4 {
+		t.Errorf("%d left by default", n)
+	}
+}
+
+func TestStored(t *testing.T) {
+	for _, plain := range []string{"", "anna@corp.example", strings.Repeat("a", 256), "ä"} {
+		if got := stored(plain); got != plain {
+			t.Errorf("%q is stored as %q", plain, got)
+		}
+	}
+	for _, strange := range []string{strings.Repeat("a", 257), "a\x00b", "\x00", "\xff"} {
+		if got := stored(strange); !strings.HasPrefix(got, "sha256:") || len(got) != len("sha256:")+64 {
+			t.Errorf("%q is stored as %q", strange, got)
+		}
+	}
+}
+
 func TestTenWrongThenLongerAndLonger(t *testing.T) {
 	var s State
 	var d Decision

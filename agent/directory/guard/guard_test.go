@@ -37,6 +37,7 @@ func TestDecide(t *testing.T) {
 		{"the last wrong one lies ahead, by the clocks", five, 4, ago(-time.Minute), 1, false, 1},
 		{"a window without end", Policy{Threshold: 5, Window: Forever}, 4, ago(10000 * time.Hour), 1, false, 1},
 		{"a count without a time", five, 4, time.Time{}, 1, true, 5},
+		{"a count without a time, where nothing is forgotten", Policy{Threshold: 5, Window: Forever}, 4, time.Time{}, 1, true, 5},
 		{"a reserve of three", five, 2, ago(time.Minute), 3, false, 3},
 		{"a reserve of three, one wrong", five, 1, ago(time.Minute), 3, true, 4},
 		{"a reserve as large as the threshold leaves the first attempt", five, 0, time.Time{}, 9, true, 5},
@@ -50,8 +51,12 @@ func TestDecide(t *testing.T) {
 		if d.Spend != test.spend || d.Left != test.left {
 			t.Errorf("%s: %+v", test.name, d)
 		}
-		if wantUntil := !test.spend && test.policy.Window != Forever && !test.last.IsZero(); d.Until.IsZero() == wantUntil {
-			t.Errorf("%s: until %s", test.name, d.Until)
+		var until time.Time
+		if !test.spend && test.policy.Window != Forever && !test.last.IsZero() {
+			until = test.last.Add(test.policy.Window + clockSlack)
+		}
+		if !d.Until.Equal(until) {
+			t.Errorf("%s: until %s, want %s", test.name, d.Until, until)
 		}
 	}
 }
@@ -88,23 +93,69 @@ func TestPolicies(t *testing.T) {
 		{"10", "-18000000000", "-6000000000", Policy{Threshold: 10, Duration: 30 * time.Minute, Window: 10 * time.Minute}, true},
 		{"0", "0", "-18000000000", Policy{Window: 30 * time.Minute}, true},
 		{"3", "-9223372036854775808", "-9223372036854775808", Policy{Threshold: 3, Window: Forever}, true},
+		{"65535", "-1", "-1", Policy{Threshold: 65535, Duration: 100, Window: 100}, true},
+		{"5", "0", "-92233720368547758", Policy{Threshold: 5, Window: 9223372036854775800}, true}, // the longest that a Duration holds
+		{"5", "0", "-92233720368547759", Policy{Threshold: 5, Window: Forever}, true},
 		{"", "", "", Policy{}, false},
 		{"10", "", "-1", Policy{}, false},
+		{"10", "-1", "", Policy{}, false},
 		{"-1", "-1", "-1", Policy{}, false},
 		{"70000", "-1", "-1", Policy{}, false},
 		{"5", "18000000000", "-1", Policy{}, false},
 		{"many", "-1", "-1", Policy{}, false},
 	} {
-		if got, ok := NewPolicy(test.threshold, test.duration, test.window, ""); got != test.want || ok != test.ok {
+		if test.ok {
+			test.want.Source = "the domain"
+		}
+		if got, ok := NewPolicy(test.threshold, test.duration, test.window, "the domain"); got != test.want || ok != test.ok {
 			t.Errorf("%+v: %+v, %v", test, got, ok)
 		}
 	}
 	never, two, five := Policy{}, Policy{Threshold: 2}, Policy{Threshold: 5}
-	if !two.Stricter(five) || five.Stricter(two) || never.Stricter(five) || !five.Stricter(never) || never.Stricter(never) {
+	if !two.Stricter(five) || five.Stricter(two) || never.Stricter(five) || !five.Stricter(never) || never.Stricter(never) || two.Stricter(two) {
 		t.Error("which policy is the stricter one")
 	}
-	if at, ok := Filetime("116444736000000010"); !ok || !at.Equal(time.Unix(0, 1000)) {
-		t.Errorf("%v, %v", at, ok)
+}
+
+func TestValues(t *testing.T) {
+	for text, want := range map[string]struct {
+		at time.Time
+		ok bool
+	}{
+		"116444736000000010": {time.Unix(0, 1000), true},
+		"1":                  {time.Date(1601, 1, 1, 0, 0, 0, 100, time.UTC), true},
+		"0":                  {time.Time{}, true},
+		"-1":                 {},
+		"":                   {},
+		"yesterday":          {},
+	} {
+		if at, ok := Filetime(text); ok != want.ok || !at.Equal(want.at) {
+			t.Errorf("Filetime(%q) = %v, %v", text, at, ok)
+		}
+	}
+	for text, want := range map[string]int{"0": 0, "4": 4, "2147483647": 2147483647, "-1": -1, "2147483648": -1, "": -1, "four": -1} {
+		if n, ok := Count(text); ok != (want >= 0) || ok && n != want {
+			t.Errorf("Count(%q) = %d, %v", text, n, ok)
+		}
+	}
+}
+
+// Only S-1-5-21-a-b-c-RID is an account of a domain: with any other byte changed before the domain's own three numbers it is none.
+func TestRID(t *testing.T) {
+	if rid, ok := RID(sidOf(1500)); !ok || rid != 1500 {
+		t.Errorf("%d, %v", rid, ok)
+	}
+	for i := range 12 {
+		sid := sidOf(1500)
+		sid[i]++
+		if rid, ok := RID(sid); ok {
+			t.Errorf("%x has the RID %d", sid, rid)
+		}
+	}
+	for _, sid := range [][]byte{nil, sidOf(1500)[:24], append(sidOf(1500), 0)} {
+		if _, ok := RID(sid); ok {
+			t.Errorf("%x has a RID", sid)
+		}
 	}
 }
 
@@ -146,13 +197,19 @@ func TestProtection(t *testing.T) {
 
 func TestProtectionCheck(t *testing.T) {
 	for _, p := range []Protection{{Names: []string{""}}, {Names: []string{"a@corp"}}, {Names: []string{`CORP\a`}}, {Groups: []string{"Domain Admins"}},
-		{Groups: []string{""}}, {Names: make([]string, maxNames+1)}, {Groups: slices.Repeat([]string{"CN=a"}, maxGroups+1)}} {
+		{Groups: []string{""}}, {Names: slices.Repeat([]string{"a"}, maxNames+1)}, {Groups: slices.Repeat([]string{"CN=a"}, maxGroups+1)},
+		{Names: []string{strings.Repeat("a", maxText+1)}}, {Groups: []string{"CN=" + strings.Repeat("a", maxText-2)}}} {
 		if p.Check() == nil {
 			t.Errorf("accepted: %.80v", p)
 		}
 	}
-	if err := (Protection{Names: []string{"svc"}, Groups: []string{"CN=Domain Admins,CN=Users,DC=corp,DC=example"}}).Check(); err != nil {
-		t.Error(err)
+	for _, p := range []Protection{
+		{Names: []string{"svc"}, Groups: []string{"CN=Domain Admins,CN=Users,DC=corp,DC=example"}},
+		{Names: slices.Repeat([]string{strings.Repeat("a", maxText)}, maxNames), Groups: slices.Repeat([]string{"CN=" + strings.Repeat("a", maxText-3)}, maxGroups)},
+	} {
+		if err := p.Check(); err != nil {
+			t.Errorf("refused: %.80v: %v", p, err)
+		}
 	}
 }
 

@@ -37,7 +37,7 @@ func (p Protection) Check() error {
 		}
 	}
 	for _, g := range p.Groups {
-		if g == "" || len(g) > maxText || !strings.Contains(g, "=") {
+		if len(g) > maxText || !strings.Contains(g, "=") {
 			return errors.New("a protected group is not a distinguished name such as CN=Tier 0,OU=Groups,DC=corp,DC=example")
 		}
 	}

@@ -63,9 +63,6 @@ func Find(ctx context.Context, r *net.Resolver, q Query, known []string) (Found,
 	if err := q.Check(); err != nil {
 		return Found{}, err
 	}
-	if r == nil {
-		r = net.DefaultResolver
-	}
 	all, err := look(ctx, r, Name(q.Domain, ""))
 	if err != nil {
 		return Found{}, err
@@ -140,8 +137,7 @@ func Pick(domain string, near, all []*net.SRV, known []string, random func(n int
 				if len(f.Foreign) < 3 && !slices.Contains(f.Foreign, host) {
 					f.Foreign = append(f.Foreign, host[:min(len(host), maxName)])
 				}
-			case !slices.ContainsFunc(usable, func(t Target) bool { return t.Host == host && t.Priority <= r.Priority }):
-				usable = slices.DeleteFunc(usable, func(t Target) bool { return t.Host == host })
+			default:
 				usable = append(usable, Target{host, r.Port, i == 0, r.Priority, r.Weight})
 			}
 		}
@@ -194,7 +190,7 @@ func within(host, domain string) bool { return strings.HasSuffix(host, "."+strin
 
 // isHost reports whether s is a name of labels of letters, digits, hyphens and underscores, which AD allows (RFC 1123 §2.1, RFC 1035).
 func isHost(s string) bool {
-	if s == "" || len(s) > maxName {
+	if len(s) > maxName {
 		return false
 	}
 	for label := range strings.SplitSeq(s, ".") {

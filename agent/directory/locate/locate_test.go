@@ -53,9 +53,12 @@ func TestPick(t *testing.T) {
 		{"but not before a better priority", nil, []*net.SRV{srv("a.corp.example", 0, 9), srv("b.corp.example", 1, 1)}, []string{"b.corp.example"}, highest, []string{"a.corp.example", "b.corp.example"}, nil},
 		{"the site goes before the domain, and nobody comes twice", []*net.SRV{srv("b.corp.example", 5, 1)}, []*net.SRV{srv("a.corp.example", 0, 1), srv("b.corp.example", 0, 1)}, nil, lowest, []string{"b.corp.example", "a.corp.example"}, nil},
 		{"the better of two records of a host", nil, []*net.SRV{srv("a.corp.example", 7, 1), srv("b.corp.example", 3, 1), srv("A.corp.example.", 1, 1)}, nil, lowest, []string{"a.corp.example", "b.corp.example"}, nil},
+		{"a record that comes twice is one", nil, []*net.SRV{srv("a.corp.example", 1, 1), srv("a.corp.example", 1, 1), srv("b.corp.example", 2, 1)}, nil, lowest, []string{"a.corp.example", "b.corp.example"}, nil},
 		{"not available", nil, []*net.SRV{srv(".", 0, 0)}, nil, lowest, nil, nil},
 		{"outside of the domain", nil, []*net.SRV{srv("dc1.evil.example", 0, 0), srv("evilcorp.example", 0, 0), srv("corp.example", 0, 0), srv("corp.example.evil.example", 0, 0)}, nil, lowest, nil,
 			[]string{"dc1.evil.example", "evilcorp.example", "corp.example"}},
+		{"of foreign names three, each once", nil, []*net.SRV{srv("a.example", 0, 0), srv("A.example.", 0, 0), srv("b.example", 0, 0), srv("c.example", 0, 0), srv("d.example", 0, 0)}, nil, lowest, nil,
+			[]string{"a.example", "b.example", "c.example"}},
 		{"no names of hosts", nil, []*net.SRV{srv("a b.corp.example", 0, 0), srv(long+".corp.example", 0, 0), srv("..corp.example", 0, 0)}, nil, lowest, nil,
 			[]string{"a b.corp.example", long + ".corp.example", "..corp.example"}},
 		{"port zero", nil, []*net.SRV{{Target: "a.corp.example"}}, nil, lowest, nil, []string{"a.corp.example"}},
@@ -126,6 +129,16 @@ func TestFind(t *testing.T) {
 	if _, err = locate.Find(t.Context(), dns.Resolver(), locate.Query{Domain: domain}, nil); err == nil || !strings.Contains(err.Error(), "dc1.evil.example is outside of corp.example") {
 		t.Errorf("none of the domain: %v", err)
 	}
+	dns.Services(all, locatetest.SRV{Target: "."})
+	if _, err = locate.Find(t.Context(), dns.Resolver(), locate.Query{Domain: domain}, nil); err == nil || strings.Contains(err.Error(), "outside") {
+		t.Errorf("none at all: %v", err)
+	}
+	// Records of the site that the resolver cannot use are not the same as no records: it is not known who is near.
+	dns.Services(all, locatetest.SRV{Port: 389, Target: "dc1.corp.example."})
+	dns.Services(berlin, locatetest.SRV{Port: 389, Target: "dc 1.corp.example."})
+	if f, err = locate.Find(t.Context(), dns.Resolver(), locate.Query{Domain: domain, Site: "Berlin"}, nil); err == nil {
+		t.Errorf("an answer about the site that is none: %+v", f)
+	}
 	dns.Fail(dnsmessage.RCodeServerFailure)
 	if _, err = locate.Find(t.Context(), dns.Resolver(), locate.Query{Domain: domain}, nil); err == nil {
 		t.Error("a failure is no answer")
@@ -154,14 +167,37 @@ func TestFindOverTCP(t *testing.T) {
 	}
 }
 
+func TestRanks(t *testing.T) {
+	for _, c := range []struct {
+		targets []locate.Target
+		want    []int
+	}{
+		{nil, []int{}},
+		{[]locate.Target{{Near: true}, {Near: true, Weight: 9}, {Near: true, Priority: 5}, {Priority: 5}, {Priority: 5}, {}}, []int{3, 3, 4, 5, 5, 6}},
+	} {
+		if d := cmp.Diff(c.want, locate.Found{Targets: c.targets}.Ranks(3)); d != "" {
+			t.Error(d)
+		}
+	}
+	dc := locate.Target{Host: "dc1.corp.example", Port: 3389}
+	if plain, start := dc.URL(false), dc.URL(true); plain != "ldaps://dc1.corp.example" || start != "ldap://dc1.corp.example:3389" {
+		t.Errorf("%s, %s", plain, start)
+	}
+}
+
 func TestQuery(t *testing.T) {
 	for _, q := range []locate.Query{{}, {Domain: "corp"}, {Domain: "corp..example"}, {Domain: "corp.example."}, {Domain: "corp.example", Site: "a.b"},
-		{Domain: "corp.example", Site: "a b"}, {Domain: "-corp.example"}, {Domain: strings.Repeat("a.", 130) + "b"}} {
+		{Domain: "corp.example", Site: "a b"}, {Domain: "-corp.example"}, {Domain: "corp-.example"}, {Domain: strings.Repeat("a.", 127)}, {Domain: strings.Repeat("a.", 126) + "bc"},
+		{Domain: strings.Repeat("a", 64) + ".example"}, {Domain: "corp{.example"}, {Domain: "corp[.example"}, {Domain: "corp`.example"}, {Domain: "corp@.example"},
+		{Domain: "corp:.example"}, {Domain: "corp/.example"}, {Domain: "cörp.example"}} {
 		if err := q.Check(); err == nil {
 			t.Errorf("%+v was accepted", q)
 		}
 	}
-	if err := (locate.Query{Domain: "corp.example", Site: "Default-First-Site-Name"}).Check(); err != nil {
-		t.Error(err)
+	for _, q := range []locate.Query{{Domain: "corp.example", Site: "Default-First-Site-Name"}, {Domain: "AZ.az_09.example"},
+		{Domain: strings.Repeat("a.", 126) + "b", Site: strings.Repeat("a", 63)}} {
+		if err := q.Check(); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -47,7 +47,7 @@ func ParseNetlogon(b []byte) (Answer, error) {
 		if names[i], at, ok = name(b, at); !ok {
 			return Answer{}, errNetlogon
 		}
-		if i != 5 && names[i] != "" && !isHost(names[i]) {
+		if !isHost(names[i]) {
 			names[i] = ""
 		}
 	}
