@@ -1,16 +1,17 @@
 package kerberos_test
 
 import (
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jcmturner/gokrb5/v8/messages"
+	"github.com/jcmturner/gokrb5/v8/types"
 
 	"github.com/sallyport-auth/sallyport/agent/directory/kerberos"
 	"github.com/sallyport-auth/sallyport/lab/people"
 	"github.com/sallyport-auth/sallyport/wire"
-
-	"strings"
 )
 
 const agentAccount = "AGENT1$"
@@ -213,13 +214,24 @@ func TestOwnTicket(t *testing.T) {
 	if e := trouble(t, err); e.Code != wire.DirectoryUnusable || e.Fenced || !strings.Contains(err.Error(), "refuses NOBODY$@CORP.EXAMPLE.COM") {
 		t.Error(err)
 	}
+	late := w.armored(t, rogue(t, func(*testing.T, []byte) []byte {
+		e := messages.NewKRBError(types.PrincipalName{NameType: 2, NameString: []string{"krbtgt", realm}}, realm, 37, "")
+		e.STime = time.Now().UTC().Add(10 * time.Minute)
+		b, err := e.Marshal()
+		must(t, err)
+		return b
+	}))
+	_, err = late.Validate(t.Context(), ask(name, people.RightPassword).Check)
+	if e := trouble(t, err); e.Code != wire.ClockSkew || e.Fenced {
+		t.Error(err)
+	}
 
 	must(t, w.dc.SetPassword(t.Context(), agentAccount, []byte("Another-Key-1")))
 	tp := tapBefore(t, w.dc.Addr, nil)
 	v := w.armored(t, tp.address)
 	for range 2 {
 		_, err := v.Validate(t.Context(), ask(name, people.RightPassword).Check)
-		if e := trouble(t, err); e.Code != wire.DirectoryUnusable || e.Fenced || !strings.Contains(err.Error(), "the key in the keytab is not that of AGENT1$") {
+		if e := trouble(t, err); e.Code != wire.DirectoryUnusable || e.Fenced || !strings.Contains(err.Error(), "the key in the keytab is not that of the account: export it anew (AGENT1$@CORP.EXAMPLE.COM)") {
 			t.Error(err)
 		}
 	}

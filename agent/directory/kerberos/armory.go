@@ -42,11 +42,14 @@ func newArmory(account string, k *Keytab) *armory {
 	return a
 }
 
-// errOwnAccount is in the error when a KDC refuses the agent's own account.
-var errOwnAccount = errors.New("no armour")
+// errOwnAccount is in the error when a KDC refuses the agent's own account; errWrongKey when that is because of the key.
+var (
+	errOwnAccount = errors.New("no armour")
+	errWrongKey   = fmt.Errorf("%w: the key in the keytab is not that of the account: export it anew", errOwnAccount)
+)
 
-// armor makes one for an exchange, and gets a ticket first if there is none; exchange asks a KDC. A refusal wraps [errOwnAccount] and stands for a while, since it
-// may count as a wrong password of the agent's account.
+// armor makes one for an exchange, and gets a ticket first if there is none; exchange asks a KDC. A wrong key, [errWrongKey], stands for a while, since it
+// counts as a wrong password of the agent's account.
 func (a *armory) armor(ctx context.Context, exchange func([]byte) ([]byte, error)) (*armor, error) {
 	select {
 	case <-a.turn:
@@ -60,7 +63,7 @@ func (a *armory) armor(ctx context.Context, exchange func([]byte) ([]byte, error
 			return nil, a.refused
 		}
 		own, err := a.fetch(now, exchange)
-		if errors.Is(err, errOwnAccount) {
+		if errors.Is(err, errWrongKey) {
 			a.refused, a.until = err, now.Add(refusedFor)
 		}
 		if err != nil {
@@ -104,7 +107,9 @@ func (a *armory) fetch(now time.Time, exchange func([]byte) ([]byte, error)) (*o
 	case r.number == unavailable:
 		return nil, errors.New(directory.KDCWords(r.number, r.status))
 	case r.number == preauthFailed:
-		return nil, fmt.Errorf("%w: the key in the keytab is not that of %s@%s: export it anew", errOwnAccount, a.account, a.realm)
+		return nil, fmt.Errorf("%w (%s@%s)", errWrongKey, a.account, a.realm)
+	case r.ticket == nil && time.Until(r.clock).Abs() > clockSkew:
+		return nil, tooFarAhead(r.clock)
 	case r.ticket == nil:
 		return nil, fmt.Errorf("%w: the KDC refuses %s@%s: %s", errOwnAccount, a.account, a.realm, directory.KDCWords(r.number, r.status))
 	}

@@ -22,7 +22,7 @@ const (
 	datagramFor = 250 * time.Millisecond
 	// muteFor is how long a KDC that did not answer by UDP is asked by TCP alone.
 	muteFor = 5 * time.Minute
-	// armorLife is how long the agent's own ticket is asked to last; domains allow ten hours by default. refusedFor is how long a refusal of the agent's own account stands.
+	// armorLife is how long the agent's own ticket is asked to last; domains allow ten hours by default. refusedFor is how long a wrong key of the agent's own account is not tried again.
 	armorLife, refusedFor = 10 * time.Hour, 5 * time.Minute
 	// lookFor bounds a look at a KDC by a person.
 	lookFor = 10 * time.Second

@@ -209,8 +209,8 @@ func (v *Validator) askByTCP(ctx context.Context, k *kdc, f opened, l link, mess
 		return f, nil
 	}
 	// A ticket without proof, for an account that needs none, has the hint too; the proof is asked for all the same.
-	if skew := time.Until(r.clock); r.ticket == nil && skew.Abs() > clockSkew {
-		return opened{}, &directory.Error{Code: wire.ClockSkew, Cause: fmt.Errorf("the KDC's clock is %s ahead", skew.Round(time.Second))}
+	if r.ticket == nil && time.Until(r.clock).Abs() > clockSkew {
+		return opened{}, tooFarAhead(r.clock)
 	}
 	if f.hint, err = hintOf(r.hints); err != nil {
 		return opened{}, &directory.Error{Code: wire.DirectoryUnusable, Cause: err}
@@ -220,6 +220,10 @@ func (v *Validator) askByTCP(ctx context.Context, k *kdc, f opened, l link, mess
 	}
 	f.open = true
 	return f, nil
+}
+
+func tooFarAhead(clock time.Time) *directory.Error {
+	return &directory.Error{Code: wire.ClockSkew, Cause: fmt.Errorf("the KDC's clock is %s ahead", time.Until(clock).Round(time.Second))}
 }
 
 // unproven takes from a verdict that was given without a proof what only the password's owner may be told: a KDC that looks at the
