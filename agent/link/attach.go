@@ -32,6 +32,9 @@ type ending struct {
 // errFarewell is the end of a stream without a word of goodbye.
 var errFarewell = errors.New("the gateway ended the stream")
 
+// errHangs is the end of a stream that the other side does not read.
+var errHangs = errors.New("the gateway has not read what it was sent")
+
 // attach runs connections from the first packet to the last: one, and those that take over from it without a gap.
 func (l *Link) attach(ctx context.Context) ending {
 	s, err := l.join(ctx, l.c.Identity.Passport())
@@ -102,7 +105,7 @@ func (l *Link) join(ctx context.Context, passport Passport) (*session, error) {
 		return nil, refusal{hint(err), passport}
 	}
 	s.passport = passport
-	s.kill = func() { cancel(errFarewell) }
+	s.kill = cancel
 	s.close = func() { cancel(nil); _ = conn.Close() }
 	l.c.Identity.Welcomed(passport)
 	return s, nil
@@ -151,12 +154,13 @@ type session struct {
 	beat    time.Duration
 	started time.Time
 	// passport was shown for it; kill ends the stream at once, close releases its connection.
-	passport    Passport
-	kill, close func()
-	protocol    int
-	gateway     string
-	slots       int
-	skew        time.Duration
+	passport Passport
+	kill     context.CancelCauseFunc
+	close    func()
+	protocol int
+	gateway  string
+	slots    int
+	skew     time.Duration
 	// ended gets the end of the stream from its reader; retired says that a successor serves.
 	ended   chan ending
 	retired atomic.Bool
@@ -266,7 +270,7 @@ func (s *session) run(ctx context.Context) (ending, *session) {
 			defer timer.Stop()
 			drained = timer.C
 		case <-drained:
-			s.kill()
+			s.kill(errFarewell)
 		case <-s.rejoins(joined != nil):
 			passport := s.l.c.Identity.Passport()
 			if bytes.Equal(passport.Certificate.Certificate[0], s.passport.Certificate.Certificate[0]) {
@@ -292,7 +296,7 @@ func (s *session) run(ctx context.Context) (ending, *session) {
 					a.s.close()
 				}
 			}
-			return s.leave(s.ended, s.kill), nil
+			return s.leave(), nil
 		}
 	}
 }
@@ -333,7 +337,7 @@ func (s *session) retire(ctx context.Context) {
 	case <-s.ended:
 		return
 	}
-	s.leave(s.ended, s.kill)
+	s.leave()
 }
 
 // renew sends a Renew and waits for its answer.
@@ -360,7 +364,7 @@ func (s *session) renew(ctx context.Context, r *linkpb.Renew) (*linkpb.Renewed, 
 }
 
 // leave takes no more checks, finishes those in flight, and closes the stream.
-func (s *session) leave(ended <-chan ending, kill func()) ending {
+func (s *session) leave() ending {
 	s.mu.Lock()
 	s.leaving = true
 	s.mu.Unlock()
@@ -374,7 +378,7 @@ func (s *session) leave(ended <-chan ending, kill func()) ending {
 	defer limit.Stop()
 	select {
 	case <-finished:
-	case e := <-ended:
+	case e := <-s.ended:
 		return e
 	case <-limit.C:
 		s.l.log.Warn("checks cut off at shutdown", "in_flight", s.l.Status().InFlight)
@@ -385,11 +389,11 @@ func (s *session) leave(ended <-chan ending, kill func()) ending {
 	farewell := time.NewTimer(farewellWithin)
 	defer farewell.Stop()
 	select {
-	case e := <-ended:
+	case e := <-s.ended:
 		return e
 	case <-farewell.C:
-		kill()
-		return <-ended
+		s.kill(errFarewell)
+		return <-s.ended
 	}
 }
 
@@ -401,6 +405,9 @@ func (s *session) read(draining chan<- struct{}) ending {
 		if err := s.stream.RecvMsg(&m); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = errFarewell
+			}
+			if cause := context.Cause(s.stream.Context()); errors.Is(cause, errHangs) {
+				err = cause
 			}
 			return ending{err: hint(err), comeBack: comeBack}
 		}
@@ -437,10 +444,12 @@ func (s *session) read(draining chan<- struct{}) ending {
 	}
 }
 
-// send is safe for concurrent use. Its error needs no log: the reader meets the same end.
+// send is safe for concurrent use. Its error needs no log: the reader meets the same end. A gateway that takes nothing loses the stream.
 func (s *session) send(m *linkpb.FromAgent) error {
 	s.sending.Lock()
 	defer s.sending.Unlock()
+	hangs := time.AfterFunc(s.l.sendWithin, func() { s.kill(errHangs) })
+	defer hangs.Stop()
 	return s.stream.SendMsg(m)
 }
 

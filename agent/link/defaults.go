@@ -26,6 +26,9 @@ const (
 	// drainWithin bounds how long a gateway that drains may keep the stream.
 	drainWithin = 20 * time.Second
 
+	// sendWithin bounds one message's sending: the other side reads at once unless it hangs, and then as much as its window holds has waited
+	// there already. A connection's pings are answered by a process that hangs, too.
+	sendWithin = 10 * time.Second
 	// overlapFor is how long a session whose successor serves still takes checks: an offer is good for 2 s, and must not end in a
 	// refusal.
 	overlapFor = 3 * time.Second

@@ -27,6 +27,8 @@ type recorded struct {
 
 func (r *recorded) RecvMsg(m any) error { return protodelim.UnmarshalFrom(r.said, m.(proto.Message)) }
 
+func (r *recorded) Context() context.Context { return context.Background() }
+
 func (r *recorded) SendMsg(m any) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

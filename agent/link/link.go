@@ -130,8 +130,9 @@ type Status struct {
 
 // Link keeps one stream to one gateway.
 type Link struct {
-	c   Config
-	log *slog.Logger
+	c          Config
+	log        *slog.Logger
+	sendWithin time.Duration
 
 	mu     sync.Mutex // guards status and serving
 	status Status
@@ -165,7 +166,7 @@ func New(c Config) (*Link, error) {
 	if c.Slots < 1 || c.Slots > MaxSlots {
 		return nil, fmt.Errorf("link: %d slots: want 1 to %d", c.Slots, MaxSlots)
 	}
-	l := &Link{c: c, log: c.Logger, rejoin: make(chan struct{}, 1), ordered: make(chan struct{}, 1), reprove: make(chan struct{}, 1)}
+	l := &Link{c: c, log: c.Logger, sendWithin: sendWithin, rejoin: make(chan struct{}, 1), ordered: make(chan struct{}, 1), reprove: make(chan struct{}, 1)}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}

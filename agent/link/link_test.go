@@ -551,3 +551,30 @@ func (p *proverOf) Proven(a *linkpb.Proven) {
 		p.told.Add(1)
 	}
 }
+
+// A gateway whose process hangs keeps its connections alive and reads nothing. The agent notices by what it cannot send, comes back, and can be stopped
+// meanwhile.
+func TestGatewayThatReadsNothing(t *testing.T) {
+	over := make(chan struct{})
+	t.Cleanup(func() { close(over) })
+	var streams atomic.Int32
+	id := scripted(t, "127.0.0.1", func(n int, f far) {
+		streams.Store(int32(n))
+		f.welcome(ordinary())
+		<-over
+	})
+	l, err := New(Config{Identity: id, Handler: idle, Health: func() *linkpb.Health { return &linkpb.Health{LastError: strings.Repeat("x", maxMessage-1024)} }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.sendWithin = 100 * time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx) }()
+	until(t, "the end of a stream that hangs", func() bool { return strings.Contains(l.Status().LastError, "has not read") })
+	until(t, "a second stream", func() bool { return streams.Load() >= 2 && l.Status().State == Attached })
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
