@@ -19,10 +19,16 @@ const catalogTLSPort, catalogPort = "3269", "3268"
 // a UPN suffix; whom its own domain does not have is looked for in the forest's catalog, by one more bind as that person.
 func (v *Validator) whoIs(ctx context.Context, c *conn, check directory.Check) (*wire.Attributes, error) {
 	a, err := c.attributes(ctx, check)
+	if repeats(err, check.Password) {
+		return nil, errors.New(repeated)
+	}
 	if check.Account != nil || !errors.Is(err, errNoEntry) {
 		return a, err
 	}
 	a, other := v.inCatalog(ctx, c.server, check)
+	if repeats(other, check.Password) {
+		return nil, errors.New(repeated)
+	}
 	if other != nil {
 		return nil, fmt.Errorf("%w; global catalog: %w", err, other)
 	}
@@ -50,8 +56,6 @@ func (v *Validator) inCatalog(ctx context.Context, s *server, check directory.Ch
 	err = c.within(ctx, v.bindFor, func() error { return c.bind(check.Name, check.Password) })
 	verdict, _, e := judge(err)
 	switch {
-	case repeats(err, check.Password):
-		return nil, errors.New(repeated)
 	case e != nil:
 		return nil, e
 	case !verdict.Reason.Right():

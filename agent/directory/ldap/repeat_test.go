@@ -1,11 +1,15 @@
 package ldap_test
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -42,5 +46,26 @@ func TestPasswordInTheWordsOfTheDirectory(t *testing.T) {
 		if _, binds := s.counts(); len(binds) != 1 || binds[0] != "anna@corp.example/"+password {
 			t.Errorf("%s: %d binds", what, len(binds))
 		}
+	}
+}
+
+// Nor by what it says of the look at the person's entry, after a password that was right.
+func TestPasswordInTheWordsAboutAttributes(t *testing.T) {
+	const password = "Right-Horse-7"
+	a := newAuthority(t)
+	s := begin(t, a, func(s *stub) {
+		s.results, s.words = func(string) int { return 80 }, "cannot look for anna with "+password
+	})
+	var log bytes.Buffer // of a validator that nobody runs: one goroutine writes at a time
+	v := configured(t, ldap.Config{Servers: []string{s.url()}, RootCAs: a.pool(), Logger: slog.New(slog.NewTextHandler(&log, nil))}, false)
+	check := ask("anna@corp.example", password)
+	check.WantAttributes = true
+	r, err := v.Validate(t.Context(), check.Check)
+	if err != nil || !r.Verdict.Reason.Right() || !strings.Contains(r.Verdict.Diagnostic, "repeated") {
+		t.Errorf("%+v, %v", r, err)
+	}
+	_, err = v.Attributes(t.Context(), check.Check)
+	if text := fmt.Sprint(r, err, log.String()); err == nil || strings.Contains(text, password) {
+		t.Errorf("the password stands in %s", text)
 	}
 }

@@ -109,6 +109,7 @@ type stub struct {
 	silent   chan struct{} // not nil: no search is answered until it is closed
 	searches func(filter string)
 	results  func(base string) int // of a search below the root entry; nil finds what is there
+	words    string                // beside a result that is not 0
 
 	mu    sync.Mutex
 	conns map[net.Conn]bool
@@ -283,7 +284,11 @@ func (s *stub) serve(bare net.Conn) {
 					}
 				}
 			}
-			c.Write(response(id, goldap.ApplicationSearchResultDone, result, ""))
+			words := ""
+			if result != 0 {
+				words = s.words
+			}
+			c.Write(response(id, goldap.ApplicationSearchResultDone, result, words))
 		default:
 			return
 		}
