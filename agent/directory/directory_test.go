@@ -234,6 +234,22 @@ func TestExplain(t *testing.T) {
 		"1810":                                  "DOMAIN_TRUST_INCONSISTENT",
 		"1937":                                  "NTLM_BLOCKED",
 
+		// Lines of logs, this product's own first.
+		directory.KDCWords(18, 0xC0000072):                     "ACCOUNT_DISABLED",
+		directory.KDCWords(24, 0):                              "LOGON_FAILURE WRONG_PASSWORD",
+		directory.Win32Words(1909):                             "ACCOUNT_LOCKED_OUT",
+		directory.Win32Words(0xC00002FA):                       "SEC_E_SMARTCARD_LOGON_REQUIRED",
+		"trouble, lockout-spared (90110)":                      "lockout-spared",
+		"LDAP error 51":                                        "busy",
+		"Failure Code: 0x18":                                   "LOGON_FAILURE WRONG_PASSWORD",
+		"Status: 0xC000006D, Sub Status: 0xC0000072":           "LOGON_FAILURE ACCOUNT_DISABLED",
+		"NTSTATUS 0xC0000234":                                  "ACCOUNT_LOCKED_OUT",
+		"error 1909":                                           "ACCOUNT_LOCKED_OUT",
+		"KRB5KDC_ERR_PREAUTH_FAILED":                           "LOGON_FAILURE WRONG_PASSWORD",
+		"KRB5KRB_AP_ERR_SKEW":                                  "TIME_SKEW",
+		"kinit: KRB5KDC_ERR_C_PRINCIPAL_UNKNOWN while getting": "NO_SUCH_USER",
+		"a sentence of 24 words about bad data, 52 of them":    "",
+
 		"":                               "",
 		"0":                              "",
 		"0x":                             "",

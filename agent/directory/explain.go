@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/sallyport-auth/sallyport/wire"
 )
@@ -71,14 +72,53 @@ func CodeOf(r wire.Reason) wire.Code {
 
 // Explain finds what a number or name means, in any spelling that an administrator meets: "52e", "data 52e", a whole diagnostic
 // text, "1326", "0xC000006D", "C000006D", "-1073741715", "50126", "AADSTS50126", "KDC_ERR_PREAUTH_FAILED", "Kerberos 24",
-// "LDAP 51". A spelling can have several meanings ("532" is an LDAP sub-code, "18" a KDC error with many causes), and all of
-// them are returned, the likeliest first; none, if the number is unknown. The slice is the caller's.
+// "LDAP 51", MIT's "KRB5KDC_ERR_PREAUTH_FAILED", or a line of a log with one of them in it, such as this product's own. A spelling can have
+// several meanings ("532" is an LDAP sub-code, "18" a KDC error with many causes), and all of them are returned, the likeliest first; none, if
+// the number is unknown. The slice is the caller's.
 func Explain(question string) []Explanation {
 	if len(question) > maxQuestion {
 		return nil
 	}
 	q := strings.ToLower(strings.Trim(question, " \t\r\n\x00\"'.,:;"))
-	var found []Explanation
+	found, kind := explain(q)
+	if len(found) > 0 || kind {
+		return found
+	}
+	words := strings.FieldsFunc(q, func(c rune) bool { return !unicode.IsLetter(c) && !unicode.IsDigit(c) && c != '_' && c != '-' })
+	for _, tells := range []func(string) bool{isStatus, isTelling} { // an NTSTATUS is one situation, where the number beside it is of many
+		for _, w := range words {
+			if !tells(w) {
+				continue
+			}
+			some, _ := explain(w)
+			for _, e := range some {
+				if !slices.ContainsFunc(found, func(f Explanation) bool { return f.Name == e.Name }) {
+					found = append(found, e)
+				}
+			}
+		}
+		if len(found) > 0 {
+			return found
+		}
+	}
+	return nil
+}
+
+// isStatus reports whether a word of a line has the form of an NTSTATUS or HRESULT.
+func isStatus(word string) bool {
+	return len(word) == len("0xc000006d") && strings.HasPrefix(word, "0x")
+}
+
+// isTelling reports whether a word of a line is a number or a name that means something there: words of a sentence, and numbers below a hundred, may
+// be anything.
+func isTelling(word string) bool {
+	digits := strings.ContainsAny(word, "0123456789")
+	return strings.HasPrefix(word, "0x") || digits && len(word) >= 3 || strings.ContainsAny(word, "_-")
+}
+
+// explain is [Explain] for one spelling, in lower case. kind is true if it says which kind of number it is, and so nothing else.
+func explain(q string) (found []Explanation, kind bool) {
+	q = mitNames.Replace(q)
 	add := func(match func(Explanation) bool) {
 		for _, e := range table {
 			if match(e.Explanation) && !slices.ContainsFunc(found, func(f Explanation) bool { return f.Name == e.Name }) {
@@ -106,14 +146,14 @@ func Explain(question string) []Explanation {
 	// A spelling that says which kind of number it is has one meaning.
 	if n, ok := subCode(q); ok {
 		byWin32(n)
-		return found
+		return found, true
 	}
 	for prefix, by := range map[string]func(int){"aadsts": byCode, "kerberos": byKerberos, "krb": byKerberos, "kdc": byKerberos, "kdc_err": byKerberos, "win32": byWin32, "ldap": byLDAP,
-		"ldap result": byLDAP, "code": byCode} {
+		"ldap result": byLDAP, "ldap result code": byLDAP, "ldap error": byLDAP, "code": byCode} {
 		if rest, ok := strings.CutPrefix(q, prefix); ok {
 			if n, err := strconv.Atoi(strings.TrimSpace(rest)); err == nil {
 				by(n)
-				return found
+				return found, true
 			}
 		}
 	}
@@ -123,14 +163,14 @@ func Explain(question string) []Explanation {
 			byWin32(int(n))
 			byKerberos(int(n)) // Windows' event log writes KDC errors like this
 		}
-		return found
+		return found, false
 	}
 	if n, err := strconv.ParseInt(q, 10, 64); err == nil {
 		if n < 0 {
 			if n >= -1<<31 {
 				byStatus(uint32(n))
 			}
-			return found
+			return found, false
 		}
 		if n <= 1<<31 {
 			byWin32(int(n))
@@ -161,5 +201,8 @@ func Explain(question string) []Explanation {
 			}
 		}
 	}
-	return found
+	return found, false
 }
+
+// mitNames are the beginnings of MIT's names of KDC errors, which go on as RFC 4120's.
+var mitNames = strings.NewReplacer("krb5kdc_err_", "kdc_err_", "krb5krb_", "krb_")

@@ -19,7 +19,8 @@ func (explainCommand) Help() string {
   sallyport-agent explain 52e           what an LDAP bind says behind "data"
   sallyport-agent explain 0xC0000234    an NTSTATUS
   sallyport-agent explain kerberos 24   a KDC error; by its name too: KDC_ERR_PREAUTH_FAILED
-  sallyport-agent explain 90020         a number on Sallyport's error page`
+  sallyport-agent explain 90020         a number on Sallyport's error page
+  sallyport-agent explain "KDC_ERR_CLIENT_REVOKED (18), NTSTATUS 0xC0000072"     what stands in a log`
 }
 
 // Run is called by kong.
