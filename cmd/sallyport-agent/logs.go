@@ -143,10 +143,25 @@ func settingsInForce(app *kong.Application, c *cli, set settings) string {
 					value, from = v, "environment"
 				}
 			}
+			if f.Name == "protect-name" && value != "" {
+				value = howMany(value) // nothing would show that they are names of accounts
+			}
 			fmt.Fprintf(&b, "%s: %v (%s)\n", f.Name, value, from)
 		}
 	}
 	return b.String()
+}
+
+// howMany stands for names that a setting lists, in a file or in a variable.
+func howMany(value any) string {
+	n := 1
+	switch v := value.(type) {
+	case []any:
+		n = len(v)
+	case string:
+		n += strings.Count(v, ",")
+	}
+	return fmt.Sprintf("%d names", n)
 }
 
 // listing shows a folder as ls -l does. It opens no file.

@@ -51,7 +51,8 @@ func TestBundle(t *testing.T) {
 	log := filepath.Join(dir, "agent.log")
 	status := `{"written":"2026-01-02T03:04:05Z","link":{"last_error":"proxy http://svc:proxy-canary@p: no"},"recent":[{"trace":"4bf92f3577b34da6a3ce929d0e0e4736"}]}`
 	for path, text := range map[string]string{
-		config: "dc: " + flags[1] + "\ndc-ca-file: " + flags[3] + "\nproxy: http://svc-canary:proxy-canary@127.0.0.1:1\nlog-format: json\n",
+		config: "dc: " + flags[1] + "\ndc-ca-file: " + flags[3] + "\nproxy: http://svc-canary:proxy-canary@127.0.0.1:1\nlog-format: json\n" +
+			"protect-name: [tierzero-canary, second-canary]\nreader-name: reader-canary@corp.example.com\nprotect-group: ['CN=group-canary,DC=corp,DC=example,DC=com']\n",
 		log: `{"level":"INFO","msg":"password check","name":"wilhelmina@corp.example.com","outcome":"right","dc":"dc1.corp.example.com:636","took":5}
 {"level":"DEBUG","msg":"password check","name":"CORP\\wilhelmina","cause":"bind as wilhelmina: password=password-canary"}
 {"level":"WARN","msg":"x","detail":"Authorization: Bearer bearer-canary, ` + token + `"}
@@ -82,7 +83,7 @@ key-canary
 		keys = append(keys, strings.Split(string(text), "\n")[1])
 	}
 	for name, text := range files {
-		for _, never := range append(keys, "wilhelmina", "password-canary", "proxy-canary", "svc-canary", "bearer-canary", "key-canary", token) {
+		for _, never := range append(keys, "wilhelmina", "password-canary", "proxy-canary", "svc-canary", "bearer-canary", "key-canary", "tierzero-canary", "second-canary", "reader-canary", "group-canary", token) {
 			if strings.Contains(strings.ToLower(text), strings.ToLower(never)) {
 				t.Errorf("%s holds %q", name, never)
 			}
@@ -100,7 +101,7 @@ key-canary
 			t.Errorf("%s does not hold %q:\n%s", name, want, files[name])
 		}
 	}
-	if !strings.Contains(files["settings.txt"], "slots: 0 (default)") || !strings.Contains(files["state.txt"], "tls.key") || !strings.Contains(files["host.txt"], "HTTPS_PROXY=http://[secret]@127.0.0.1:1") {
+	if !strings.Contains(files["settings.txt"], "slots: 0 (default)") || !strings.Contains(files["settings.txt"], "protect-name: 2 names (line 5)") || !strings.Contains(files["state.txt"], "tls.key") || !strings.Contains(files["host.txt"], "HTTPS_PROXY=http://[secret]@127.0.0.1:1") {
 		t.Errorf("%s\n%s\n%s", files["settings.txt"], files["state.txt"], files["host.txt"])
 	}
 	people := regexp.MustCompile(`person-[0-9a-f]{8}`).FindAllString(files["log-1.txt"], -1)
