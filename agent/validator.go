@@ -133,6 +133,8 @@ type KDC struct {
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
 	// UDPError is why it is asked by TCP alone although the settings allow UDP; empty if it is not.
 	UDPError string `json:"udp_error,omitempty"`
+	// Latency is nil before its first answer to a proof.
+	Latency *Latency `json:"latency,omitempty"`
 }
 
 // Asked is which validator checks passwords, for the status.
@@ -155,7 +157,7 @@ func (a *Agent) asked() *Asked {
 	case both:
 		s := &Asked{Choice: Choice{Kerberos, a.config.Choice.Why}, Realm: v.kerberos.Realm(), Service: v.kerberos.Service(), Armor: v.kerberos.Armor()}
 		for _, k := range v.kerberos.Status() {
-			s.KDCs = append(s.KDCs, KDC{k.Address, k.LastError, k.LastErrorAt, k.UDPError})
+			s.KDCs = append(s.KDCs, KDC{k.Address, k.LastError, k.LastErrorAt, k.UDPError, a.answerer.ledger.latency(k.Address)})
 		}
 		return s
 	case *byWindows:

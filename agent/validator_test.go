@@ -213,7 +213,11 @@ func TestAgentByKerberos(t *testing.T) {
 		t.Errorf("%+v, %v, %d fences", r, err, fences)
 	}
 	fences = 1
+	a.answerer.ledger.add(Finished{DC: dc.Addr + ":88", BindMS: 3})
 	s := a.Status(time.Now())
+	if l := s.Validator.KDCs[0].Latency; l == nil || l.MedianMS != 3 {
+		t.Errorf("how fast the KDC answers: %+v", l)
+	}
 	if v := s.Validator; v == nil || v.Kind != Kerberos || v.Realm != dc.Realm || v.Service != principal+"@"+dc.Realm || len(v.KDCs) != 1 || v.KDCs[0].LastError != "" || len(s.Servers) != 1 {
 		t.Errorf("%+v", s.Validator)
 	}

@@ -436,7 +436,7 @@ func TestMistypedSettings(t *testing.T) {
 func TestStatusShowsChecks(t *testing.T) {
 	now := time.Now()
 	s := agent.Status{Written: now, Started: now, Link: agent.Link{State: link.Attached, Reconnects: 2, Failures: 7}, Certificate: now.Add(time.Hour),
-		Validator: &agent.Asked{Choice: agent.Choice{Kind: agent.Kerberos, Why: "a keytab"}, Realm: "CORP.EXAMPLE", KDCs: []agent.KDC{{Address: "dc1:88"}, {Address: "dc2:88", LastError: "refused"}}},
+		Validator: &agent.Asked{Choice: agent.Choice{Kind: agent.Kerberos, Why: "a keytab"}, Realm: "CORP.EXAMPLE", KDCs: []agent.KDC{{Address: "dc1:88", Latency: &agent.Latency{Answers: 7, MedianMS: 9.5, P95MS: 11}}, {Address: "dc2:88", LastError: "refused"}}},
 		Servers: []agent.Server{{Address: "dc1:636", State: "serving", Latency: &agent.Latency{Answers: 40, MedianMS: 3.21, P95MS: 12.5}, Found: true, PingMS: 0.75,
 			Why: "the fastest of 2 of equal rank"}},
 		DNS: &agent.DNS{Domain: "corp.example", Site: "Berlin", SiteLearned: true, Named: []string{"dc1", "dc2"}, LeftOut: 3, Foreign: []string{"dc.evil.example"}, LastError: "server misbehaving"},
@@ -453,7 +453,7 @@ func TestStatusShowsChecks(t *testing.T) {
 	for _, want := range []string{"2 reconnects, 7 failed tries", "answers in 3.21 ms (median of the last 40), 12.5 ms", "right, dc1:636 in 5.25 ms, trace 4bf9",
 		"names dc1, dc2 for corp.example and 3 more", "this host is in the site Berlin", "not used: dc.evil.example", "server misbehaving; what was found before stays in use",
 		"chosen: the fastest of 2 of equal rank", "a question takes 0.75 ms",
-		"kerberos: a keytab", "realm CORP.EXAMPLE, proven by NOTHING", "dc1:88 in order", "dc2:88 refused",
+		"kerberos: a keytab", "realm CORP.EXAMPLE, proven by NOTHING", "dc1:88 in order", "answers in 9.5 ms (median of the last 7), 11 ms", "dc2:88 refused",
 		"not accepted, password_expired, dc1:636 in 5.25 ms, trace none", "trouble, directory-unreachable (80007), trace 77aa"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())

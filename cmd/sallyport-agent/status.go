@@ -74,6 +74,11 @@ func (s *statusCommand) Run(c *cli, term *terminal) error {
 func printStatus(out io.Writer, s agent.Status, now time.Time, checks int) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	row := func(name, format string, args ...any) { fmt.Fprintf(w, "%s\t%s\n", name, fmt.Sprintf(format, args...)) }
+	answers := func(l *agent.Latency) {
+		if l != nil {
+			row("", "answers in %.3g ms (median of the last %d), %.3g ms (19 of 20)", l.MedianMS, l.Answers, l.P95MS)
+		}
+	}
 	row("agent", "%s (%s), version %s", s.AgentName, s.Agent, s.Version)
 	row("tenant", "%s, directory %s", s.TenantName, s.DirectoryName)
 	switch {
@@ -127,6 +132,7 @@ func printStatus(out io.Writer, s agent.Status, now time.Time, checks int) error
 		}
 		for _, k := range v.KDCs {
 			row("kdc", "%s %s", k.Address, cmp.Or(k.LastError, "in order"))
+			answers(k.Latency)
 			if k.UDPError != "" {
 				row("", "by TCP alone for now, since UDP was of no use: %s", k.UDPError)
 			}
@@ -149,9 +155,7 @@ func printStatus(out io.Writer, s agent.Status, now time.Time, checks int) error
 		if d.PingMS > 0 {
 			row("", "a question takes %.3g ms", d.PingMS)
 		}
-		if l := d.Latency; l != nil {
-			row("", "answers in %.3g ms (median of the last %d), %.3g ms (19 of 20)", l.MedianMS, l.Answers, l.P95MS)
-		}
+		answers(d.Latency)
 		if d.LastError != "" && d.State != ldap.Serving {
 			row("", "%s", d.LastError)
 			if d.Remedy != "" {

@@ -374,7 +374,7 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	if check.WantAttributes && verdict.Reason.Right() {
 		attributes, err := v.whoIs(ctx, c, check)
 		if err != nil {
-			v.log.Warn("attributes left out", "dc", dc, "error", err)
+			v.log.Warn("attributes left out", "dc", dc, "err", err)
 			// The service has to know that this yes is nobody's yet.
 			r.Verdict.Diagnostic = directory.Shown("identity not proven: " + err.Error())
 		}

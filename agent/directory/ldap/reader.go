@@ -101,7 +101,7 @@ func (g *guardian) lacks(what string, err error) {
 		return
 	}
 	g.lastErr, g.lastAt = what+": "+err.Error(), now
-	g.log.Warn("the reader account may not read everything; the service's own counters guard where it cannot", "missing", what, "error", err)
+	g.log.Warn("the reader account may not read everything; the service's own counters guard where it cannot", "missing", what, "err", err)
 }
 
 // ask has f talk to s as the reader, once more if a kept connection was dead. Its error wraps errUnanswered or errUnread.
@@ -154,10 +154,10 @@ func (g *guardian) failed(s *server, pool *readers, err error) error {
 		}
 		g.pause = now.Add(readerPause)
 		g.log.Error("the reader account is refused: neither lockout in the directory nor protected groups are looked at", "code", int(wire.ReaderRefused),
-			"reader", g.config.Reader, "dc", s.address.String(), "error", err, "again_in", readerPause)
+			"reader", g.config.Reader, "dc", s.address.String(), "err", err, "again_in", readerPause)
 	case err.Error() != pool.said && now.Sub(pool.saidAt) >= complainEvery:
 		pool.said, pool.saidAt = err.Error(), now
-		g.log.Warn("the reader account cannot look", "dc", s.address.String(), "error", err)
+		g.log.Warn("the reader account cannot look", "dc", s.address.String(), "err", err)
 	}
 	g.lastErr, g.lastAt = s.address.String()+": "+err.Error(), now
 	return err

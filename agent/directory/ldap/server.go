@@ -304,7 +304,7 @@ func (s *server) report(e event, err error) {
 	s.rouse()
 	switch after.state {
 	case Down:
-		s.log.Warn("domain controller down", "error", err, "remedy", remedy(err))
+		s.log.Warn("domain controller down", "err", err, "remedy", remedy(err))
 	case Serving:
 		s.log.Info("domain controller serving")
 	}
