@@ -286,7 +286,7 @@ func (s *session) run(ctx context.Context) (ending, *session) {
 			if a.s != nil {
 				return ending{}, a.s
 			}
-			s.l.log.Warn("another connection did not come about; the present one goes on", "err", a.err)
+			s.l.log.Warn("another connection did not come about; the present one goes on", "err", clip(a.err.Error()))
 			if s.l.refused(a.err) {
 				s.l.log.Warn("the service does not know the renewed certificate; the one before is still good")
 			}
@@ -461,7 +461,7 @@ func goodbye(g *linkpb.Goodbye) error {
 	return fmt.Errorf("the gateway said goodbye: %d %s", g.GetCode(), clip(g.GetText()))
 }
 
-// clip makes words of the other side fit for a log line.
+// clip makes words of the other side, and errors about its certificate, fit for a log line.
 func clip(s string) string {
 	out := make([]rune, 0, min(len(s), maxDetail))
 	for _, c := range s {

@@ -200,7 +200,7 @@ func (l *Link) Run(ctx context.Context) error {
 		} else {
 			backoff = backoff.After(e.lived)
 			pause = backoff.Delay(rand.Float64())
-			l.log.Warn("link ended, coming back", "err", e.err, "lived", e.lived, "failures", backoff.Failures, "pause", pause)
+			l.log.Warn("link ended, coming back", "err", clip(fmt.Sprint(e.err)), "lived", e.lived, "failures", backoff.Failures, "pause", pause)
 		}
 		l.failed(Waiting, e.err, time.Now().Add(pause))
 		timer := time.NewTimer(pause)
@@ -274,7 +274,7 @@ func (l *Link) failed(s State, err error, next time.Time) {
 		}
 		st.State, st.Since, st.NextTry = s, time.Now(), next
 		if err != nil {
-			st.LastError = err.Error()
+			st.LastError = clip(err.Error())
 		}
 	})
 }

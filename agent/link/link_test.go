@@ -578,3 +578,15 @@ func TestGatewayThatReadsNothing(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Whoever is on the way can make an error as long as a certificate has names; the status stays one that can be read.
+func TestLastErrorIsShort(t *testing.T) {
+	l, err := New(Config{Identity: identity{gateway: "g:1"}, Handler: idle})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.failed(Waiting, errors.New("x509: certificate is valid for "+strings.Repeat("ü.example, ", 5000)), time.Time{})
+	if got := l.Status().LastError; len(got) > 2*maxDetail || !strings.HasPrefix(got, "x509") {
+		t.Errorf("%d bytes", len(got))
+	}
+}

@@ -90,6 +90,8 @@ const (
 	maxDepth = 16
 	// maxStartTLS is the largest answer to a request for TLS, in bytes: anybody on the way can write that one.
 	maxStartTLS = 4 << 10
+	// maxError is how much of an error about a certificate is told, in bytes, and namesTold how many of its names.
+	maxError, namesTold = 512, 8
 	// maxGroups, maxGroupBytes (in JSON) and maxText limit what of a user's entry goes into an answer, so that it can always be
 	// sealed (envelope.MaxAnswer) with much to spare: in JSON a text can have six times its bytes.
 	maxGroups, maxGroupBytes, maxText = 1000, 32 << 10, 1024

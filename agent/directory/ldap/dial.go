@@ -92,7 +92,7 @@ func dial(ctx context.Context, a address, roots *x509.CertPool, b *locate.Book) 
 	secure := tls.Client(raw, &tls.Config{RootCAs: roots, ServerName: a.host, MinVersion: tls.VersionTLS12})
 	if err := secure.HandshakeContext(ctx); err != nil {
 		raw.Close()
-		return nil, ended(ctx, fmt.Errorf("tls: %w", err))
+		return nil, ended(ctx, fmt.Errorf("tls: %w", brief{err}))
 	}
 	// No SetTimeout: it would start a goroutine for each request and leaves a blocked write alone. Every request here runs under
 	// within, which closes the socket at its deadline; that ends reads and writes alike.
@@ -101,6 +101,19 @@ func dial(ctx context.Context, a address, roots *x509.CertPool, b *locate.Book) 
 	l.Start()
 	return &conn{raw: raw, spender: between, ldap: l}, nil
 }
+
+// brief is an error in few words. One about a certificate lists all its names, and it may be that of somebody on the way.
+type brief struct{ error }
+
+func (b brief) Error() string {
+	text := b.error.Error()
+	if len(text) > maxError {
+		return strings.ToValidUTF8(text[:maxError], "") + "…"
+	}
+	return text
+}
+
+func (b brief) Unwrap() error { return b.error }
 
 // ended prefers to say that the time was over than what closing the socket did to the handshake.
 func ended(ctx context.Context, err error) error {

@@ -41,7 +41,7 @@ func remedy(err error) string {
 		return "The server's certificate was issued by a CA that is not trusted here. Give the CA's certificate as a PEM file."
 	case errors.As(err, &name):
 		return "The server's certificate is for another name. Give the server by a name that stands in its certificate: " +
-			strings.Join(name.Certificate.DNSNames, ", ") + "."
+			strings.Join(name.Certificate.DNSNames[:min(len(name.Certificate.DNSNames), namesTold)], ", ") + "."
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "The server's certificate has expired or is not valid yet. Renew it, or set this machine's clock."
 	case errors.As(err, &invalid):

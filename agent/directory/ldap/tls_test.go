@@ -67,6 +67,29 @@ func TestTLSIsVerified(t *testing.T) {
 	}
 }
 
+// Anybody on the way can show a certificate with as many names as fit into a handshake. Nothing grows with it: not the log, nor the status that is read
+// from a file.
+func TestCertificateOfManyNames(t *testing.T) {
+	a := newAuthority(t)
+	cert := a.issue(t, func(c *x509.Certificate) {
+		c.IPAddresses, c.DNSNames = nil, nil
+		for i := range 90 { // of more, the library tells the number alone
+			c.DNSNames = append(c.DNSNames, fmt.Sprintf("host-%06d.%scorp.example", i, strings.Repeat("a-long-label.", 15)))
+		}
+	})
+	s := begin(t, a, func(s *stub) { s.config = &tls.Config{Certificates: []tls.Certificate{cert}} })
+	var log bytes.Buffer
+	v := configured(t, ldap.Config{Servers: []string{strings.Replace(s.url(), "127.0.0.1", "localhost", 1)}, RootCAs: a.pool(), Logger: slog.New(slog.NewTextHandler(&log, nil))}, false)
+	_, err := v.Validate(t.Context(), ask("n", "p").Check)
+	st := v.Status()[0]
+	if n := len(err.Error()) + len(st.LastError) + len(st.Remedy) + log.Len(); n > 10_000 {
+		t.Errorf("%d bytes of words: error %d, status %d and %d, log %d", n, len(err.Error()), len(st.LastError), len(st.Remedy), log.Len())
+	}
+	if !strings.Contains(st.LastError, "x509") || !strings.Contains(st.Remedy, "host-000000.a-long-label") || !strings.Contains(st.Remedy, "another name") {
+		t.Errorf("%+v", st)
+	}
+}
+
 func TestOldTLSIsRefused(t *testing.T) {
 	a := newAuthority(t)
 	s := begin(t, a, func(s *stub) { s.config.MaxVersion = tls.VersionTLS11; s.config.MinVersion = tls.VersionTLS10 })
