@@ -81,8 +81,9 @@ type Config struct {
 	// Account and Password, if given, are used for one bind at the first domain controller that is well, to see what an account may read.
 	Account  string
 	Password wire.Secret
-	// Guard is that of the settings: its reader binds once.
-	Guard ldap.Guard
+	// Guard is that of the settings: its reader binds once. WithoutGuard says that nothing is known of it, and so nothing is said.
+	Guard        ldap.Guard
+	WithoutGuard bool
 	// Progress is told what is looked at, by one goroutine at a time; nil is allowed.
 	Progress func(string)
 }
@@ -250,11 +251,13 @@ func (c Config) directory(ctx context.Context, well string, servers []ldap.Exami
 			policy = told
 		}
 	}
-	c.Progress("directory as the reader account")
-	status, err := ldap.ExamineGuard(ctx, well, c.RootCAs, c.Resolver, c.Guard)
-	all = append(all, judgeGuard(first.Address, status, err))
-	if d := status.Strictest; d != nil {
-		policy = &ldap.LockoutPolicy{Threshold: d.Threshold, Duration: d.Duration, Window: d.Window}
+	if !c.WithoutGuard {
+		c.Progress("directory as the reader account")
+		status, err := ldap.ExamineGuard(ctx, well, c.RootCAs, c.Resolver, c.Guard)
+		all = append(all, judgeGuard(first.Address, status, err))
+		if d := status.Strictest; d != nil {
+			policy = &ldap.LockoutPolicy{Threshold: d.Threshold, Duration: d.Duration, Window: d.Window}
+		}
 	}
 	return append(all, judgeLockout(first.Address, policy, c.Threshold))
 }

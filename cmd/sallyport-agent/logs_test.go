@@ -104,6 +104,9 @@ key-canary
 	if !strings.Contains(files["settings.txt"], "slots: 0 (default)") || !strings.Contains(files["settings.txt"], "protect-name: 2 names (line 5)") || !strings.Contains(files["state.txt"], "tls.key") || !strings.Contains(files["host.txt"], "HTTPS_PROXY=http://[secret]@127.0.0.1:1") {
 		t.Errorf("%s\n%s\n%s", files["settings.txt"], files["state.txt"], files["host.txt"])
 	}
+	if strings.Contains(files["doctor.json"], "no reader account") {
+		t.Errorf("there is one: %s", files["doctor.json"])
+	}
 	people := regexp.MustCompile(`person-[0-9a-f]{8}`).FindAllString(files["log-1.txt"], -1)
 	if len(people) != 3 || people[0] != people[1] || people[1] != people[2] {
 		t.Errorf("pseudonyms %q", people)
