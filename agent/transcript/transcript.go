@@ -65,6 +65,16 @@ type Account struct {
 	Password string `json:"password"`
 }
 
+// hidden are the words of an account that must not stand in a transcript.
+func (a Account) hidden() []string {
+	all := []string{a.Password}
+	for _, name := range a.Names {
+		all = append(all, name)
+		all = append(all, strings.FieldsFunc(name, func(c rune) bool { return c == '@' || c == '\\' })...)
+	}
+	return all
+}
+
 // ErrAccounts is wrapped by every refusal of a file of accounts.
 var ErrAccounts = errors.New("accounts")
 
@@ -165,11 +175,7 @@ func Record(ctx context.Context, server string, roots *x509.CertPool, accounts [
 	t := Transcript{Root: root}
 	for i, a := range accounts {
 		progress(i, len(accounts))
-		hide := []string{a.Password}
-		for _, name := range a.Names {
-			hide = append(hide, name)
-			hide = append(hide, strings.FieldsFunc(name, func(c rune) bool { return c == '@' || c == '\\' })...)
-		}
+		hide := a.hidden()
 		forms := make([]string, 0, len(a.Names))
 		for form := range a.Names {
 			forms = append(forms, form)
@@ -203,7 +209,7 @@ func tryFastBind(ctx context.Context, server string, roots *x509.CertPool, a Acc
 	if err != nil {
 		return nil, err
 	}
-	hide := []string{a.Password, a.Names["upn"]}
+	hide := a.hidden()
 	answer := func(s ldap.Said) Answer { return Answer{s.Result, masked(s.Text, hide)} }
 	f := &FastBind{Mode: answer(said.Mode)}
 	if said.Mode.Result == 0 {

@@ -164,7 +164,7 @@ func TestReadAccountsRefuses(t *testing.T) {
 }
 
 func TestMasked(t *testing.T) {
-	hide := []string{"Secret-1", `CORP\ada`, "CORP", "ada", "e"}
+	hide := append(Account{Names: map[string]string{"down-level": `CORP\ada`, "upn": "ada@corp.example"}, Password: "Secret-1"}.hidden(), "e")
 	for text, want := range map[string]string{
 		"80090308: LdapErr: DSID-0C0903A9, comment: AcceptSecurityContext error, data 52e, v4563\x00": "80090308: LdapErr: DSID-0C0903A9, comment: AcceptSecurityContext error, data 52e, v4563",
 		`no corp\ADA here, nor ada; SECRET-1`: "no [masked] here, nor [masked]; [masked]",
