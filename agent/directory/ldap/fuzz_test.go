@@ -160,10 +160,10 @@ func TestAnswersThatGrow(t *testing.T) {
 		if p, err := ber.ReadPacket(bytes.NewReader(deep)); err == nil {
 			t.Errorf("a packet of depth 900 is read: %d parts", len(p.Children))
 		}
-	}); n > maxDepth*4<<20 {
+	}); n > maxDepth*8<<20 {
 		t.Errorf("within TLS: %d bytes", n)
 	}
-	if n := grown(func() { _, _ = ber.ReadPacket(bytes.NewReader(nested(maxDepth-1, maxPacket-5*maxDepth))) }); n > maxDepth*4<<20 {
+	if n := grown(func() { _, _ = ber.ReadPacket(bytes.NewReader(nested(maxDepth-1, maxPacket-5*maxDepth))) }); n > maxDepth*8<<20 {
 		t.Errorf("as deep as may be: %d bytes", n)
 	}
 }
