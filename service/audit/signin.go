@@ -103,7 +103,7 @@ func text(s string) string {
 }
 
 // scan reads one row of columns.
-func scan(rows interface{ Scan(dest ...any) error }) (SignIn, error) {
+func scan(rows db.Scanner) (SignIn, error) {
 	var s SignIn
 	var tenantID, stops string
 	var at int64
