@@ -45,14 +45,14 @@ func (c Config) Check() []Finding {
 	if c.Agents.CertificateLife < minCertificateLife || c.Agents.CertificateLife > maxCertificateLife {
 		f.add("agents.certificate_life", "Give something between 30s (for tests; days for real use) and 8760h; 720h is the default.", "%s is out of range", c.Agents.CertificateLife)
 	}
-	if c.Lockout.Threshold < 0 || c.Lockout.Threshold > maxThreshold {
-		f.add("lockout.threshold", "Give a number below the directory's own lockout threshold; 4 is the default.", "%d is out of range", c.Lockout.Threshold)
+	if c.Lockout.Threshold < 1 || c.Lockout.Threshold > maxThreshold {
+		f.add("lockout.threshold", "Give a number below the directory's own lockout threshold; 4 is the default, and nothing switches smart lockout off.", "%d is out of range", c.Lockout.Threshold)
 	}
 	for _, l := range []struct {
 		key string
 		d   time.Duration
 	}{{"lockout.duration", c.Lockout.Duration}, {"lockout.window", c.Lockout.Window}} {
-		if l.d < 0 || l.d > maxLockout {
+		if l.d <= 0 || l.d > maxLockout {
 			f.add(l.key, "Give something up to 24h, and not less than the directory's 'reset account lockout counter after'; 30m is the default.", "%s is out of range", l.d)
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"path/filepath"
 	"testing"
 
 	"github.com/sallyport-auth/sallyport/service/admin"
@@ -48,6 +49,15 @@ func TestProblems(t *testing.T) {
 	} {
 		if got := (&admin.ProblemError{Problem: p}).Error(); got != want {
 			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestProgram(t *testing.T) {
+	for arg0, want := range map[string]string{"sallyport": "sallyport", "/usr/local/bin/sallyport": "/usr/local/bin/sallyport",
+		filepath.FromSlash("/tmp/go-build1928756036/b001/exe/sallyport"): ""} {
+		if got := program(arg0); got != want {
+			t.Errorf("%s: %q, want %q", arg0, got, want)
 		}
 	}
 }

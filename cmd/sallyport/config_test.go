@@ -96,6 +96,8 @@ func TestLoadRefuses(t *testing.T) {
 		{"odd level", "log: {level: loud}\n", `"loud" is no level`},
 		{"no number", "lockout: {threshold: few}\n", `lockout.threshold: "few" is not a whole number`},
 		{"a threshold that is none", "lockout: {threshold: 1000}\n", "lockout.threshold: 1000 is out of range. Give a number below the directory's own"},
+		{"no lockout, as a directory's 0 means", "lockout: {threshold: 0}\n", "lockout.threshold: 0 is out of range"},
+		{"a lock of no time", "lockout: {duration: 0s}\n", "lockout.duration: 0s is out of range"},
 		{"endless locks", "lockout: {duration: 48h}\n", "lockout.duration: 48h0m0s is out of range"},
 		{"no agents", "agents: {limit: 0}\n", "out of range"},
 		{"short certificates", "agents: {certificate_life: 1s}\n", "out of range"},

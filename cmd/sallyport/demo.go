@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/sallyport-auth/sallyport/lab/demo"
@@ -38,5 +40,13 @@ func (c demoCommand) Run(ctx context.Context, t *terminal) error {
 	case !own && c.Directory != "evaluation" && c.Directory != "samba":
 		return &usageError{errors.New("--directory is evaluation, samba, ldaps://… or ldap://…")}
 	}
-	return demo.Run(ctx, demo.Options{Directory: c.Directory, CAFile: c.CAFile, Domain: c.Domain, Data: c.Data, Out: t.out}, c.Check)
+	return demo.Run(ctx, demo.Options{Directory: c.Directory, CAFile: c.CAFile, Domain: c.Domain, Data: c.Data, Program: program(os.Args[0]), Out: t.out}, c.Check)
+}
+
+// program is how a running program can be called again, by its first argument: "" for one that "go run" has built and will remove.
+func program(arg0 string) string {
+	if strings.Contains(arg0, string(filepath.Separator)+"go-build") {
+		return ""
+	}
+	return arg0
 }

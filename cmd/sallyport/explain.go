@@ -35,7 +35,7 @@ func (c explainCommand) Run(t *terminal) error {
 		if i > 0 {
 			fmt.Fprintln(t.out)
 		}
-		fmt.Fprintf(t.out, "%d %s\n  %s\n  What to do: %s\n  The person sees: %s\n", entry.Code, entry.Name, entry.Meaning, entry.Remedy, entry.Public)
+		fmt.Fprintf(t.out, "%d %s\n  %s\n  What to do: %s\n  Whoever met it is told: %s\n", entry.Code, entry.Name, entry.Meaning, entry.Remedy, entry.Public)
 	}
 	if len(unknown) > 0 {
 		return fmt.Errorf("nothing is known here of %s. Numbers of Windows and Active Directory are explained by sallyport-agent explain",

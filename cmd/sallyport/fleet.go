@@ -18,7 +18,7 @@ type agentCommand struct {
 	List    agentList    `cmd:"" help:"List agents."`
 	Show    agentShow    `cmd:"" help:"Show an agent."`
 	History agentHistory `cmd:"" help:"Show what became of an agent."`
-	Change  agentChange  `cmd:"" help:"Rename an agent."`
+	Change  agentChange  `cmd:"" help:"The same as agent rename, as other nouns have it."`
 	Rename  agentRename  `cmd:"" help:"Rename an agent."`
 	Approve agentApprove `cmd:"" help:"Let an agent in whose registration waits for an approval."`
 	Deny    agentDeny    `cmd:"" help:"Shut an agent out whose registration waits for an approval."`

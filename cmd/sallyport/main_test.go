@@ -507,7 +507,7 @@ func TestCommandLine(t *testing.T) {
 
 func TestExplain(t *testing.T) {
 	w := &world{t: t}
-	w.ok(line("explain 80001"), "80001 no-agent\n", "What to do: Start an agent", "The person sees: We could not check")
+	w.ok(line("explain 80001"), "80001 no-agent\n", "What to do: Start an agent", "Whoever met it is told: We could not check")
 	w.ok(line("explain aadsts50126 90020"), "50126 invalid-password", "90020 lost-after-fence")
 	w.fails(1, line("explain 52e"), "nothing is known here of 52e", "sallyport-agent explain")
 	r := sallyport(t, "", "explain", "1", "50053")

@@ -252,8 +252,8 @@ func (w *World) Explain() {
 		pids[i] = fmt.Sprint(p.PID())
 	}
 	fmt.Fprintf(o, "  stop them all      kill %s     80001 at once; break-glass still signs in\n", strings.Join(pids, " "))
-	fmt.Fprintf(o, "  the sign-in log    go run ./cmd/sallyport signin list --tenant %s --server https://%s --token-file %s/service/admin-token --ca-file %s\n",
-		tenantName, w.kept.Admin, w.data, w.CAFile())
+	fmt.Fprintf(o, "  the sign-in log    %s signin list --tenant %s --server https://%s --token-file %s/service/admin-token --ca-file %s\n",
+		cmp.Or(w.options.Program, "go run ./cmd/sallyport"), tenantName, w.kept.Admin, w.data, w.CAFile())
 	fmt.Fprintf(o, "\nCtrl-C ends everything.\n")
 }
 

@@ -46,6 +46,8 @@ type Options struct {
 	CAFile, Domain string
 	// Data is the folder to keep; empty: a temporary one, removed at the end.
 	Data string
+	// Program is how people call sallyport, in the commands that they are shown; empty: go run ./cmd/sallyport.
+	Program string
 	// Out is where people read.
 	Out io.Writer
 }

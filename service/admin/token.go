@@ -142,23 +142,14 @@ func (a *API) listAdminTokens(ctx context.Context, r *request) (int, any, error)
 	if err != nil {
 		return 0, nil, err
 	}
-	rows, err := a.cfg.DB.Reader().QueryContext(ctx, `SELECT id, tenant_id, note, created_at, expires_at FROM admin_token
-		WHERE id > $1 AND expires_at > $2 ORDER BY id LIMIT $3`, after, db.Millis(r.now), limit)
-	if err != nil {
-		return 0, nil, fmt.Errorf("admin: listing tokens: %w", err)
-	}
-	defer func() { _ = rows.Close() }()
-	var all []Token
-	for rows.Next() {
-		var t Token
+	all, err := db.Collect(ctx, a.cfg.DB.Reader(), func(row db.Scanner) (t Token, err error) {
 		var created, expires int64
-		if err := rows.Scan(&t.ID, &t.TenantID, &t.Note, &created, &expires); err != nil {
-			return 0, nil, fmt.Errorf("admin: listing tokens: %w", err)
-		}
+		err = row.Scan(&t.ID, &t.TenantID, &t.Note, &created, &expires)
 		t.Created, t.Expires = db.Time(created), db.Time(expires)
-		all = append(all, t)
-	}
-	if err := rows.Err(); err != nil {
+		return t, err
+	}, `SELECT id, tenant_id, note, created_at, expires_at FROM admin_token WHERE id > $1 AND expires_at > $2 ORDER BY id LIMIT $3`,
+		after, db.Millis(r.now), limit)
+	if err != nil {
 		return 0, nil, fmt.Errorf("admin: listing tokens: %w", err)
 	}
 	return page(all, limit, adminTokenJSON, func(t Token) string { return t.ID })

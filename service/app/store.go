@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
-	"database/sql"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -81,21 +80,9 @@ func (s *Store) List(ctx context.Context, scope tenant.Scope, after string, limi
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.db.Reader().QueryContext(ctx, `SELECT `+columns+` FROM app WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3`,
+	all, err := db.Collect(ctx, s.db.Reader(), scan, `SELECT `+columns+` FROM app WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3`,
 		tenantID, after, db.PageSize(limit))
 	if err != nil {
-		return nil, fmt.Errorf("app: list: %w", err)
-	}
-	defer func() { _ = rows.Close() }()
-	var all []App
-	for rows.Next() {
-		a, err := scan(rows)
-		if err != nil {
-			return nil, fmt.Errorf("app: list: %w", err)
-		}
-		all = append(all, a)
-	}
-	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("app: list: %w", err)
 	}
 	return all, nil
@@ -190,14 +177,7 @@ func newSecret() (secret string, hash []byte) {
 // exec runs one statement that must meet a row.
 func (s *Store) exec(ctx context.Context, query string, args ...any) error {
 	err := s.db.Write(ctx, func(tx db.Querier) error {
-		result, err := tx.ExecContext(ctx, query, args...)
-		if err != nil {
-			return err
-		}
-		if n, err := result.RowsAffected(); err != nil || n == 0 {
-			return errors.Join(err, sql.ErrNoRows)
-		}
-		return nil
+		return db.Hit(ctx, tx, query, args...)
 	})
 	_, err = settle(struct{}{}, err, "")
 	return err
@@ -224,7 +204,7 @@ func find(ctx context.Context, q db.Querier, tenantID, id string) (App, error) {
 }
 
 // scan reads one row of columns.
-func scan(row interface{ Scan(dest ...any) error }) (a App, err error) {
+func scan(row db.Scanner) (a App, err error) {
 	var redirects, logouts string
 	var created, changed int64
 	if err := row.Scan(&a.ID, &a.Name, &redirects, &logouts, &a.Public, &a.Algorithm, &a.GroupClaims, &a.Disabled, &created, &changed); err != nil {

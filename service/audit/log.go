@@ -235,20 +235,8 @@ func (l *Log) List(ctx context.Context, scope tenant.Scope, f Filter) ([]SignIn,
 	}
 	args = append(args, db.PageSize(f.Limit))
 	query += ` ORDER BY at DESC, id DESC LIMIT $` + strconv.Itoa(len(args))
-	rows, err := l.db.Reader().QueryContext(ctx, query, args...)
+	all, err := db.Collect(ctx, l.db.Reader(), scan, query, args...)
 	if err != nil {
-		return nil, fmt.Errorf("audit: list: %w", err)
-	}
-	defer func() { _ = rows.Close() }()
-	var all []SignIn
-	for rows.Next() {
-		s, err := scan(rows)
-		if err != nil {
-			return nil, fmt.Errorf("audit: list: %w", err)
-		}
-		all = append(all, s)
-	}
-	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("audit: list: %w", err)
 	}
 	return all, nil

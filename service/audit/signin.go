@@ -32,7 +32,7 @@ type SignIn struct {
 	Trace, Journey string
 	// Person is the user's id, empty for an unknown name.
 	Person string
-	// TypedName is what was typed, and NameForm which kind of name that is.
+	// TypedName is what was typed, or as much of it as may be kept, and NameForm which kind of name that is.
 	TypedName, NameForm string
 	App, Address        string
 	// Outcome is the caller's word for how it ended, Code the true number (0 when nothing was wrong), Reason and
@@ -103,7 +103,7 @@ func text(s string) string {
 }
 
 // scan reads one row of columns.
-func scan(rows interface{ Scan(dest ...any) error }) (SignIn, error) {
+func scan(rows db.Scanner) (SignIn, error) {
 	var s SignIn
 	var tenantID, stops string
 	var at int64

@@ -83,7 +83,7 @@ func issuerTenant(cert *x509.Certificate) (tenantID string, ok bool) {
 	return "", false
 }
 
-func (a *Authority) readIssuer(row interface{ Scan(...any) error }) (signer, error) {
+func (a *Authority) readIssuer(row db.Scanner) (signer, error) {
 	var by signer
 	var der, sealed []byte
 	if err := row.Scan(&by.id, &der, &sealed); err != nil {

@@ -190,20 +190,9 @@ func (s *Store) OrderRenewal(ctx context.Context, scope tenant.Scope, id string,
 	return ordered, err
 }
 
-func servedAgents(ctx context.Context, q db.Querier, tenantID string) (ids []string, err error) {
-	rows, err := q.QueryContext(ctx, `SELECT id FROM agent WHERE tenant_id = $1 AND state IN ($2, $3) ORDER BY id`, tenantID, string(Active), string(Drained))
+func servedAgents(ctx context.Context, q db.Querier, tenantID string) ([]string, error) {
+	ids, err := db.Collect(ctx, q, db.Value[string], `SELECT id FROM agent WHERE tenant_id = $1 AND state IN ($2, $3) ORDER BY id`, tenantID, string(Active), string(Drained))
 	if err != nil {
-		return nil, fmt.Errorf("fleet: listing agents: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return nil, fmt.Errorf("fleet: listing agents: %w", err)
-		}
-		ids = append(ids, id)
-	}
-	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("fleet: listing agents: %w", err)
 	}
 	return ids, nil
@@ -222,23 +211,13 @@ func (s *Store) History(ctx context.Context, scope tenant.Scope, id string) ([]M
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.db.Reader().QueryContext(ctx, `SELECT at, event, detail FROM agent_history WHERE tenant_id = $1 AND agent_id = $2 ORDER BY id DESC LIMIT $3`,
-		tenantID, id, historyPage)
-	if err != nil {
-		return nil, fmt.Errorf("fleet: reading an agent's history: %w", err)
-	}
-	defer rows.Close()
-	out := []Moment{}
-	for rows.Next() {
-		var m Moment
+	out, err := db.Collect(ctx, s.db.Reader(), func(row db.Scanner) (m Moment, err error) {
 		var at int64
-		if err := rows.Scan(&at, &m.Event, &m.Detail); err != nil {
-			return nil, fmt.Errorf("fleet: reading an agent's history: %w", err)
-		}
+		err = row.Scan(&at, &m.Event, &m.Detail)
 		m.At = db.Time(at)
-		out = append(out, m)
-	}
-	if err := rows.Err(); err != nil {
+		return m, err
+	}, `SELECT at, event, detail FROM agent_history WHERE tenant_id = $1 AND agent_id = $2 ORDER BY id DESC LIMIT $3`, tenantID, id, historyPage)
+	if err != nil {
 		return nil, fmt.Errorf("fleet: reading an agent's history: %w", err)
 	}
 	return out, nil

@@ -25,7 +25,7 @@ type Health struct {
 
 const healthColumns = `h.reported_at, h.gone_at, h.report, h.condition, h.condition_since, h.probed_at, h.probe_us, h.probe_code, h.probe_detail, h.probe_failures`
 
-func scanHealth(row interface{ Scan(...any) error }, more ...any) (Health, error) {
+func scanHealth(row db.Scanner, more ...any) (Health, error) {
 	var h Health
 	var report, condition string
 	var reported, gone, since, probed, took, code int64
@@ -167,26 +167,13 @@ func (s *Store) Run(ctx context.Context) error {
 // judged under its own tenant.
 func (s *Store) Review(ctx context.Context, now time.Time) (int, error) {
 	type one struct{ tenant, agent string }
-	var silent []one
 	// Those that are shut out stay silent: were they looked at for ever, enough of them would take the turns of all others.
-	rows, err := s.db.Reader().QueryContext(ctx, `SELECT tenant_id, agent_id FROM agent_health
+	silent, err := db.Collect(ctx, s.db.Reader(), func(row db.Scanner) (x one, err error) { err = row.Scan(&x.tenant, &x.agent); return x, err }, `SELECT tenant_id, agent_id FROM agent_health
 		WHERE condition NOT IN ($1, $2, $3, $4) AND (reported_at <= $5 OR gone_at > 0 AND gone_at <= $6) ORDER BY agent_id LIMIT $7`,
 		string(Inactive), string(Pending), string(Quarantined), string(Revoked), db.Millis(now.Add(-silentAfter)), db.Millis(now.Add(-goneAfter)), reviewMost)
 	if err != nil {
 		return 0, fmt.Errorf("fleet: looking for silent agents: %w", err)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var x one
-		if err := rows.Scan(&x.tenant, &x.agent); err != nil {
-			return 0, fmt.Errorf("fleet: looking for silent agents: %w", err)
-		}
-		silent = append(silent, x)
-	}
-	if err := rows.Err(); err != nil {
-		return 0, fmt.Errorf("fleet: looking for silent agents: %w", err)
-	}
-	rows.Close()
 	for _, x := range silent {
 		err := s.db.Write(ctx, func(tx db.Querier) error { return review(ctx, tx, x.tenant, x.agent, now) })
 		if err != nil && !fault.Has(err, wire.NotFound) {
@@ -258,25 +245,16 @@ type Due struct {
 // DueProbes returns agents that are served, have a stream and a directory with a canary, and whose probe is due: of all tenants, each with
 // its scope, those that wait longest first.
 func (s *Store) DueProbes(ctx context.Context, now time.Time, limit int) ([]Due, error) {
-	rows, err := s.db.Reader().QueryContext(ctx, `SELECT h.tenant_id, h.agent_id, a.directory_id, h.probe_due FROM agent_health h
+	out, err := db.Collect(ctx, s.db.Reader(), func(row db.Scanner) (d Due, err error) {
+		var tenantID string
+		err = row.Scan(&tenantID, &d.Agent, &d.Directory, &d.due)
+		d.Scope = tenant.ScopeOf(tenantID)
+		return d, err
+	}, `SELECT h.tenant_id, h.agent_id, a.directory_id, h.probe_due FROM agent_health h
 		JOIN agent a ON a.id = h.agent_id JOIN directory_canary c ON c.directory_id = a.directory_id
 		WHERE a.state = $1 AND h.gone_at = 0 AND h.reported_at > $2 AND h.probe_due <= $3 ORDER BY h.probe_due LIMIT $4`,
 		string(Active), db.Millis(now.Add(-silentAfter)), db.Millis(now), limit)
 	if err != nil {
-		return nil, fmt.Errorf("fleet: looking for due probes: %w", err)
-	}
-	defer rows.Close()
-	var out []Due
-	for rows.Next() {
-		var d Due
-		var tenantID string
-		if err := rows.Scan(&tenantID, &d.Agent, &d.Directory, &d.due); err != nil {
-			return nil, fmt.Errorf("fleet: looking for due probes: %w", err)
-		}
-		d.Scope = tenant.ScopeOf(tenantID)
-		out = append(out, d)
-	}
-	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("fleet: looking for due probes: %w", err)
 	}
 	return out, nil

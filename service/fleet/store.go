@@ -19,7 +19,7 @@ const agentColumns = `id, name, directory_id, host, os, version, state, envelope
 // parsed holds the keys of agents that were read before, of all stores: what a key's bytes mean never changes.
 var parsed envelope.Memo
 
-func scanAgent(row interface{ Scan(...any) error }) (Agent, error) {
+func scanAgent(row db.Scanner) (Agent, error) {
 	var a Agent
 	var state string
 	var suite, notAfter, seen, revoked, created, changed, renewed, nextNotAfter, nextSuite, formerUntil, counter, renewAfter, skew int64
@@ -54,20 +54,8 @@ func listAgents(ctx context.Context, q db.Querier, tenantID, after string, limit
 }
 
 func queryAgents(ctx context.Context, q db.Querier, query string, args ...any) ([]Agent, error) {
-	rows, err := q.QueryContext(ctx, query, args...)
+	out, err := db.Collect(ctx, q, scanAgent, query, args...)
 	if err != nil {
-		return nil, fmt.Errorf("fleet: listing agents: %w", err)
-	}
-	defer rows.Close()
-	out := []Agent{}
-	for rows.Next() {
-		a, err := scanAgent(rows)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, a)
-	}
-	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("fleet: listing agents: %w", err)
 	}
 	return out, nil

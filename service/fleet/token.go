@@ -117,24 +117,14 @@ func (s *Store) Tokens(ctx context.Context, scope tenant.Scope) ([]Token, error)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.db.Reader().QueryContext(ctx, `SELECT id, directory_id, note, uses_left, expires_at, created_at, host_pattern, networks
-		FROM enrol_token WHERE tenant_id = $1 ORDER BY id`, tenantID)
-	if err != nil {
-		return nil, fmt.Errorf("fleet: listing tokens: %w", err)
-	}
-	defer rows.Close()
-	out := []Token{}
-	for rows.Next() {
-		var t Token
+	out, err := db.Collect(ctx, s.db.Reader(), func(row db.Scanner) (t Token, err error) {
 		var expires, created int64
 		var networks string
-		if err := rows.Scan(&t.ID, &t.DirectoryID, &t.Note, &t.UsesLeft, &expires, &created, &t.Hosts, &networks); err != nil {
-			return nil, fmt.Errorf("fleet: listing tokens: %w", err)
-		}
+		err = row.Scan(&t.ID, &t.DirectoryID, &t.Note, &t.UsesLeft, &expires, &created, &t.Hosts, &networks)
 		t.Expires, t.Created, t.Networks = db.Time(expires), db.Time(created), strings.Fields(networks)
-		out = append(out, t)
-	}
-	if err := rows.Err(); err != nil {
+		return t, err
+	}, `SELECT id, directory_id, note, uses_left, expires_at, created_at, host_pattern, networks FROM enrol_token WHERE tenant_id = $1 ORDER BY id`, tenantID)
+	if err != nil {
 		return nil, fmt.Errorf("fleet: listing tokens: %w", err)
 	}
 	return out, nil

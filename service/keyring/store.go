@@ -16,21 +16,9 @@ type key struct {
 
 // line reads the keys of one tenant and algorithm ("" for all), oldest first.
 func line(ctx context.Context, q db.Querier, tenantID, algorithm string) ([]key, error) {
-	rows, err := q.QueryContext(ctx, `SELECT id, algorithm, public_jwk, created_at, active_at, retire_at, remove_at
+	out, err := db.Collect(ctx, q, scanKey, `SELECT id, algorithm, public_jwk, created_at, active_at, retire_at, remove_at
 		FROM signing_key WHERE tenant_id = $1 AND (algorithm = $2 OR $2 = '') ORDER BY created_at, id`, tenantID, algorithm)
 	if err != nil {
-		return nil, fmt.Errorf("keyring: reading keys: %w", err)
-	}
-	defer rows.Close()
-	var out []key
-	for rows.Next() {
-		k, err := scanKey(rows)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, k)
-	}
-	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("keyring: reading keys: %w", err)
 	}
 	return out, nil
@@ -46,7 +34,7 @@ func byID(ctx context.Context, q db.Querier, tenantID, id string) (k key, ok boo
 	return k, err == nil, err
 }
 
-func scanKey(row interface{ Scan(...any) error }) (key, error) {
+func scanKey(row db.Scanner) (key, error) {
 	var k key
 	var created, active, retire, remove int64
 	if err := row.Scan(&k.id, &k.algorithm, &k.public, &created, &active, &retire, &remove); err != nil {
@@ -95,20 +83,10 @@ func forget(ctx context.Context, tx db.Querier, tenantID, id string) error {
 
 // lines lists every tenant and algorithm that has keys. It is the one query here that looks across tenants: the loop turns
 // the keys of all of them, each under its own scope.
-func lines(ctx context.Context, q db.Querier) (out [][2]string, err error) {
-	rows, err := q.QueryContext(ctx, `SELECT DISTINCT tenant_id, algorithm FROM signing_key ORDER BY tenant_id, algorithm`)
+func lines(ctx context.Context, q db.Querier) ([][2]string, error) {
+	out, err := db.Collect(ctx, q, func(row db.Scanner) (l [2]string, err error) { err = row.Scan(&l[0], &l[1]); return l, err },
+		`SELECT DISTINCT tenant_id, algorithm FROM signing_key ORDER BY tenant_id, algorithm`)
 	if err != nil {
-		return nil, fmt.Errorf("keyring: listing keys: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var l [2]string
-		if err := rows.Scan(&l[0], &l[1]); err != nil {
-			return nil, fmt.Errorf("keyring: listing keys: %w", err)
-		}
-		out = append(out, l)
-	}
-	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("keyring: listing keys: %w", err)
 	}
 	return out, nil

@@ -29,7 +29,8 @@
 // is checked, so "locked, right" and "locked, wrong" happen only to checks that were under way when the lock fell: a wrong
 // one is counted but does not make the lock longer, a right one proves its owner and ends it.
 //
-// Only a directory's (or our own) word that the password is wrong is an event. An outage, a timeout, an expired or
+// Only a directory's (or our own) word that the password is wrong is an event, and what has to look like it to a stranger: a name of no domain,
+// and an attempt that an agent's guard holds back. An outage, a timeout, an expired or
 // disabled account is none: nothing calls [Guard.Settle] for "don't know", so an outage never locks anybody out. The numbers
 // are meant for a directory behind it: see defaults.go.
 //

@@ -207,27 +207,19 @@ func (n *Notifier) look(ctx context.Context) error {
 
 // due reads the outbox of all tenants: each row names its own.
 func (n *Notifier) due(ctx context.Context, now time.Time) ([]row, error) {
-	rows, err := n.cfg.DB.Reader().QueryContext(ctx, `SELECT id, tenant_id, event, done, tries, next_at, created_at FROM notification
-		WHERE next_at <= $1 ORDER BY next_at, id LIMIT $2`, db.Millis(now), atOnce)
-	if err != nil {
-		return nil, fmt.Errorf("notify: reading the outbox: %w", err)
-	}
-	defer rows.Close()
-	var out []row
-	for rows.Next() {
-		var r row
+	out, err := db.Collect(ctx, n.cfg.DB.Reader(), func(stored db.Scanner) (r row, err error) {
 		var tenantID, event, done string
 		var created int64
-		if err := rows.Scan(&r.id, &tenantID, &event, &done, &r.tries, &r.next, &created); err != nil {
-			return nil, fmt.Errorf("notify: reading the outbox: %w", err)
+		if err := stored.Scan(&r.id, &tenantID, &event, &done, &r.tries, &r.next, &created); err != nil {
+			return row{}, err
 		}
 		if err := json.Unmarshal([]byte(event), &r.event); err != nil {
 			r.broken = fmt.Errorf("notify: event %s: %w", r.id, err) // one is no reason to keep the others
 		}
 		r.scope, r.done, r.created = tenant.ScopeOf(tenantID), strings.Fields(done), db.Time(created)
-		out = append(out, r)
-	}
-	if err := rows.Err(); err != nil {
+		return r, nil
+	}, `SELECT id, tenant_id, event, done, tries, next_at, created_at FROM notification WHERE next_at <= $1 ORDER BY next_at, id LIMIT $2`, db.Millis(now), atOnce)
+	if err != nil {
 		return nil, fmt.Errorf("notify: reading the outbox: %w", err)
 	}
 	return out, nil

@@ -264,19 +264,13 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func scopes(rows *sql.Rows, err error) (out []tenant.Scope, _ error) {
+// scopes returns the tenants whose ids a query reads.
+func scopes(ctx context.Context, q db.Querier, query string, args ...any) ([]tenant.Scope, error) {
+	out, err := db.Collect(ctx, q, func(row db.Scanner) (tenant.Scope, error) {
+		id, err := db.Value[string](row)
+		return tenant.ScopeOf(id), err
+	}, query, args...)
 	if err != nil {
-		return nil, fmt.Errorf("reglog: looking for logs that have grown: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return nil, fmt.Errorf("reglog: looking for logs that have grown: %w", err)
-		}
-		out = append(out, tenant.ScopeOf(id))
-	}
-	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("reglog: looking for logs that have grown: %w", err)
 	}
 	return out, nil

@@ -174,23 +174,14 @@ func hashReader(ctx context.Context, q db.Querier, tenantID string) tlog.HashRea
 }
 
 // entries returns up to limit entries from an index on, in order.
-func entries(ctx context.Context, q db.Querier, tenantID string, from int64, limit int) (out []Stored, err error) {
-	rows, err := q.QueryContext(ctx, `SELECT position, entry, chain FROM registration_entry WHERE tenant_id = $1 AND position >= $2 ORDER BY position LIMIT $3`,
-		tenantID, from, limit)
-	if err != nil {
-		return nil, fmt.Errorf("reglog: reading entries: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var s Stored
+func entries(ctx context.Context, q db.Querier, tenantID string, from int64, limit int) ([]Stored, error) {
+	out, err := db.Collect(ctx, q, func(row db.Scanner) (s Stored, err error) {
 		var text string
-		if err := rows.Scan(&s.Index, &text, &s.Chain); err != nil {
-			return nil, fmt.Errorf("reglog: reading entries: %w", err)
-		}
+		err = row.Scan(&s.Index, &text, &s.Chain)
 		s.Text = []byte(text)
-		out = append(out, s)
-	}
-	if err := rows.Err(); err != nil {
+		return s, err
+	}, `SELECT position, entry, chain FROM registration_entry WHERE tenant_id = $1 AND position >= $2 ORDER BY position LIMIT $3`, tenantID, from, limit)
+	if err != nil {
 		return nil, fmt.Errorf("reglog: reading entries: %w", err)
 	}
 	return out, nil
@@ -278,14 +269,14 @@ type progress struct{ position, signed int64 }
 
 // waiting returns the tenants with something new for a receiver: a look over all tenants, whose logs are then read each under its own scope.
 func waiting(ctx context.Context, q db.Querier, receiver string) ([]tenant.Scope, error) {
-	return scopes(q.QueryContext(ctx, `SELECT l.tenant_id FROM registration_log l LEFT JOIN registration_export e
+	return scopes(ctx, q, `SELECT l.tenant_id FROM registration_log l LEFT JOIN registration_export e
 		ON e.tenant_id = l.tenant_id AND e.receiver = $1
-		WHERE l.size > coalesce(e.position, 0) OR l.signed > coalesce(e.signed, -1) AND l.size > 0 ORDER BY l.tenant_id`, receiver))
+		WHERE l.size > coalesce(e.position, 0) OR l.signed > coalesce(e.signed, -1) AND l.size > 0 ORDER BY l.tenant_id`, receiver)
 }
 
 // grown returns the tenants whose logs have entries that are not signed.
 func grown(ctx context.Context, q db.Querier) ([]tenant.Scope, error) {
-	return scopes(q.QueryContext(ctx, `SELECT tenant_id FROM registration_log WHERE size <> signed ORDER BY tenant_id`))
+	return scopes(ctx, q, `SELECT tenant_id FROM registration_log WHERE size <> signed ORDER BY tenant_id`)
 }
 
 // claim gives a receiver of a tenant's log to one process for a while; ok is false when another has it.

@@ -57,8 +57,8 @@ func (s *Store) Directories(ctx context.Context, scope Scope) ([]Directory, erro
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.db.Reader().QueryContext(ctx, `SELECT `+directoryColumns+` FROM directory WHERE tenant_id = $1 ORDER BY id`, tenant)
-	return collect(rows, err, scanDirectory)
+	all, err := db.Collect(ctx, s.db.Reader(), scanDirectory, `SELECT `+directoryColumns+` FROM directory WHERE tenant_id = $1 ORDER BY id`, tenant)
+	return listed(all, err)
 }
 
 // Directory finds a directory by its id, or fails with the fault NotFound.
@@ -139,7 +139,7 @@ func directoryTaken(name string) error {
 	return fault.Newf(wire.Conflict, "there is a directory named %q in this tenant already", name)
 }
 
-func scanDirectory(row scanner) (d Directory, err error) {
+func scanDirectory(row db.Scanner) (d Directory, err error) {
 	var created, changed int64
 	err = row.Scan(&d.ID, &d.Name, &d.Evaluation, &created, &changed)
 	d.Created, d.Changed = db.Time(created), db.Time(changed)

@@ -150,8 +150,8 @@ func (s *Store) Domains(ctx context.Context, scope Scope) ([]Domain, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.db.Reader().QueryContext(ctx, `SELECT `+domainColumns+` FROM domain WHERE tenant_id = $1 ORDER BY name`, tenant)
-	return collect(rows, err, scanDomain)
+	all, err := db.Collect(ctx, s.db.Reader(), scanDomain, `SELECT `+domainColumns+` FROM domain WHERE tenant_id = $1 ORDER BY name`, tenant)
+	return listed(all, err)
 }
 
 // Domain finds a domain by any spelling of its name, or fails with the fault NotFound.
@@ -285,7 +285,7 @@ func noDomain(name string) error {
 	return fault.Newf(wire.NotFound, "there is no domain %q in this tenant", clip(name))
 }
 
-func scanDomain(row scanner) (d Domain, err error) {
+func scanDomain(row db.Scanner) (d Domain, err error) {
 	var created, changed int64
 	var directory, netbios sql.NullString
 	err = row.Scan(&d.Name, &d.Kind, &directory, &d.AdmitUsers, &d.SignInAttribute, &netbios, &created, &changed)

@@ -2,7 +2,6 @@ package tenant
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -80,9 +79,8 @@ func (s *Store) CreateTenant(ctx context.Context, n NewTenant, now time.Time) (T
 // Tenants lists tenants in the order of their making, those that follow the tenant with the id after ("" for the
 // beginning), at most limit of them (0: a page).
 func (s *Store) Tenants(ctx context.Context, after string, limit int) ([]Tenant, error) {
-	rows, err := s.db.Reader().QueryContext(ctx,
-		`SELECT `+tenantColumns+` FROM tenant WHERE id > $1 ORDER BY id LIMIT $2`, after, db.PageSize(limit))
-	return collect(rows, err, scanTenant)
+	all, err := db.Collect(ctx, s.db.Reader(), scanTenant, `SELECT `+tenantColumns+` FROM tenant WHERE id > $1 ORDER BY id LIMIT $2`, after, db.PageSize(limit))
+	return listed(all, err)
 }
 
 // TenantByName finds a tenant, or fails with the fault NotFound.
@@ -146,17 +144,10 @@ func (s *Store) RemoveTenant(ctx context.Context, scope Scope) error {
 // exec runs one statement that must meet a row, or fails with absent; then, if not nil, runs in the same transaction.
 func (s *Store) exec(ctx context.Context, absent error, then func(tx db.Querier) error, query string, args ...any) error {
 	err := s.db.Write(ctx, func(tx db.Querier) error {
-		result, err := tx.ExecContext(ctx, query, args...)
-		if err != nil {
+		if err := db.Hit(ctx, tx, query, args...); err != nil || then == nil {
 			return err
 		}
-		if n, err := result.RowsAffected(); err != nil || n == 0 {
-			return errors.Join(err, sql.ErrNoRows)
-		}
-		if then != nil {
-			return then(tx)
-		}
-		return nil
+		return then(tx)
 	})
 	_, err = found(struct{}{}, err, absent)
 	return err
@@ -174,36 +165,21 @@ func found[T any](v T, err, absent error) (T, error) {
 	return v, nil
 }
 
+// listed says whose list could not be read.
+func listed[T any](all []T, err error) ([]T, error) {
+	if err != nil {
+		return nil, fmt.Errorf("tenant: list: %w", err)
+	}
+	return all, nil
+}
+
 func noTenant(what string) error {
 	return fault.Newf(wire.NotFound, "there is no tenant %q", clip(what))
 }
 
-// scanner is a row, or rows at one of them.
-type scanner interface{ Scan(dest ...any) error }
-
-func scanTenant(row scanner) (t Tenant, err error) {
+func scanTenant(row db.Scanner) (t Tenant, err error) {
 	var created, changed int64
 	err = row.Scan(&t.ID, &t.Name, &t.DisplayName, &t.Color, &created, &changed)
 	t.Created, t.Changed = db.Time(created), db.Time(changed)
 	return t, err
-}
-
-// collect reads all rows.
-func collect[T any](rows *sql.Rows, err error, scan func(scanner) (T, error)) ([]T, error) {
-	if err != nil {
-		return nil, fmt.Errorf("tenant: list: %w", err)
-	}
-	defer func() { _ = rows.Close() }()
-	var all []T
-	for rows.Next() {
-		v, err := scan(rows)
-		if err != nil {
-			return nil, fmt.Errorf("tenant: list: %w", err)
-		}
-		all = append(all, v)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, fmt.Errorf("tenant: list: %w", err)
-	}
-	return all, nil
 }

@@ -101,21 +101,9 @@ func (s *Store) List(ctx context.Context, scope tenant.Scope, after string, limi
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.db.Reader().QueryContext(ctx, `SELECT `+columns+` FROM person WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3`,
+	all, err := db.Collect(ctx, s.db.Reader(), scan, `SELECT `+columns+` FROM person WHERE tenant_id = $1 AND id > $2 ORDER BY id LIMIT $3`,
 		tenantID, after, db.PageSize(limit))
 	if err != nil {
-		return nil, fmt.Errorf("user: list: %w", err)
-	}
-	defer func() { _ = rows.Close() }()
-	var all []User
-	for rows.Next() {
-		u, err := scan(rows)
-		if err != nil {
-			return nil, fmt.Errorf("user: list: %w", err)
-		}
-		all = append(all, u)
-	}
-	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("user: list: %w", err)
 	}
 	return all, nil
@@ -127,21 +115,9 @@ func (s *Store) AdministratorAddresses(ctx context.Context, scope tenant.Scope) 
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.db.Reader().QueryContext(ctx, `SELECT email FROM person WHERE tenant_id = $1 AND role = $2 AND disabled = $3 AND email <> ''
+	out, err := db.Collect(ctx, s.db.Reader(), db.Value[string], `SELECT email FROM person WHERE tenant_id = $1 AND role = $2 AND disabled = $3 AND email <> ''
 		ORDER BY id LIMIT $4`, tenantID, string(Administrator), false, db.PageSize(0))
 	if err != nil {
-		return nil, fmt.Errorf("user: listing administrators: %w", err)
-	}
-	defer rows.Close()
-	var out []string
-	for rows.Next() {
-		var email string
-		if err := rows.Scan(&email); err != nil {
-			return nil, fmt.Errorf("user: listing administrators: %w", err)
-		}
-		out = append(out, email)
-	}
-	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("user: listing administrators: %w", err)
 	}
 	return out, nil
@@ -219,14 +195,7 @@ func (s *Store) PasswordHash(ctx context.Context, scope tenant.Scope, id string)
 // exec runs one statement that must meet a row.
 func (s *Store) exec(ctx context.Context, query string, args ...any) error {
 	err := s.db.Write(ctx, func(tx db.Querier) error {
-		result, err := tx.ExecContext(ctx, query, args...)
-		if err != nil {
-			return err
-		}
-		if n, err := result.RowsAffected(); err != nil || n == 0 {
-			return errors.Join(err, sql.ErrNoRows)
-		}
-		return nil
+		return db.Hit(ctx, tx, query, args...)
 	})
 	_, err = settle(struct{}{}, err, "")
 	return err
@@ -280,7 +249,7 @@ func find(ctx context.Context, q db.Querier, tenantID, condition string, args ..
 }
 
 // scan reads one row of columns.
-func scan(row interface{ Scan(dest ...any) error }) (u User, err error) {
+func scan(row db.Scanner) (u User, err error) {
 	var directory, anchor sql.NullString
 	var groups string
 	var attributesAt, validFrom, created, changed int64
