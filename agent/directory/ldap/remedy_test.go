@@ -35,6 +35,8 @@ func TestRemedy(t *testing.T) {
 		{tls.RecordHeaderError{}, "does not speak TLS"},
 		{&net.DNSError{IsNotFound: true}, "cannot be resolved"},
 		{syscall.ECONNREFUSED, "Nothing listens"},
+		{syscall.EHOSTUNREACH, "no way to this address"},
+		{syscall.ENETUNREACH, "no way to this address"},
 		{context.DeadlineExceeded, "did not answer in time"},
 		{&net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}, "did not answer in time"},
 		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, ""},

@@ -105,6 +105,7 @@ func TestReserveOverlaps(t *testing.T) {
 	if _, again, _ := g.reserve(sue, began, began); again != (<-chan struct{})(atOnce) {
 		t.Error("counts read before two ended were believed")
 	}
+	<-atOnce // nobody waits for it
 	ended := g.busy["sue"].ended
 	if g.sweep(ended.Add(busyFor)); g.busy["sue"] == nil {
 		t.Error("forgotten while somebody may still look")
