@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/sallyport-auth/sallyport/service/tenant"
@@ -195,6 +196,62 @@ func TestCheckpointForm(t *testing.T) {
 	want := tlog.NodeHash(tlog.RecordHash(m.entries[0]), tlog.RecordHash(m.entries[1]))
 	if !bytes.Equal(root, want[:]) {
 		t.Errorf("root %x, want %x", root, want)
+	}
+}
+
+// A signature alone makes no checkpoint: the text must be one, of the log that the key is of.
+func TestOpenCheckpoint(t *testing.T) {
+	const origin = "sallyport.example/tenant/one"
+	private, key, err := newKey(origin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := note.NewSigner(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := func(lines ...string) string {
+		text, err := note.Sign(&note.Note{Text: strings.Join(lines, "\n") + "\n"}, signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	hash := func(n int) string { return base64.StdEncoding.EncodeToString(make([]byte, n)) }
+	good := signed(origin, "5", hash(32))
+	if c, err := OpenCheckpoint(good, key); err != nil || c.Origin != origin || c.Size != 5 || c.Note != good {
+		t.Errorf("%+v, %v", c, err)
+	}
+	extended := func(length int) string {
+		empty := signed(origin, "5", hash(32), "")
+		return signed(origin, "5", hash(32), strings.Repeat("x", length-len(empty)))
+	}
+	if _, err := OpenCheckpoint(extended(maxCheckpoint), key); err != nil {
+		t.Errorf("with extensions: %v", err)
+	}
+	_, other, err := newKey(origin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, text, key, words string }{
+		{"too long", extended(maxCheckpoint + 1), key, "too long"},
+		{"another key of the log", good, other, "not signed by"},
+		{"no key", good, "key", "cannot be read"},
+		{"of another log", signed(origin+"2", "5", hash(32)), key, "it is of the log " + origin + "2"},
+		{"two lines", signed(origin, "5"), key, "three lines"},
+		{"a size below zero", signed(origin, "-5", hash(32)), key, "no number"},
+		{"a size with a sign", signed(origin, "+5", hash(32)), key, "no number"},
+		{"a size with a zero before it", signed(origin, "05", hash(32)), key, "no number"},
+		{"no size", signed(origin, "", hash(32)), key, "no number"},
+		{"a short root", signed(origin, "5", hash(31)), key, "no hash"},
+		{"a long root", signed(origin, "5", hash(33)), key, "no hash"},
+		{"a root that is none", signed(origin, "5", "="), key, "no hash"},
+		{"a root written otherwise", signed(origin, "5", strings.TrimSuffix(hash(32), "A=")+"B="), key, "no hash"},
+		{"no origin", signed("", "5", hash(32)), key, "no hash"},
+	} {
+		if got, err := OpenCheckpoint(c.text, c.key); err == nil || !strings.Contains(err.Error(), c.words) {
+			t.Errorf("%s: %+v, %v", c.name, got, err)
+		}
 	}
 }
 
