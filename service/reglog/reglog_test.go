@@ -349,6 +349,9 @@ func TestTextsAreClipped(t *testing.T) {
 	if whole := strings.Repeat("a", maxText); clip(whole) != whole {
 		t.Error("a text as long as may be was cut")
 	}
+	if valid := clip("a\xffb"); valid != "a\uFFFDb" {
+		t.Errorf("%q", valid)
+	}
 }
 
 // A line holds one thing of one log.
@@ -392,11 +395,12 @@ func TestEntryForm(t *testing.T) {
 	for name, text := range map[string]string{
 		"nothing": "", "cut": good[:len(good)-1], "trailing": good + "{}", "a space": good + " ", "spaces": strings.Replace(good, ":", ": ", 1),
 		"an unknown member": strings.Replace(good, "{", `{"more":1,`, 1), "a member twice": strings.Replace(good, "{", `{"index":3,`, 1),
-		"an escape":         strings.Replace(good, "agent.register", `agent\u002eregister`, 1),
-		"no event":          strings.Replace(good, "agent.register", "", 1),
-		"below the first":   strings.Replace(good, `"index":3`, `"index":-1`, 1),
-		"another time zone": strings.Replace(good, "Z\"", `+00:00"`, 1),
-		"no time":           strings.Replace(good, "2026", "20x6", 1),
+		"an escape":                        strings.Replace(good, "agent.register", `agent\u002eregister`, 1),
+		"no event":                         strings.Replace(good, "agent.register", "", 1),
+		"below the first":                  strings.Replace(good, `"index":3`, `"index":-1`, 1),
+		"another time zone":                strings.Replace(good, "Z\"", `+00:00"`, 1),
+		"another sign before the fraction": strings.Replace(good, "00.", "00,", 1),
+		"no time":                          strings.Replace(good, "2026", "20x6", 1),
 	} {
 		if got, err := DecodeEntry([]byte(text)); err == nil || text == good {
 			t.Errorf("%s: %s is read as %+v", name, text, got)

@@ -98,6 +98,10 @@ func TestTamperedFile(t *testing.T) {
 	}{
 		{"untouched", good, at(at(trusted, 4), n), "", -1},
 		{"untouched, own key", good, Trust{}, "", -1},
+		{"untouched, own key, and a checkpoint kept apart", good, at(Trust{}, 4), "", -1},
+		{"no key but a checkpoint kept apart", good[1 : n+1], at(Trust{}, 4), "holds no key", -1},
+		{"a fork below what agrees", append(slices.Clone(good), altered.signed(t, 7)), trusted, "the log forks: a checkpoint of 7 entries tells another history than one of 9", -1},
+		{"a fork at what agrees", append(slices.Clone(good), altered.signed(t, n)), trusted, "the log forks: a checkpoint of 9 entries", -1},
 		{"an entry repeated as it is", slices.Insert(slices.Clone(good), 6, good[3]), trusted, "", -1},
 		{"entry altered", slices.Replace(slices.Clone(good), 6, 7, altered.lines()[6]), trusted, "breaks at entry 6: it was altered, or one of 0 to 5", 6},
 		{"the same, with an older checkpoint", slices.Replace(slices.Clone(good), 6, 7, altered.lines()[6]), at(trusted, 5), "one of 5 to 5", 6},
@@ -118,7 +122,7 @@ func TestTamperedFile(t *testing.T) {
 		{"nothing but a torn line", slices.Insert(slices.Clone(good), 3, good[3][:40]), trusted, "line 4 cannot be read", 2},
 		{"checkpoint altered", append(slices.Clone(good[:n+1]), strings.Replace(good[n+1], `\n9\n`, `\n8\n`, 1)), trusted, "forged", -1},
 		{"checkpoint of another log", append(slices.Clone(good[:n+1]), string(Record{Log: m.origin, Checkpoint: other.checkpoint(t, 9)}.Line())), trusted, "forged", -1},
-		{"another key in the file", impostor.file(t), trusted, "another log was begun in its place", -1},
+		{"another key in the file", impostor.file(t), trusted, "is not the one given", -1},
 		{"a key that changes", slices.Insert(slices.Clone(good), 5, impostor.lines()[0]), Trust{}, "key changes", -1},
 		{"the key of another log", slices.Replace(slices.Clone(good), 0, 1, string(Record{Log: m.origin, Key: other.key}.Line())), Trust{}, "not of this log", -1},
 		{"no key at all", good[1:], Trust{}, "before the log's key", -1},
@@ -128,6 +132,43 @@ func TestTamperedFile(t *testing.T) {
 		if err != nil || len(found) != 1 || found[0].Whole() != (c.words == "") || !strings.Contains(found[0].Broken, c.words) || found[0].Entry != c.entry {
 			t.Errorf("%s: %+v, %v; want %q and entry %d", c.name, found, err, c.words, c.entry)
 		}
+	}
+}
+
+// Findings count what fits, up to what is wrong and no further.
+func TestFindings(t *testing.T) {
+	const n = 9
+	m := newMade(t, "one", n)
+	good := m.file(t)
+	forged := strings.Replace(m.signed(t, 4), `\n4\n`, `\n3\n`, 1)
+	_, root, _ := strings.Cut(m.checkpoint(t, n), "\n9\n")
+	_, part, _ := strings.Cut(m.checkpoint(t, 4), "\n4\n")
+	root, _, _ = strings.Cut(root, "\n")
+	part, _, _ = strings.Cut(part, "\n")
+	for _, c := range []struct {
+		name, file string
+		want       Finding
+	}{
+		{"whole", text(good), Finding{Entries: n, Signed: n, Root: root, Held: 1, Entry: -1}},
+		{"whole, without the last end of line", strings.TrimSuffix(text(good), "\n"), Finding{Entries: n, Signed: n, Root: root, Held: 1, Entry: -1}},
+		{"a forged checkpoint in the middle", text(slices.Insert(slices.Clone(good), 5, forged)), Finding{Entries: 4, Root: part, Line: 6, Entry: -1}},
+		{"a torn last line", text(good) + good[3][:40], Finding{Entries: n, Signed: n, Root: root, Held: 1, Line: n + 3, Entry: n}},
+	} {
+		found, err := Verify(strings.NewReader(c.file), Trust{Keys: []string{m.key}})
+		if err != nil || len(found) != 1 {
+			t.Errorf("%s: %+v, %v", c.name, found, err)
+			continue
+		}
+		if found[0].Whole() != (c.want.Line == 0) {
+			t.Errorf("%s: %q", c.name, found[0].Broken)
+		}
+		c.want.Log, c.want.Key, c.want.Broken = m.origin, m.key, found[0].Broken
+		if found[0] != c.want {
+			t.Errorf("%s: %+v, want %+v", c.name, found[0], c.want)
+		}
+	}
+	if got, err := ReadCheckpoints(strings.NewReader(strings.TrimSuffix(text(good), "\n"))); err != nil || len(got) != 1 {
+		t.Errorf("the last checkpoint, without an end of line: %d, %v", len(got), err)
 	}
 }
 
