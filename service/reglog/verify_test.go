@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -215,11 +218,27 @@ func TestReadCheckpoints(t *testing.T) {
 		n    int // -1: refused
 	}{
 		"a checkpoint": {m.checkpoint(t, 2), 1}, "an export": {text(append(m.file(t), m.signed(t, 1))), 2}, "an export without": {text(m.lines()), -1},
-		"no end": {strings.Repeat("x", maxCheckpoint+1), -1}, "broken": {"{\n", -1},
+		"as long as may be": {strings.Repeat("x", maxCheckpoint), 1},
+		"no end":            {strings.Repeat("x", maxCheckpoint+1), -1}, "broken": {"{\n", -1},
 	} {
 		got, err := ReadCheckpoints(strings.NewReader(c.file))
 		if (err != nil) != (c.n < 0) || err == nil && len(got) != c.n {
 			t.Errorf("%s: %d, %v", name, len(got), err)
+		}
+	}
+}
+
+// A file that cannot be read to its end is no whole file, wherever the reading stops.
+func TestReadingFails(t *testing.T) {
+	m := newMade(t, "one", 3)
+	good, disk := text(m.file(t)), errors.New("the disk has gone")
+	for what, n := range map[string]int{"after the last line": len(good), "within it": len(good) - 5, "at the beginning": 0} {
+		reader := func() io.Reader { return io.MultiReader(strings.NewReader(good[:n]), iotest.ErrReader(disk)) }
+		if found, err := Verify(reader(), Trust{}); !errors.Is(err, disk) {
+			t.Errorf("%s: %+v, %v", what, found, err)
+		}
+		if got, err := ReadCheckpoints(reader()); !errors.Is(err, disk) {
+			t.Errorf("%s: %d checkpoints, %v", what, len(got), err)
 		}
 	}
 }
