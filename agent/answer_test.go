@@ -3,12 +3,15 @@ package agent
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"net/url"
 	"strings"
 	"sync"
@@ -18,6 +21,7 @@ import (
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
 	"github.com/sallyport-auth/sallyport/agent/directory/guard"
+	"github.com/sallyport-auth/sallyport/agent/identity"
 	"github.com/sallyport-auth/sallyport/agent/link"
 	"github.com/sallyport-auth/sallyport/envelope"
 	"github.com/sallyport-auth/sallyport/wire"
@@ -136,6 +140,11 @@ func TestRefusals(t *testing.T) {
 			binding := b.binding("r")
 			binding.Directory = "other"
 			s := b.seal(binding, "anna@corp.example", rightPassword, false)
+			s.DirectoryId = "other"
+			return s
+		}, wire.EnvelopeForeign},
+		{"for ours, and said to be for another directory", func(b *bench) sealed {
+			s := b.seal(b.binding("r"), "anna@corp.example", rightPassword, false)
 			s.DirectoryId = "other"
 			return s
 		}, wire.EnvelopeForeign},
@@ -404,10 +413,10 @@ func TestValidatorMisbehaves(t *testing.T) {
 		}, wire.Trouble{Code: wire.DirectoryTimeout, Fenced: true}},
 		{"an unknown reason", func(ctx context.Context, c directory.Check) (directory.Result, error) {
 			return directory.Result{Verdict: wire.Verdict{Reason: "perhaps"}}, c.Fence(ctx)
-		}, wire.Trouble{Code: wire.DirectoryUnusable, Fenced: true}},
+		}, wire.Trouble{Code: wire.DirectoryUnusable, Fenced: true, Detail: "a verdict without a known reason"}},
 		{"an error of another kind before the fence", func(context.Context, directory.Check) (directory.Result, error) {
 			return directory.Result{}, errors.New("out of cheese")
-		}, wire.Trouble{Code: wire.Internal}},
+		}, wire.Trouble{Code: wire.Internal, Detail: "out of cheese"}},
 		{"an error of another kind after the fence", func(ctx context.Context, c directory.Check) (directory.Result, error) {
 			return directory.Result{}, errors.Join(c.Fence(ctx), errors.New("out of cheese"))
 		}, wire.Trouble{Code: wire.Internal, Fenced: true}},
@@ -417,14 +426,14 @@ func TestValidatorMisbehaves(t *testing.T) {
 		{"more attributes than can be sealed", func(ctx context.Context, c directory.Check) (directory.Result, error) {
 			r := directory.Result{Verdict: wire.Verdict{Reason: wire.Accepted, Attributes: &wire.Attributes{Groups: []string{strings.Repeat("g", envelope.MaxAnswer)}}}}
 			return r, c.Fence(ctx)
-		}, wire.Trouble{Code: wire.DirectoryUnusable, Fenced: true}},
+		}, wire.Trouble{Code: wire.DirectoryUnusable, Fenced: true, Detail: "too large to be sealed"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := newBench(t, slog.LevelInfo, Limits{})
 			b.corp.instead = test.instead
 			s := b.seal(b.binding("r1"), "anna@corp.example", rightPassword, true)
 			a := b.answer(s, b.answerer.Check(t.Context(), s.Check, s.goes))
-			if a.Trouble == nil || a.Trouble.Code != test.want.Code || a.Trouble.Fenced != test.want.Fenced {
+			if a.Trouble == nil || a.Trouble.Code != test.want.Code || a.Trouble.Fenced != test.want.Fenced || !strings.Contains(a.Trouble.Detail, test.want.Detail) {
 				t.Fatalf("answer %+v %+v, want %+v", a, a.Trouble, test.want)
 			}
 		})
@@ -443,6 +452,64 @@ func TestLateFence(t *testing.T) {
 	b.answer(s, b.answerer.Check(t.Context(), s.Check, b.noFence))
 	if err := late(t.Context()); !errors.Is(err, errFenceLate) {
 		t.Fatalf("got %v", err)
+	}
+}
+
+// Nor is one that was on its way when the answer went out.
+func TestFenceOvertaken(t *testing.T) {
+	b := newBench(t, slog.LevelInfo, Limits{})
+	asked, release, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	b.corp.instead = func(ctx context.Context, c directory.Check) (directory.Result, error) {
+		go func() { ended <- c.Fence(ctx) }()
+		<-asked
+		return directory.Result{}, &directory.Error{Code: wire.DirectoryUnreachable, Cause: errors.New("gave up")}
+	}
+	s := b.seal(b.binding("r1"), "anna@corp.example", rightPassword, false)
+	a := b.answer(s, b.answerer.Check(t.Context(), s.Check, func(ctx context.Context, nonce []byte) ([]byte, error) {
+		close(asked)
+		<-release
+		return s.goes(ctx, nonce)
+	}))
+	if a.Trouble == nil || a.Trouble.Fenced {
+		t.Errorf("answer %+v", a)
+	}
+	close(release)
+	if err := <-ended; !errors.Is(err, errFenceLate) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What a directory says is one short line in the answer, and the domain controller that was asked is named there whoever names it.
+func TestWordsOfTheDirectory(t *testing.T) {
+	const long = "refused\x00\n\x1b[31m"
+	words := long + strings.Repeat("x", maxDetail)
+	for name, c := range map[string]struct {
+		result directory.Result
+		err    error
+		dc     string
+	}{
+		"a verdict":                            {directory.Result{DC: "dc1:636", Verdict: wire.Verdict{Reason: wire.BadPassword, Diagnostic: words}}, nil, "dc1:636"},
+		"trouble":                              {directory.Result{}, &directory.Error{Code: wire.DirectoryTimeout, Fenced: true, DC: "dc2:636", Cause: errors.New(words)}, "dc2:636"},
+		"trouble that the result is the DC of": {directory.Result{DC: "dc1:636"}, &directory.Error{Code: wire.DirectoryTimeout, Fenced: true, Cause: errors.New(words)}, "dc1:636"},
+	} {
+		b := newBench(t, slog.LevelInfo, Limits{})
+		b.corp.instead = func(ctx context.Context, check directory.Check) (directory.Result, error) {
+			if err := check.Fence(ctx); err != nil {
+				t.Error(err)
+			}
+			return c.result, c.err
+		}
+		s := b.seal(b.binding("r1"), "anna@corp.example", rightPassword, false)
+		a := b.answer(s, b.answerer.Check(t.Context(), s.Check, s.goes))
+		said := ""
+		if a.Verdict != nil {
+			said = a.Verdict.Diagnostic
+		} else {
+			said = a.Trouble.Detail
+		}
+		if !strings.Contains(said, "refused   [31mx") || !strings.HasSuffix(said, "x…") || len(said) > maxDetail+len("…") || a.DC != c.dc {
+			t.Errorf("%s: %q of %q", name, said, a.DC)
+		}
 	}
 }
 
@@ -575,6 +642,144 @@ func TestCheckEndsWithItsContext(t *testing.T) {
 	s := b.seal(b.binding("r1"), "anna@corp.example", rightPassword, false)
 	if a := b.answer(s, b.answerer.Check(ctx, s.Check, b.noFence)); a.Trouble == nil || a.Trouble.Fenced {
 		t.Fatalf("got %+v", a)
+	}
+}
+
+// An envelope is opened with the key that it names while a renewal is under way, from the moment that the service may know the new one.
+func TestEnvelopesDuringARenewal(t *testing.T) {
+	a := newAuthority(t)
+	b := newBench(t, slog.LevelInfo, Limits{})
+	keeper := identity.KeepInMemory(a.newIdentity(t, "gateway.example.com:443", time.Now().Add(time.Hour)))
+	b.answerer = newAnswerer(keeper, b.corp, Limits{}, nil)
+	fresh, err := keeper.Fresh()
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := x509.ParseCertificateRequest(fresh.CSR)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := a.sign(t, &x509.Certificate{
+		SerialNumber: big.NewInt(8), URIs: []*url.URL{wire.AgentIdentity{TrustDomain: "sallyport.example", Tenant: tenantID, Agent: agentID}.URI()},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}, request.PublicKey.(*ecdsa.PublicKey))
+	former := keeper.Current().EnvelopeKey().Public()
+	asked := 0
+	ask := func(key envelope.PublicKey) link.Reply {
+		t.Helper()
+		asked++
+		binding := b.binding(fmt.Sprint("r", asked))
+		text, sender, err := envelope.Seal(key, binding, envelope.Check{Name: "anna@corp.example", Password: wire.NewSecret([]byte(rightPassword))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := sealed{&linkpb.Check{RequestId: binding.Request, DirectoryId: directoryID, Envelope: text, Traceparent: traceparent}, sender}
+		return b.answerer.Check(t.Context(), s.Check, s.goes)
+	}
+	if r := ask(fresh.EnvelopeKey()); r.Refused != wire.EnvelopeUnreadable {
+		t.Errorf("a key of no certificate: %+v", r)
+	}
+	if err := keeper.Accept(fresh, [][]byte{next.Raw, a.cert.Raw}, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for _, when := range []string{"before the switch", "after it"} {
+		for name, key := range map[string]envelope.PublicKey{"former": former, "fresh": fresh.EnvelopeKey()} {
+			if r := ask(key); r.Refused != 0 || len(r.Sealed) == 0 {
+				t.Errorf("%s, the %s key: %+v", when, name, r)
+			}
+		}
+		if _, err := keeper.Confirmed(next.SerialNumber.Text(16), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if keeper.Current().EnvelopeKey().Public().ID() == former.ID() {
+		t.Error("the service's welcome changed nothing")
+	}
+}
+
+// Why an envelope did not open is told by number and in words.
+func TestRefusalOf(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		code wire.Code
+		says string
+	}{
+		{envelope.ErrExpired, wire.EnvelopeStale, "expired"},
+		{envelope.ErrAhead, wire.EnvelopeStale, "too far ahead"},
+		{envelope.ErrUnreadable, wire.EnvelopeForeign, "bound to another"},
+		{envelope.ErrKeyID, wire.EnvelopeUnreadable, "a key that this agent does not have"},
+		{fmt.Errorf("%w: unplugged\n", envelope.ErrDevice), wire.EnvelopeUnreadable, "the device that holds the key failed: unplugged "},
+		{envelope.ErrSuite, wire.EnvelopeUnreadable, "a suite that this agent does not know"},
+		{envelope.ErrFormat, wire.EnvelopeUnreadable, "not an envelope of a form"},
+		{envelope.ErrBinding, wire.EnvelopeUnreadable, "not an envelope of a form"},
+	} {
+		if r := refusalOf(c.err); r.code != c.code || !strings.Contains(r.detail, c.says) {
+			t.Errorf("%v: %d %q", c.err, r.code, r.detail)
+		}
+	}
+}
+
+// finder looks names up as it is told.
+type finder struct {
+	*corp
+	account *directory.Account
+	err     *directory.Error
+	asked   []string
+}
+
+func (f *finder) Find(_ context.Context, attribute, name string) (*directory.Account, *directory.Error) {
+	f.asked = append(f.asked, attribute+"="+name)
+	return f.account, f.err
+}
+
+// A name that may be the value of an attribute is looked up before the directory is asked about the account that has it.
+func TestLookedUp(t *testing.T) {
+	anna := &directory.Account{DN: "CN=Anna,DC=corp,DC=example", SAM: "anna", Domain: "corp.example"}
+	for name, c := range map[string]struct {
+		attribute string
+		found     *directory.Account
+		err       *directory.Error
+		cannot    bool
+		code      wire.Code // of the trouble
+		account   *directory.Account
+	}{
+		"not to be looked up":   {found: anna},
+		"found":                 {attribute: "mail", found: anna, account: anna},
+		"nobody":                {attribute: "mail"},
+		"several":               {attribute: "mail", err: &directory.Error{Code: wire.NameAmbiguous, Cause: errors.New("two")}, code: wire.NameAmbiguous},
+		"a protected account":   {attribute: "mail", found: &directory.Account{SAM: "Administrator", Domain: "corp.example"}, code: wire.AccountProtected},
+		"nobody can look it up": {attribute: "mail", cannot: true, code: wire.NameNotLookedUp},
+	} {
+		b := newBench(t, slog.LevelInfo, Limits{})
+		var validated []directory.Check
+		b.corp.instead = func(ctx context.Context, check directory.Check) (directory.Result, error) {
+			validated = append(validated, check)
+			return directory.Result{Verdict: wire.Verdict{Reason: wire.BadPassword}}, check.Fence(ctx)
+		}
+		f := &finder{corp: b.corp, account: c.found, err: c.err}
+		if b.answerer.validator = f; c.cannot {
+			b.answerer.validator = b.corp
+		}
+		binding := b.binding("r1")
+		text, sender, err := envelope.Seal(b.id.EnvelopeKey().Public(), binding,
+			envelope.Check{Name: "a1@corp.example", Password: wire.NewSecret([]byte("guess")), NameAttribute: c.attribute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := sealed{&linkpb.Check{RequestId: binding.Request, DirectoryId: directoryID, Envelope: text, Traceparent: traceparent}, sender}
+		a := b.answer(s, b.answerer.Check(t.Context(), s.Check, s.goes))
+		if wanted := c.attribute != "" && !c.cannot; wanted != (len(f.asked) == 1) || wanted && f.asked[0] != "mail=a1@corp.example" {
+			t.Errorf("%s: looked up %q", name, f.asked)
+		}
+		if c.code != 0 {
+			if a.Trouble == nil || a.Trouble.Code != c.code || a.Trouble.Fenced || len(validated) != 0 {
+				t.Errorf("%s: %+v, the directory was asked %d times", name, a.Trouble, len(validated))
+			}
+			continue
+		}
+		if a.Verdict == nil || len(validated) != 1 || validated[0].Account != c.account || validated[0].Name != "a1@corp.example" {
+			t.Errorf("%s: %+v %+v, asked about %+v", name, a.Verdict, a.Trouble, validated)
+		}
 	}
 }
 

@@ -17,7 +17,7 @@ func TestHealthOf(t *testing.T) {
 		Servers: []Server{{Address: "dc1:636", State: "serving", Latency: &Latency{MedianMS: 2.5}}, {Address: "dc2:636", State: "down", LastError: "no route", LastErrorAt: now.Add(-time.Hour)}},
 		Recent:  []Finished{{At: now, Outcome: Wrong, Reason: "bad_password"}, {At: now.Add(-2 * time.Hour), Outcome: Trouble, Reason: "directory-timeout", Code: wire.DirectoryTimeout}}}
 	h := healthOf(s)
-	if h.GetAgentVersion() != "1.2" || h.GetUptimeMs() != 60_000 || h.GetSlots() != 32 || len(h.GetServers()) != 2 || h.GetServers()[0].GetMedianUs() != 2500 ||
+	if h.GetAgentVersion() != "1.2" || h.GetUptimeMs() != 60_000 || h.GetSlots() != 32 || len(h.GetServers()) != 2 || h.GetServers()[0].GetAddress() != "dc1:636" || h.GetServers()[0].GetMedianUs() != 2500 ||
 		h.GetServers()[1].GetState() != "down" || h.GetServers()[1].GetMedianUs() != 0 {
 		t.Errorf("%v", h)
 	}
@@ -54,6 +54,23 @@ func TestHealthOf(t *testing.T) {
 		g.GetObjects() != 2 || g.GetSpared() != 5 || g.GetProtected() != 6 || len(g.GetMissing()) != maxMissingTold || strings.Contains(g.String(), "reader@") {
 		t.Errorf("%v", g)
 	}
+	if g.GetReserve() != 1 {
+		t.Errorf("a reserve of %d", g.GetReserve())
+	}
+	s.Guard.LastErrorAt = now.Add(time.Hour)
+	if h := healthOf(s); h.GetLastError() != "80002 directory-timeout" {
+		t.Errorf("the time of no error: %q", h.GetLastError())
+	}
+	s.Guard.LastError = "the reader is refused"
+	if h := healthOf(s); h.GetLastError() != "the reader is refused" {
+		t.Errorf("last error %q", h.GetLastError())
+	}
+	strictest := s.Guard.Strictest
+	s.Guard.Strictest = nil
+	if g := healthOf(s).GetGuard(); g.GetKnown() {
+		t.Errorf("without the strictest policy: %v", g)
+	}
+	s.Guard.Strictest = strictest
 	s.Guard.Domain = nil
 	if g := healthOf(s).GetGuard(); g.GetKnown() || g.GetStrictestThreshold() != 0 {
 		t.Errorf("what was not read: %v", g)

@@ -80,6 +80,24 @@ func TestLimiterIsBounded(t *testing.T) {
 	}
 }
 
+// Who was asked about again is not the least recently used, and whoever is idle makes room, even if nobody is left then.
+func TestLimiterForgetsWhoIsIdle(t *testing.T) {
+	l := newLimiter(Limits{NamePerMinute: 60, NameBurst: 1, PerSecond: -1}, 2)
+	for i, c := range []struct {
+		name string
+		at   time.Duration
+		want admission
+	}{{"a", 0, admitted}, {"b", 0, admitted}, {"a", time.Minute, admitted}, {"c", time.Minute, admitted}, {"a", time.Minute, nameLimit}, {"b", time.Minute, namesLimit}} {
+		if got := l.admit(c.name, noon.Add(c.at)); got != c.want {
+			t.Errorf("%d, %s: %d, want %d", i, c.name, got, c.want)
+		}
+	}
+	one := newLimiter(Limits{NamePerMinute: 60, NameBurst: 1, PerSecond: -1}, 1)
+	if a, b := one.admit("a", noon), one.admit("b", noon.Add(time.Minute)); a != admitted || b != admitted || len(one.names) != 1 {
+		t.Errorf("%d, %d, %d names", a, b, len(one.names))
+	}
+}
+
 func TestLimitsZeroAndNegative(t *testing.T) {
 	got := Limits{}.withDefaults()
 	want := Limits{NamePerMinute: defaultNamePerMinute, NameBurst: defaultNameBurst, PerSecond: defaultPerSecond, Burst: defaultBurst}

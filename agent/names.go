@@ -3,7 +3,6 @@ package agent
 import (
 	"strings"
 	"unicode"
-	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
 )
@@ -13,8 +12,8 @@ import (
 // NetBIOS names, identifiers, names with spaces in them –, and each would be another count for the same account, and one that no guard
 // knows.
 func askable(name string) bool {
-	local, domain, ok := strings.Cut(name, "@")
-	if !ok || local == "" || domain == "" || !utf8.ValidString(name) || strings.ContainsFunc(local, unfit) || strings.ContainsAny(local, otherForms) {
+	local, domain, _ := strings.Cut(name, "@")
+	if local == "" || strings.ContainsFunc(local, unfit) || strings.ContainsAny(local, otherForms) {
 		return false
 	}
 	for label := range strings.SplitSeq(domain, ".") {

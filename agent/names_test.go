@@ -40,6 +40,20 @@ func readSpellings(t *testing.T) (s spellings) {
 	return s
 }
 
+// The one form that services send, and nothing that merely looks like it.
+func TestAskable(t *testing.T) {
+	for name, want := range map[string]bool{
+		"anna@corp.example": true, "anna@az-AZ-09.example": true, "o'neill.x_1@c": true, "änna@corp": true,
+		"": false, "anna": false, "@": false, "anna@": false, "@corp.example": false, "anna@corp@example": false, "anna@corp..example": false, "anna@.corp": false,
+		"anna@corp.": false, "anna@corp/": false, "anna@corp:": false, "anna@corp[": false, "anna@corp`": false, "anna@corp{": false, "anna@cörp": false, "anna@corp_1": false,
+		"anna@corp\xff": false, "an\xffna@corp": false, "an na@corp": false, "anna@corp example": false, `CORP\anna@corp`: false, "CN=anna@corp": false,
+	} {
+		if askable(name) != want {
+			t.Errorf("%q: %v", name, !want)
+		}
+	}
+}
+
 func TestSpellings(t *testing.T) {
 	s := readSpellings(t)
 	for _, g := range s.Folds {

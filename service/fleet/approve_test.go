@@ -3,6 +3,8 @@ package fleet
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/sallyport-auth/sallyport/service/fault"
@@ -181,9 +183,18 @@ func TestPlace(t *testing.T) {
 	for _, bad := range []struct {
 		hosts    string
 		networks []string
-	}{{"[a-z]", nil}, {"a b", nil}, {"", []string{"10.0.0.0/33"}}, {"", []string{""}}, {"", []string{"::ffff:10.0.0.0/104"}}, {"", make([]string, maxNetworks+1)}} {
+	}{{"[a-z]", nil}, {"a b", nil}, {"", []string{"10.0.0.0/33"}}, {"", []string{""}}, {"", []string{"::ffff:10.0.0.0/104"}}, {"", []string{"fe80::1%eth0"}},
+		{"", slices.Repeat([]string{"10.0.0.1"}, maxNetworks+1)}, {strings.Repeat("a", maxHost+1), nil}, {"a{", nil}, {"a`", nil}, {"a/", nil}, {"a:", nil}, {"ä", nil}} {
 		if _, err := parsePlace(bad.hosts, bad.networks); err == nil {
 			t.Errorf("%q %v was taken", bad.hosts, bad.networks)
+		}
+	}
+	for _, good := range []struct {
+		hosts    string
+		networks []string
+	}{{strings.Repeat("a", maxHost), slices.Repeat([]string{"10.0.0.1"}, maxNetworks)}, {"az-AZ_09.*?", nil}, {"", nil}} {
+		if _, err := parsePlace(good.hosts, good.networks); err != nil {
+			t.Errorf("%q %v: %v", good.hosts, good.networks, err)
 		}
 	}
 }

@@ -41,10 +41,13 @@ func TestJudgePoll(t *testing.T) {
 
 func TestParseCode(t *testing.T) {
 	for typed, want := range map[string]string{"WDJB-MJHT": "WDJBMJHT", " wdjb mjht ": "WDJBMJHT", "wdjbmjht": "WDJBMJHT", "WDJB-MJH": "", "ADJB-MJHT": "",
-		"WDJB-MJHTX": "", "": "", strings.Repeat("-", 100) + "WDJBMJHT": "", "WDJBMJÄT": ""} {
+		"WDJB-MJHTX": "", "": "", strings.Repeat("-", 24) + "WDJBMJHT": "WDJBMJHT", strings.Repeat("-", 25) + "WDJBMJHT": "", strings.Repeat("-", 100) + "WDJBMJHT": "", "WDJBMJÄT": ""} {
 		if got, ok := ParseCode(typed); got != want || ok != (want != "") {
 			t.Errorf("%q: %q, %v", typed, got, ok)
 		}
+	}
+	if shown := ShowCode("WDJB"); shown != "WDJB" {
+		t.Errorf("what is no code is shown as %q", shown)
 	}
 	for range 100 {
 		made := newUserCode()

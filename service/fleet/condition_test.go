@@ -57,6 +57,21 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// The domain controller that is used first is the first that is not down.
+func TestLatency(t *testing.T) {
+	down, quick, slow := ServerReport{State: "down", MedianUS: 9e6}, ServerReport{State: "serving", MedianUS: 1000}, ServerReport{State: "serving", MedianUS: 5000}
+	for _, c := range []struct {
+		servers []ServerReport
+		want    time.Duration
+		serves  bool
+	}{{nil, 0, true}, {[]ServerReport{down}, 0, false}, {[]ServerReport{down, quick, slow}, time.Millisecond, true}, {[]ServerReport{slow, quick}, 5 * time.Millisecond, true}} {
+		r := Report{Servers: c.servers}
+		if r.Latency() != c.want || r.Serves() != c.serves {
+			t.Errorf("%+v: %v, %v", c.servers, r.Latency(), r.Serves())
+		}
+	}
+}
+
 func TestWhatIsToldOfConditions(t *testing.T) {
 	for _, c := range []struct {
 		before, after Condition

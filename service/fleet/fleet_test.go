@@ -569,6 +569,14 @@ func TestRemovingADirectoryTakesItsTokens(t *testing.T) {
 	want(t, "a token of a directory that is gone", err, wire.EnrolTokenInvalid)
 }
 
+func TestCleanNames(t *testing.T) {
+	for typed, want := range map[string]string{"AZ-az_09.x": "az-az_09.x", "-_.a": "a", "a{`/:b": "ab", "": "", "é": "", strings.Repeat("a", maxName+1): strings.Repeat("a", maxName)} {
+		if got := cleanName(typed); got != want {
+			t.Errorf("%q became %q, want %q", typed, got, want)
+		}
+	}
+}
+
 func FuzzNames(f *testing.F) {
 	f.Add("DC1.corp.example")
 	f.Add("--..a\x00ß")

@@ -10,6 +10,8 @@ func TestMisordered(t *testing.T) {
 	}{
 		{nil, 4, false},
 		{&GuardReport{State: "off"}, 4, false},
+		{&GuardReport{Strictest: 3}, 4, false}, // as read once, and not known now
+		{&GuardReport{Known: true, Strictest: -1}, 4, false},
 		{&GuardReport{Known: true}, 4, false}, // never locks
 		{&GuardReport{Known: true, Threshold: 10, Strictest: 10}, 4, false},
 		{&GuardReport{Known: true, Threshold: 5, Strictest: 5}, 4, false},

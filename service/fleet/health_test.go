@@ -214,6 +214,9 @@ func TestOneProcessProbes(t *testing.T) {
 		}
 	}
 	want(t, "a probe of another tenant's", f.Probed(ctx, f.b, a.ID, Probe{At: f.now}, false), wire.NotFound)
+	if err := f.Unprobed(ctx, f.a, f.dirB, f.now); err != nil || f.condition(t, a, f.now) != Degraded {
+		t.Errorf("forgotten of another directory: %s, %v", f.condition(t, a, f.now), err)
+	}
 	if err := f.Unprobed(ctx, f.a, f.dirA, f.now); err != nil || f.condition(t, a, f.now) != Well || failing() {
 		t.Errorf("forgotten: %s, %v", f.condition(t, a, f.now), err)
 	}

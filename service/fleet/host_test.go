@@ -42,6 +42,9 @@ func TestOneAgentAHost(t *testing.T) {
 	if _, _, _, err := f.Enrol(ctx, secret, on("", ""), f.now); err != nil {
 		t.Errorf("a host without a name: %v", err)
 	}
+	if _, _, _, err := f.Enrol(ctx, secret, on("", ""), f.now); err != nil {
+		t.Errorf("another one, which may be anywhere: %v", err)
+	}
 	if err := f.Revoke(ctx, f.a, first.ID, "", f.now); err != nil {
 		t.Fatal(err)
 	}

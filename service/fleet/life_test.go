@@ -89,7 +89,7 @@ func TestCounts(t *testing.T) {
 	for _, test := range []struct {
 		confirmed, presented uint64
 		want                 bool
-	}{{0, 0, true}, {0, 1, true}, {7, 8, true}, {7, 12, true}, {7, 7, false}, {7, 6, false}, {7, 0, false}, {7, 1 << 63, false}, {7, 1<<63 - 1, true}} {
+	}{{0, 0, true}, {0, 1, true}, {7, 8, true}, {7, 12, true}, {7, 7, false}, {7, 6, false}, {7, 0, false}, {7, 1 << 63, false}, {7, 1<<63 - 1, true}, {0, 1 << 63, false}} {
 		if got := counts(test.confirmed, test.presented); got != test.want {
 			t.Errorf("%d after %d: %v", test.presented, test.confirmed, got)
 		}
@@ -182,6 +182,10 @@ func TestRenewalSwitchesWhenTheAgentComes(t *testing.T) {
 	if err != nil || a.Key.ID() != h.agent.Key.ID() || a.CertificateSerial != old || !a.Renewing || a.KeyStore != "file" {
 		t.Errorf("before it comes: %+v, %v", a, err)
 	}
+	ahead := r
+	ahead.Connection = Connection{Stream: "s1", Serial: next}
+	_, err = f.Renew(t.Context(), f.a, h.agent.ID, ahead, f.now)
+	want(t, "a renewal with a certificate that no stream has come with", err, wire.Conflict)
 	if got, err := connect("s2", old, 2); err != nil || !got.Renewing {
 		t.Errorf("with the old certificate: %v", err)
 	}
@@ -202,6 +206,12 @@ func TestRenewalSwitchesWhenTheAgentComes(t *testing.T) {
 			t.Errorf("an old stream: %+v, %v, want %d", all, err, code)
 		}
 	}
+	_, _, err = renew("s4") // as one that goes on with what it had
+	want(t, "a renewal with the old certificate", err, wire.CertificateSuperseded)
+	same := r
+	same.Connection = Connection{Stream: "s4", Serial: next}
+	_, err = f.Renew(t.Context(), f.a, h.agent.ID, same, f.now)
+	want(t, "a renewal with the envelope key that it has", err, wire.EnrolRequestInvalid)
 	_, err = connect("s6", next, 4)
 	want(t, "a used number", err, wire.IdentityOlder)
 	_, err = connect("s7", next, 0)
@@ -357,6 +367,11 @@ func TestOrderedRenewalsAreSpread(t *testing.T) {
 	want(t, "of another tenant", err, wire.NotFound)
 	_, err = f.OrderRenewal(t.Context(), f.a, "", -1, f.now)
 	want(t, "before now", err, wire.BadRequest)
+	_, err = f.OrderRenewal(t.Context(), f.a, "", maxRenewSpread+1, f.now)
+	want(t, "spread too far", err, wire.BadRequest)
+	if n, err := f.OrderRenewal(t.Context(), f.a, "", maxRenewSpread, f.now); err != nil || n != agents {
+		t.Errorf("spread as far as may be: %d, %v", n, err)
+	}
 }
 
 func TestZeroScopeOfTheNewOnes(t *testing.T) {

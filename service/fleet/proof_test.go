@@ -60,6 +60,12 @@ func TestProve(t *testing.T) {
 	if h, err := f.History(ctx, f.a, two.ID); err != nil || len(h) != 2 || h[0].Event != foreignEvent || h[0].Detail == "" {
 		t.Errorf("shown thrice, it stands there once: %+v %v", h, err)
 	}
+	third := Proof{NamingContext: "DC=third,DC=example", GUID: "44f3650c-e625-4bce-b544-d4d5d1c3d11a", SID: "S-1-5-21-4-5-6", DC: "dc1.third.example"}
+	_, err = f.Prove(ctx, f.a, two.ID, third, f.now)
+	want(t, "a third domain", err, wire.DirectoryForeign)
+	if h, err := f.History(ctx, f.a, two.ID); err != nil || len(h) != 3 {
+		t.Errorf("a third domain is news: %+v %v", h, err)
+	}
 	if _, err := f.Prove(ctx, f.b, theirs.ID, other, f.now); err != nil {
 		t.Errorf("another tenant's directory: %v", err)
 	}

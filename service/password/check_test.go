@@ -3,7 +3,9 @@ package password
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -485,10 +487,26 @@ func TestHeld(t *testing.T) {
 func TestReservoirs(t *testing.T) {
 	var r timing
 	k := timingKey{"t", tenant.PassThrough}
+	guesses := map[time.Duration]bool{}
 	for range 1000 {
-		if d := r.draw(k); d < guessFrom || d >= guessTo {
+		d := r.draw(k)
+		if d < guessFrom || d >= guessTo {
 			t.Fatalf("guess %v", d)
 		}
+		guesses[d] = true
+	}
+	if len(guesses) < 100 {
+		t.Errorf("%d guesses of 1000 differ", len(guesses))
+	}
+	ten := timingKey{"ten", tenant.PassThrough}
+	for i := range 10 {
+		r.put(ten, time.Duration(10-i)*time.Hour)
+	}
+	if d := r.usual(ten); d != 9*time.Hour {
+		t.Errorf("nine of ten came within %v", d)
+	}
+	if d := r.draw(ten); d < time.Hour {
+		t.Errorf("drew %v, which never was", d)
 	}
 	for i := range 3 * reservoirSize {
 		r.put(k, time.Duration(i))
@@ -507,11 +525,14 @@ func TestReservoirs(t *testing.T) {
 	if d := r.draw(timingKey{"t", tenant.Cloud}); d < guessFrom {
 		t.Error("kinds share a reservoir")
 	}
-	for i := range 2 * reservoirsMax {
-		r.put(timingKey{string(rune(i)), tenant.Cloud}, 1)
+	for i := len(r.reservoirs); i < reservoirsMax; i++ {
+		r.put(timingKey{strconv.Itoa(i), tenant.Cloud}, 1)
 	}
-	if len(r.reservoirs) > reservoirsMax {
-		t.Errorf("%d reservoirs", len(r.reservoirs))
+	for range 3 {
+		if len(r.reservoirs) != reservoirsMax {
+			t.Errorf("%d reservoirs", len(r.reservoirs))
+		}
+		r.put(timingKey{strconv.Itoa(rand.Int()), tenant.Cloud}, 1)
 	}
 }
 

@@ -55,6 +55,26 @@ func TestSpellings(t *testing.T) {
 	}
 }
 
+// The edges of the rule, beside what both programs hold to.
+func TestFold(t *testing.T) {
+	for name, want := range map[string]string{
+		"Þórður":         "thordur",
+		"Đuro":           "duro",
+		"\u3041\u3096":   "\u30a1\u30f6", // the first and the last hiragana
+		"a$+b~":          "a$+b~",
+		"a\u20ac\u00a9b": "ab", // symbols beyond ASCII
+		"a\tb\x7f":       "ab",
+		"a\U00010400b":   "ab", // beyond the basic plane
+		"a\xff\u00e9b":   "aeb",
+		"\u02b0a":        "ha",
+		"a\u02bbb":       "ab", // a letter that only modifies
+	} {
+		if got := fold(name); got != want {
+			t.Errorf("%q folds to %q, want %q", name, got, want)
+		}
+	}
+}
+
 // What is sent is what was typed, but for the domain.
 func TestNameOf(t *testing.T) {
 	for _, c := range []struct{ typed, name, form, domain string }{

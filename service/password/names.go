@@ -22,14 +22,14 @@ const (
 // unusable is never asked about; see [unfit] and [otherForms].
 func nameOf(typed string) (name, form, domain string) {
 	name = strings.TrimSpace(typed)
-	if name == "" || len(name) > maxName || !utf8.ValidString(name) || strings.ContainsFunc(name, unfit) || strings.Count(name, "@") > 1 {
+	if name == "" || len(name) > maxName || strings.ContainsFunc(name, unfit) || strings.Count(name, "@") > 1 {
 		return "", formUnusable, ""
 	}
 	local, domain, ok := strings.Cut(name, "@")
 	switch {
 	case ok && strings.ContainsAny(local, otherForms):
 		return "", formUnusable, ""
-	case ok && local != "" && domain != "":
+	case local != "" && domain != "":
 		if normal, err := tenant.DomainName(domain); err == nil {
 			domain = normal
 		}

@@ -170,5 +170,5 @@ func spare(failures, binds, threshold int) bool { return failures+binds < thresh
 // this directory whose objectGUID was confirmed a moment ago. A name alone proves nothing, since it may have been handed on.
 func wantAttributes(known user.User, directory string, now time.Time) bool {
 	age := now.Sub(known.AttributesAt)
-	return known.ID == "" || known.Anchor == "" || known.DirectoryID != directory || known.Role != "" || age < 0 || age >= confirmedFor
+	return known.Anchor == "" || known.DirectoryID != directory || known.Role != "" || age < 0 || age >= confirmedFor
 }

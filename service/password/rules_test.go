@@ -63,6 +63,7 @@ func TestNext(t *testing.T) {
 		{"refused by the third", Known{Event: Refused, Code: wire.EnvelopeStale, Tries: 3, Left: plenty}, Step{GiveUp, wire.EnvelopeStale}},
 		{"refused without time", Known{Event: Refused, Code: wire.AgentRateLimited, Tries: 1, Left: leastTry - 1}, Step{GiveUp, wire.AgentRateLimited}},
 		{"the guard spends nothing", Known{Event: TroubleUnfenced, Code: wire.LockoutSpared, Tries: 1, Left: plenty, Spare: true}, Step{Withhold, wire.LockoutSpared}},
+		{"several accounts of the name", Known{Event: TroubleUnfenced, Code: wire.NameAmbiguous, Tries: 1, Left: plenty}, Step{Withhold, wire.NameAmbiguous}},
 		{"a protected account", Known{Event: TroubleUnfenced, Code: wire.AccountProtected, Tries: 1, Left: plenty}, Step{Withhold, wire.AccountProtected}},
 		{"the guard of a second, after a loss", Known{Event: TroubleUnfenced, Code: wire.LockoutSpared, Tries: 2, Binds: 1, Left: plenty, Spare: true}, Step{Withhold, wire.LockoutSpared}},
 		{"the guard's number from somebody who is no agent", Known{Event: Refused, Code: wire.LockoutSpared, Tries: 1, Left: plenty}, Step{Again, wire.AgentRefused}},
@@ -187,6 +188,40 @@ func TestSpare(t *testing.T) {
 	}
 }
 
+// Numbers that speak of trouble on the way are kept, whatever else an agent says is not.
+func TestTroubleCode(t *testing.T) {
+	for c, kept := range map[wire.Code]bool{
+		wire.NoAgent: true, wire.AgentTooSlow: true, wire.LostAfterFence: true, wire.AgentRateLimited: true, wire.GatewayDraining: true, wire.NameNotLookedUp: true,
+		wire.OutsideLogonHours: false, wire.InvalidPassword: false, wire.AccountLockedOut: false, wire.NoAgent - 1: false, wire.AgentTooSlow + 1: false,
+		wire.LostAfterFence - 1: false, 80009: false, 0: false, -1: false,
+	} {
+		want := wire.DirectoryTimeout
+		if kept {
+			want = c
+		}
+		if got := troubleCode(c, wire.DirectoryTimeout); got != want {
+			t.Errorf("%d became %d", c, got)
+		}
+	}
+}
+
+func TestText(t *testing.T) {
+	for said, want := range map[string]string{
+		"":                                       "",
+		" a\x00b\n\xffc\u202ed ":                 "a b  c d",
+		"\ufffd":                                 "",
+		"é✓":                                     "é✓",
+		strings.Repeat("a", maxText):             strings.Repeat("a", maxText),
+		strings.Repeat("a", maxText+1):           strings.Repeat("a", maxText),
+		"a" + strings.Repeat("é", maxText):       "a" + strings.Repeat("é", maxText/2-1),
+		strings.Repeat("\x00", maxText-1) + "ab": "a",
+	} {
+		if got := text(said); got != want {
+			t.Errorf("%.40q became %.40q, want %.40q", said, got, want)
+		}
+	}
+}
+
 func TestWantAttributes(t *testing.T) {
 	now := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
 	ada := user.User{ID: "1", Source: user.Synced, DirectoryID: "corp", Anchor: "a", AttributesAt: now.Add(1 - confirmedFor)}
@@ -205,6 +240,7 @@ func TestWantAttributes(t *testing.T) {
 		{"of another directory", change(func(u *user.User) { u.DirectoryID = "branch" }), true},
 		{"confirmed a moment ago", ada, false},
 		{"an administrator, confirmed a moment ago", change(func(u *user.User) { u.Role = user.Administrator }), true},
+		{"confirmed just now", change(func(u *user.User) { u.AttributesAt = now }), false},
 		{"confirmed a while ago", change(func(u *user.User) { u.AttributesAt = now.Add(-confirmedFor) }), true},
 		{"never confirmed", change(func(u *user.User) { u.AttributesAt = time.Time{} }), true},
 		{"confirmed in the future", change(func(u *user.User) { u.AttributesAt = now.Add(1) }), true},
@@ -230,6 +266,8 @@ func TestNames(t *testing.T) {
 		{"a\n@corp.example", "", formUnusable, ""},
 		{"\xff@corp.example", "", formUnusable, ""},
 		{strings.Repeat("a", maxName) + "@corp.example", "", formUnusable, ""},
+		{strings.Repeat("a", maxName+1), "", formUnusable, ""},
+		{strings.Repeat("a", maxName), strings.Repeat("a", maxName), formBare, ""},
 	} {
 		if name, form, domain := nameOf(test.typed); name != test.name || form != test.form || domain != test.domain {
 			t.Errorf("%q: %q %q %q", test.typed, name, form, domain)

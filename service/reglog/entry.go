@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -78,7 +77,7 @@ func decode[T any](text []byte) (v T, err error) {
 	if err := d.Decode(&v); err != nil {
 		return v, err
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) || !bytes.Equal(compact(v), text) {
+	if !bytes.Equal(compact(v), text) {
 		return v, errForm
 	}
 	return v, nil

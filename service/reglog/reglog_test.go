@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/mod/sumdb/tlog"
 
@@ -341,6 +342,69 @@ func TestTextsAreClipped(t *testing.T) {
 	}
 	if cut := clip(strings.Repeat("ä", maxText)); len(cut) != maxText || !strings.HasPrefix(strings.Repeat("ä", maxText), cut) {
 		t.Errorf("%d bytes", len(cut))
+	}
+	if cut := clip("a" + strings.Repeat("ä", maxText)); len(cut) != maxText-1 || !utf8.ValidString(cut) {
+		t.Errorf("%d bytes, the last of which begin a letter", len(cut))
+	}
+	if whole := strings.Repeat("a", maxText); clip(whole) != whole {
+		t.Error("a text as long as may be was cut")
+	}
+	if valid := clip("a\xffb"); valid != "a\uFFFDb" {
+		t.Errorf("%q", valid)
+	}
+}
+
+// A line holds one thing of one log.
+func TestRecordForm(t *testing.T) {
+	e := newEntry(0, tenant.Event{What: "x"}, tenant.Actor{Kind: "service"}, time.Now()).Encode()
+	chain := strings.Repeat("0", 64)
+	for name, c := range map[string]struct {
+		r  Record
+		ok bool
+	}{
+		"a key":                      {Record{Log: "l", Key: "k"}, true},
+		"an entry":                   {Record{Log: "l", Chain: chain, Entry: e}, true},
+		"a checkpoint":               {Record{Log: "l", Checkpoint: strings.Repeat("x", maxCheckpoint)}, true},
+		"a checkpoint too long":      {Record{Log: "l", Checkpoint: strings.Repeat("x", maxCheckpoint+1)}, false},
+		"of no log":                  {Record{Key: "k"}, false},
+		"nothing":                    {Record{Log: "l"}, false},
+		"a key and a checkpoint":     {Record{Log: "l", Key: "k", Checkpoint: "c"}, false},
+		"an entry and a key":         {Record{Log: "l", Key: "k", Chain: chain, Entry: e}, false},
+		"an entry without its chain": {Record{Log: "l", Entry: e}, false},
+		"a chain without its entry":  {Record{Log: "l", Key: "k", Chain: chain}, false},
+		"an entry of another form":   {Record{Log: "l", Chain: chain, Entry: []byte("{}")}, false},
+		"a line as long as may be":   {Record{Log: "l", Key: strings.Repeat("k", maxLine-len(`{"log":"l","key":""}`))}, true},
+		"a line too long":            {Record{Log: "l", Key: strings.Repeat("k", 1+maxLine-len(`{"log":"l","key":""}`))}, false},
+	} {
+		if got, _, err := DecodeRecord(c.r.Line()); (err == nil) != c.ok || c.ok && string(got.Line()) != string(c.r.Line()) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if r, _, err := DecodeRecord([]byte(`{"log":"l","key":"k","more":1}`)); err == nil {
+		t.Errorf("an unknown member: %+v", r)
+	}
+}
+
+// An entry is read from the one way in which it is written, and from no other that JSON would allow.
+func TestEntryForm(t *testing.T) {
+	e := newEntry(3, tenant.Event{What: "agent.register", Agent: "a"}, tenant.Actor{Kind: "admin", ID: "x"}, time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))
+	good := string(e.Encode())
+	if got, err := DecodeEntry([]byte(good)); err != nil || got != e {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	for name, text := range map[string]string{
+		"nothing": "", "cut": good[:len(good)-1], "trailing": good + "{}", "a space": good + " ", "spaces": strings.Replace(good, ":", ": ", 1),
+		"an unknown member": strings.Replace(good, "{", `{"more":1,`, 1), "a member twice": strings.Replace(good, "{", `{"index":3,`, 1),
+		"an escape":                        strings.Replace(good, "agent.register", `agent\u002eregister`, 1),
+		"no event":                         strings.Replace(good, "agent.register", "", 1),
+		"below the first":                  strings.Replace(good, `"index":3`, `"index":-1`, 1),
+		"another time zone":                strings.Replace(good, "Z\"", `+00:00"`, 1),
+		"another sign before the fraction": strings.Replace(good, "00.", "00,", 1),
+		"no time":                          strings.Replace(good, "2026", "20x6", 1),
+	} {
+		if got, err := DecodeEntry([]byte(text)); err == nil || text == good {
+			t.Errorf("%s: %s is read as %+v", name, text, got)
+		}
 	}
 }
 

@@ -232,12 +232,10 @@ func (s *state) holdApart() {
 
 // hold holds the entries to a checkpoint: now if they reach it, else at the end.
 func (s *state) hold(line int, text string) {
-	c, err := OpenCheckpoint(text, s.Key)
+	c, err := OpenCheckpoint(text, s.Key) // of this log, as the key is
 	switch {
 	case err != nil:
 		s.breaks(line, -1, "a checkpoint is forged or damaged: %v", err)
-	case c.Origin != s.Log:
-		s.breaks(line, -1, "a checkpoint of another log, %s", c.Origin)
 	case c.Size > s.Entries:
 		s.later = append(s.later, c)
 	default:

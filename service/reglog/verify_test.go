@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
+	"io"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
+	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/sallyport-auth/sallyport/service/tenant"
@@ -97,6 +101,10 @@ func TestTamperedFile(t *testing.T) {
 	}{
 		{"untouched", good, at(at(trusted, 4), n), "", -1},
 		{"untouched, own key", good, Trust{}, "", -1},
+		{"untouched, own key, and a checkpoint kept apart", good, at(Trust{}, 4), "", -1},
+		{"no key but a checkpoint kept apart", good[1 : n+1], at(Trust{}, 4), "holds no key", -1},
+		{"a fork below what agrees", append(slices.Clone(good), altered.signed(t, 7)), trusted, "the log forks: a checkpoint of 7 entries tells another history than one of 9", -1},
+		{"a fork at what agrees", append(slices.Clone(good), altered.signed(t, n)), trusted, "the log forks: a checkpoint of 9 entries", -1},
 		{"an entry repeated as it is", slices.Insert(slices.Clone(good), 6, good[3]), trusted, "", -1},
 		{"entry altered", slices.Replace(slices.Clone(good), 6, 7, altered.lines()[6]), trusted, "breaks at entry 6: it was altered, or one of 0 to 5", 6},
 		{"the same, with an older checkpoint", slices.Replace(slices.Clone(good), 6, 7, altered.lines()[6]), at(trusted, 5), "one of 5 to 5", 6},
@@ -117,7 +125,7 @@ func TestTamperedFile(t *testing.T) {
 		{"nothing but a torn line", slices.Insert(slices.Clone(good), 3, good[3][:40]), trusted, "line 4 cannot be read", 2},
 		{"checkpoint altered", append(slices.Clone(good[:n+1]), strings.Replace(good[n+1], `\n9\n`, `\n8\n`, 1)), trusted, "forged", -1},
 		{"checkpoint of another log", append(slices.Clone(good[:n+1]), string(Record{Log: m.origin, Checkpoint: other.checkpoint(t, 9)}.Line())), trusted, "forged", -1},
-		{"another key in the file", impostor.file(t), trusted, "another log was begun in its place", -1},
+		{"another key in the file", impostor.file(t), trusted, "is not the one given", -1},
 		{"a key that changes", slices.Insert(slices.Clone(good), 5, impostor.lines()[0]), Trust{}, "key changes", -1},
 		{"the key of another log", slices.Replace(slices.Clone(good), 0, 1, string(Record{Log: m.origin, Key: other.key}.Line())), Trust{}, "not of this log", -1},
 		{"no key at all", good[1:], Trust{}, "before the log's key", -1},
@@ -127,6 +135,43 @@ func TestTamperedFile(t *testing.T) {
 		if err != nil || len(found) != 1 || found[0].Whole() != (c.words == "") || !strings.Contains(found[0].Broken, c.words) || found[0].Entry != c.entry {
 			t.Errorf("%s: %+v, %v; want %q and entry %d", c.name, found, err, c.words, c.entry)
 		}
+	}
+}
+
+// Findings count what fits, up to what is wrong and no further.
+func TestFindings(t *testing.T) {
+	const n = 9
+	m := newMade(t, "one", n)
+	good := m.file(t)
+	forged := strings.Replace(m.signed(t, 4), `\n4\n`, `\n3\n`, 1)
+	_, root, _ := strings.Cut(m.checkpoint(t, n), "\n9\n")
+	_, part, _ := strings.Cut(m.checkpoint(t, 4), "\n4\n")
+	root, _, _ = strings.Cut(root, "\n")
+	part, _, _ = strings.Cut(part, "\n")
+	for _, c := range []struct {
+		name, file string
+		want       Finding
+	}{
+		{"whole", text(good), Finding{Entries: n, Signed: n, Root: root, Held: 1, Entry: -1}},
+		{"whole, without the last end of line", strings.TrimSuffix(text(good), "\n"), Finding{Entries: n, Signed: n, Root: root, Held: 1, Entry: -1}},
+		{"a forged checkpoint in the middle", text(slices.Insert(slices.Clone(good), 5, forged)), Finding{Entries: 4, Root: part, Line: 6, Entry: -1}},
+		{"a torn last line", text(good) + good[3][:40], Finding{Entries: n, Signed: n, Root: root, Held: 1, Line: n + 3, Entry: n}},
+	} {
+		found, err := Verify(strings.NewReader(c.file), Trust{Keys: []string{m.key}})
+		if err != nil || len(found) != 1 {
+			t.Errorf("%s: %+v, %v", c.name, found, err)
+			continue
+		}
+		if found[0].Whole() != (c.want.Line == 0) {
+			t.Errorf("%s: %q", c.name, found[0].Broken)
+		}
+		c.want.Log, c.want.Key, c.want.Broken = m.origin, m.key, found[0].Broken
+		if found[0] != c.want {
+			t.Errorf("%s: %+v, want %+v", c.name, found[0], c.want)
+		}
+	}
+	if got, err := ReadCheckpoints(strings.NewReader(strings.TrimSuffix(text(good), "\n"))); err != nil || len(got) != 1 {
+		t.Errorf("the last checkpoint, without an end of line: %d, %v", len(got), err)
 	}
 }
 
@@ -173,11 +218,27 @@ func TestReadCheckpoints(t *testing.T) {
 		n    int // -1: refused
 	}{
 		"a checkpoint": {m.checkpoint(t, 2), 1}, "an export": {text(append(m.file(t), m.signed(t, 1))), 2}, "an export without": {text(m.lines()), -1},
-		"no end": {strings.Repeat("x", maxCheckpoint+1), -1}, "broken": {"{\n", -1},
+		"as long as may be": {strings.Repeat("x", maxCheckpoint), 1},
+		"no end":            {strings.Repeat("x", maxCheckpoint+1), -1}, "broken": {"{\n", -1},
 	} {
 		got, err := ReadCheckpoints(strings.NewReader(c.file))
 		if (err != nil) != (c.n < 0) || err == nil && len(got) != c.n {
 			t.Errorf("%s: %d, %v", name, len(got), err)
+		}
+	}
+}
+
+// A file that cannot be read to its end is no whole file, wherever the reading stops.
+func TestReadingFails(t *testing.T) {
+	m := newMade(t, "one", 3)
+	good, disk := text(m.file(t)), errors.New("the disk has gone")
+	for what, n := range map[string]int{"after the last line": len(good), "within it": len(good) - 5, "at the beginning": 0} {
+		reader := func() io.Reader { return io.MultiReader(strings.NewReader(good[:n]), iotest.ErrReader(disk)) }
+		if found, err := Verify(reader(), Trust{}); !errors.Is(err, disk) {
+			t.Errorf("%s: %+v, %v", what, found, err)
+		}
+		if got, err := ReadCheckpoints(reader()); !errors.Is(err, disk) {
+			t.Errorf("%s: %d checkpoints, %v", what, len(got), err)
 		}
 	}
 }
@@ -195,6 +256,62 @@ func TestCheckpointForm(t *testing.T) {
 	want := tlog.NodeHash(tlog.RecordHash(m.entries[0]), tlog.RecordHash(m.entries[1]))
 	if !bytes.Equal(root, want[:]) {
 		t.Errorf("root %x, want %x", root, want)
+	}
+}
+
+// A signature alone makes no checkpoint: the text must be one, of the log that the key is of.
+func TestOpenCheckpoint(t *testing.T) {
+	const origin = "sallyport.example/tenant/one"
+	private, key, err := newKey(origin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := note.NewSigner(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := func(lines ...string) string {
+		text, err := note.Sign(&note.Note{Text: strings.Join(lines, "\n") + "\n"}, signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	hash := func(n int) string { return base64.StdEncoding.EncodeToString(make([]byte, n)) }
+	good := signed(origin, "5", hash(32))
+	if c, err := OpenCheckpoint(good, key); err != nil || c.Origin != origin || c.Size != 5 || c.Note != good {
+		t.Errorf("%+v, %v", c, err)
+	}
+	extended := func(length int) string {
+		empty := signed(origin, "5", hash(32), "")
+		return signed(origin, "5", hash(32), strings.Repeat("x", length-len(empty)))
+	}
+	if _, err := OpenCheckpoint(extended(maxCheckpoint), key); err != nil {
+		t.Errorf("with extensions: %v", err)
+	}
+	_, other, err := newKey(origin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, text, key, words string }{
+		{"too long", extended(maxCheckpoint + 1), key, "too long"},
+		{"another key of the log", good, other, "not signed by"},
+		{"no key", good, "key", "cannot be read"},
+		{"of another log", signed(origin+"2", "5", hash(32)), key, "it is of the log " + origin + "2"},
+		{"two lines", signed(origin, "5"), key, "three lines"},
+		{"a size below zero", signed(origin, "-5", hash(32)), key, "no number"},
+		{"a size with a sign", signed(origin, "+5", hash(32)), key, "no number"},
+		{"a size with a zero before it", signed(origin, "05", hash(32)), key, "no number"},
+		{"no size", signed(origin, "", hash(32)), key, "no number"},
+		{"a short root", signed(origin, "5", hash(31)), key, "no hash"},
+		{"a long root", signed(origin, "5", hash(33)), key, "no hash"},
+		{"a root that is none", signed(origin, "5", "="), key, "no hash"},
+		{"a root written otherwise", signed(origin, "5", strings.TrimSuffix(hash(32), "A=")+"B="), key, "no hash"},
+		{"no origin", signed("", "5", hash(32)), key, "no hash"},
+	} {
+		if got, err := OpenCheckpoint(c.text, c.key); err == nil || !strings.Contains(err.Error(), c.words) {
+			t.Errorf("%s: %+v, %v", c.name, got, err)
+		}
 	}
 }
 

@@ -91,6 +91,15 @@ func TestGroupNames(t *testing.T) {
 		t.Errorf("long group names have %d bytes", size)
 	}
 
+	// Names up to the limits are told: of one, and of all together, each of them being quoted and followed by a comma in JSON.
+	if names := groupNames([]string{"CN=a," + strings.Repeat("x", maxDN-len("CN=a,")-len("=x")) + "=x"}); !cmp.Equal(names, []string{"a"}) {
+		t.Errorf("a DN as long as may be: %q", names)
+	}
+	full := slices.Repeat([]string{"CN=" + strings.Repeat("y", 61) + ",DC=corp"}, maxGroupBytes/64+1)
+	if n := len(groupNames(full)); n != maxGroupBytes/64 {
+		t.Errorf("%d groups of 64 bytes each", n)
+	}
+
 	// The largest attributes there can be fit into an answer.
 	for i := range long {
 		long[i] = "CN=" + strings.Repeat("<", 64) + fmt.Sprint(i) + ",DC=corp"
@@ -141,6 +150,12 @@ func TestFromEntry(t *testing.T) {
 	}
 	if got.UPN != "sam@corp.example" || len(got.Groups) != 1 || len(got.DisplayName) > maxText || !utf8.ValidString(got.DisplayName) {
 		t.Errorf("%+v", got)
+	}
+
+	longest := strings.Repeat("x", maxText)
+	got, err = fromEntry(entry(map[string][]string{"objectGUID": {id}, "userPrincipalName": {longest}, "displayName": {longest}, "sn": {longest + "x"}}), "DC=corp")
+	if err != nil || got.UPN != longest || got.DisplayName != longest || got.FamilyName != longest {
+		t.Errorf("texts as long as may be: %v", err)
 	}
 
 	for name, change := range map[string]map[string][]string{

@@ -50,9 +50,10 @@ func known(latency time.Duration) time.Duration {
 	return latency
 }
 
-// clearlyFaster reports whether a is worth leaving b for: half its time at most, and by more than people and chance can make of it.
+// clearlyFaster reports whether a is worth leaving b for: half its time at most, and by more than people and chance can make of it. a is the fastest,
+// so that it is unmeasured, and 0, only where b is, too.
 func clearlyFaster(a, b time.Duration) bool {
-	return a > 0 && b > 0 && a <= b/2 && b-a >= worthChanging
+	return a <= b/2 && b-a >= worthChanging
 }
 
 // smooth takes one more measurement into a mean that forgets, as TCP does with round trips.

@@ -13,8 +13,11 @@ func TestSplitExtended(t *testing.T) {
 		"DC=corp,DC=example": {"DC=corp,DC=example", "", ""},
 		"<GUID=" + guid + ">;<SID=" + sid + ">;DC=corp,DC=example": {"DC=corp,DC=example", guid, sid},
 		"<guid=" + strings.ToUpper(guid) + ">;DC=corp":             {"DC=corp", guid, ""},
-		"<WKGUID=x>;DC=corp": {"DC=corp", "", ""},
-		"":                   {"", "", ""},
+		"<WKGUID=x>;DC=corp":                 {"DC=corp", "", ""},
+		"<WKGUID=x":                          {"<WKGUID=x", "", ""},
+		"<WKGUID>;DC=corp":                   {"<WKGUID>;DC=corp", "", ""},
+		"DC=" + strings.Repeat("a", maxDN-3): {"DC=" + strings.Repeat("a", maxDN-3), "", ""},
+		"":                                   {"", "", ""},
 		// In hexadecimal, cut, or something else: a plain name that is no domain's.
 		"<GUID=0c65f31125e6ce4bb544d4d5d1c3d11a>;DC=corp":  {"<GUID=0c65f31125e6ce4bb544d4d5d1c3d11a>;DC=corp", "", ""},
 		"<GUID=" + guid + ">":                              {"<GUID=" + guid + ">", "", ""},
@@ -25,6 +28,18 @@ func TestSplitExtended(t *testing.T) {
 	} {
 		if dn, g, s := splitExtended(text); [3]string{dn, g, s} != want {
 			t.Errorf("%.60q: %q %q %q", text, dn, g, s)
+		}
+	}
+}
+
+func TestIsSID(t *testing.T) {
+	long := "S-1-" + strings.Repeat("999999999999-", 13) + "12345678901" // 184 characters
+	for s, want := range map[string]bool{
+		"S-1-5-21-2079283981-299419374-711697537": true, "S-1-281474976710655": true, long: true,
+		"": false, "S-1-": false, "S-1-5-": false, "S-1--5": false, "1-5-21": false, "S-1-5-2x": false, "S-1-2814749767106550": false, long + "2": false,
+	} {
+		if isSID(s) != want {
+			t.Errorf("%s: %v", s, !want)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	goldap "github.com/go-ldap/ldap/v3"
 
+	"github.com/sallyport-auth/sallyport/agent/directory"
 	"github.com/sallyport-auth/sallyport/agent/directory/guard"
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/lab/people"
@@ -496,11 +497,17 @@ func TestGuardSettings(t *testing.T) {
 	for _, g := range []ldap.Guard{
 		{Reader: "reader@corp.example"},
 		{Reader: "reader@corp.example", Password: wire.NewSecret([]byte("a\x00b"))},
+		{Reader: strings.Repeat("r", directory.MaxName+1), Password: wire.NewSecret([]byte("right"))},
 		{Reserve: -1},
 		{Protection: guard.Protection{Names: []string{"a@b"}}},
 	} {
 		if _, err := ldap.New(ldap.Config{Servers: []string{"dc1"}, Guard: g}); err == nil {
 			t.Errorf("accepted: %+v", g)
+		}
+	}
+	for _, g := range []ldap.Guard{{}, {Reader: "reader@corp.example", Password: wire.NewSecret([]byte("right"))}, {Reserve: 3, Protection: guard.Protection{Names: []string{"svc"}}}} {
+		if _, err := ldap.New(ldap.Config{Servers: []string{"dc1"}, Guard: g}); err != nil {
+			t.Errorf("refused: %+v: %v", g, err)
 		}
 	}
 }

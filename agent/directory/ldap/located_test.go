@@ -89,6 +89,18 @@ func TestLearn(t *testing.T) {
 	if f.learn(t.Context()) {
 		t.Error("the settings' site was replaced")
 	}
+	site := "Berlin"
+	f = &locator{query: locate.Query{Domain: "corp.example"}, site: func(context.Context) string { return site }}
+	for _, c := range []struct {
+		says  string
+		fresh bool
+		keeps string
+	}{{"Berlin", true, "Berlin"}, {"Berlin", false, "Berlin"}, {"BERLIN", false, "Berlin"}, {"", false, "Berlin"}, {"Rome", true, "Rome"}} {
+		site = c.says
+		if fresh := f.learn(t.Context()); fresh != c.fresh || f.status().Site != c.keeps || !f.status().Learned {
+			t.Errorf("told %q: %v, %+v", c.says, fresh, f.status())
+		}
+	}
 	f = &locator{query: locate.Query{Domain: "corp.example"}, site: func(context.Context) string { return "a.b" }}
 	if f.learn(t.Context()) || f.status().Site != "" {
 		t.Error("not a site")

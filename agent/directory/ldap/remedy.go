@@ -1,7 +1,6 @@
 package ldap
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -54,7 +53,7 @@ func remedy(err error) string {
 		return "Nothing listens at this address. Check the port, and that the domain controller has a certificate for LDAPS."
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return "A router or firewall says that there is no way to this address. Have it let this machine through, or mend the route."
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &deadline) && deadline.Timeout():
+	case errors.As(err, &deadline) && deadline.Timeout(): // context.DeadlineExceeded, too
 		return "The server did not answer in time. Check that it runs and that the firewall lets this machine through."
 	}
 	return ""

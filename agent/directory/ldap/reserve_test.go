@@ -3,6 +3,7 @@ package ldap
 import (
 	"log/slog"
 	"net"
+	"strconv"
 	"testing"
 	"time"
 
@@ -36,7 +37,7 @@ func TestReserve(t *testing.T) {
 		{"two accounts of the name, one of which is at its end", []account{seen(0), {key: "other", counted: true, policy: policy, count: 3, last: began}}, 0, time.Time{}, "spared"},
 		{"one ended while we looked at an account that is locked or unknown", []account{{key: "sue"}}, 0, began.Add(time.Millisecond), "go"},
 		{"one ended while we looked at an account that nothing locks", []account{{key: "sue", counted: true, last: began}}, 0, began.Add(time.Millisecond), "go"},
-		{"locked, or unknown: nothing is counted", []account{{key: "sue"}}, 9, time.Time{}, "go"},
+		{"locked, or unknown: nothing is counted", []account{{key: "sue", policy: policy, count: 9, last: began}}, 9, time.Time{}, "go"},
 		{"nobody of the name", nil, 0, time.Time{}, "go"},
 	} {
 		g, err := newGuardian(Guard{}, slog.New(slog.DiscardHandler))
@@ -54,8 +55,8 @@ func TestReserve(t *testing.T) {
 		case again == (<-chan struct{})(g.busy["sue"].changed):
 			got = "wait"
 		}
-		if got != test.want {
-			t.Errorf("%s: %s, want %s", test.name, got, test.want)
+		if got != test.want || (got == "spared") != (g.spared == 1) {
+			t.Errorf("%s: %s, %d spared, want %s", test.name, got, g.spared, test.want)
 		}
 		if got != "go" {
 			if g.busy["sue"].running != test.running || g.busy["other"] != nil {
@@ -74,6 +75,76 @@ func TestReserve(t *testing.T) {
 		g.sweep(time.Now().Add(busyFor + time.Second))
 		if left := len(g.busy); left != min(test.running, 1) {
 			t.Errorf("%s: %d accounts remembered", test.name, left)
+		}
+	}
+}
+
+// Attempts of one account that overlap: each is taken off when it ends, and what ended while another one looked makes that one look again.
+func TestReserveOverlaps(t *testing.T) {
+	g, err := newGuardian(Guard{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	policy := guard.Policy{Threshold: 4, Window: 30 * time.Minute, Source: "the domain"}
+	sue := []account{{key: "sue", counted: true, policy: policy}}
+	reserve := func() func() {
+		t.Helper()
+		done, again, e := g.reserve(sue, began, began)
+		if done == nil || again != nil || e != nil {
+			t.Fatalf("%v, %v", again, e)
+		}
+		return done
+	}
+	one, two := reserve(), reserve()
+	one()
+	two()
+	if b := g.busy["sue"]; b.running != 0 || b.ended.Before(began) {
+		t.Errorf("%d under way, ended %v", b.running, b.ended)
+	}
+	if _, again, _ := g.reserve(sue, began, began); again != (<-chan struct{})(atOnce) {
+		t.Error("counts read before two ended were believed")
+	}
+	<-atOnce // nobody waits for it
+	ended := g.busy["sue"].ended
+	if g.sweep(ended.Add(busyFor)); g.busy["sue"] == nil {
+		t.Error("forgotten while somebody may still look")
+	}
+	if g.sweep(ended.Add(busyFor + 1)); g.busy["sue"] != nil {
+		t.Error("never forgotten")
+	}
+
+	// Of very many old ones nobody waits for a sweep.
+	for i := range sweepAbove - 1 {
+		g.busy[strconv.Itoa(i)] = &attempts{}
+	}
+	reserve()()
+	if len(g.busy) != sweepAbove {
+		t.Errorf("%d accounts below the limit", len(g.busy))
+	}
+	g.busy["one more"] = &attempts{}
+	began = time.Now()
+	reserve()()
+	if len(g.busy) != 1 {
+		t.Errorf("%d accounts above the limit", len(g.busy))
+	}
+}
+
+func TestSpared(t *testing.T) {
+	g, err := newGuardian(Guard{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+	a := account{key: "sue", counted: true, policy: guard.Policy{Threshold: 4, Window: 30 * time.Minute, Source: "the domain"}, count: 3, last: at}
+	for window, want := range map[time.Duration]string{
+		30 * time.Minute: "1 more wrong passwords lock the account by the policy of the domain (4), and 1 are kept in reserve; not asked until 2026-03-02T12:30:03Z",
+		guard.Forever: "1 more wrong passwords lock the account by the policy of the domain (4), and 1 are kept in reserve; " +
+			"not asked until an administrator unlocks it or a right password comes",
+	} {
+		a.policy.Window = window
+		if _, _, e := g.reserve([]account{a}, at, at); e == nil || e.Cause.Error() != want {
+			t.Errorf("%v", e)
 		}
 	}
 }
