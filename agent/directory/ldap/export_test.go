@@ -2,6 +2,8 @@ package ldap
 
 import (
 	"context"
+	"net"
+	"strconv"
 	"time"
 )
 
@@ -14,6 +16,29 @@ func (v *Validator) Age(d time.Duration) {
 		}
 		s.mu.Unlock()
 	}
+}
+
+// AgeReader makes the reader's idle connections silent for longer.
+func (v *Validator) AgeReader(d time.Duration) {
+	v.guard.mu.Lock()
+	defer v.guard.mu.Unlock()
+	for _, pool := range v.guard.pools {
+		for _, c := range pool.idle {
+			c.seen = c.seen.Add(-d)
+		}
+	}
+}
+
+// Ports are our ends' of idle connections for binds.
+func (v *Validator) Ports() (all []string) {
+	for _, s := range v.servers() {
+		s.mu.Lock()
+		for _, c := range s.idle {
+			all = append(all, strconv.Itoa(c.raw.LocalAddr().(*net.TCPAddr).Port))
+		}
+		s.mu.Unlock()
+	}
+	return all
 }
 
 // Bench has a server that is down wait for long until it is looked at in the background.

@@ -66,11 +66,21 @@ func TestHandshakeIsSwallowed(t *testing.T) {
 const forgets = `tcp dport 636 tcp flags & (syn | ack) == syn add @known { tcp sport }
 		tcp dport 636 tcp sport != @known drop`
 
-// A firewall forgets the connections to all domain controllers at once. They are silent from then on, and new ones are made before the fence.
+// A firewall forgets the connections to all domain controllers at once. They are silent from then on, and new ones are made before the fence, the
+// reader's too.
 func TestFirewallForgets(t *testing.T) {
-	a := newAuthority(t)
-	one, two, c := twoControllers(t, a)
-	v := configured(t, c, true)
+	for name, reader := range map[string]ldap.Guard{"binds": {}, "binds and the reader's": {Reader: "alice@corp.example.com", Password: wire.NewSecret([]byte(people.RightPassword))}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newAuthority(t)
+			one, two, c := twoControllers(t, a)
+			c.Guard = reader
+			forgotten(t, one, two, configured(t, c, true))
+		})
+	}
+}
+
+func forgotten(t *testing.T, one, two *controller, v *ldap.Validator) {
 	asks(t, v, one, two)
 	kept := func(c *controller) bool { st, _ := of(v, c.host); return st.State == ldap.Serving && st.Idle > 0 }
 	eventually(t, "connections are kept", func() bool { return kept(one) && kept(two) })
@@ -88,6 +98,21 @@ func TestFirewallForgets(t *testing.T) {
 	one.server.Unlock("bob")
 	two.server.Unlock("bob")
 	eventually(t, "both serve on new connections", func() bool { return kept(one) && kept(two) })
+	asks(t, v, one, two)
+}
+
+// A firewall forgets the reader's connections alone, since only those were idle for long enough.
+func TestFirewallForgetsReader(t *testing.T) {
+	a := newAuthority(t)
+	one, two, c := twoControllers(t, a)
+	c.Guard = ldap.Guard{Reader: "alice@corp.example.com", Password: wire.NewSecret([]byte(people.RightPassword))}
+	v := configured(t, c, false)
+	must(t, v.Locate(t.Context()))
+	asks(t, v, one, two)
+	rule := "tcp dport 636 tcp sport { " + strings.Join(v.Ports(), ", ") + " } accept\n" + forgets
+	one.filter(rule, "")
+	two.filter(rule, "")
+	v.AgeReader(time.Minute)
 	asks(t, v, one, two)
 }
 

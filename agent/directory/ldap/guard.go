@@ -177,14 +177,14 @@ func (g *guardian) run(ctx context.Context) {
 // leave closes what is kept to a server that is not used any more.
 func (g *guardian) leave(s *server) {
 	g.mu.Lock()
-	var idle []*conn
-	if p := g.pools[s.address.String()]; p != nil {
-		idle, p.idle, p.left = p.idle, nil, true
+	p := g.pools[s.address.String()]
+	if p != nil {
+		p.left = true
 		delete(g.pools, s.address.String())
 	}
 	g.mu.Unlock()
-	for _, c := range idle {
-		c.close()
+	if p != nil {
+		g.empty(p)
 	}
 }
 

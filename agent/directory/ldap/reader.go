@@ -174,22 +174,23 @@ func (g *guardian) pool(address string) *readers {
 	return p
 }
 
-// connection returns one that is bound as the reader, kept or new.
+// connection returns one that is bound as the reader, kept or new. A kept one that may be silent is asked first, as those for binds are, and none is
+// trusted from before the server was last down.
 func (g *guardian) connection(ctx context.Context, s *server, pool *readers) (c *conn, kept bool, err error) {
-	for {
-		g.mu.Lock()
-		if n := len(pool.idle); n > 0 {
-			c, pool.idle = pool.idle[n-1], pool.idle[:n-1]
-		}
-		g.mu.Unlock()
-		if c == nil {
-			break
-		}
-		if !c.dead() && time.Since(c.used) < readIdle {
-			return c, true, nil
+	for c = g.pop(pool); c != nil; c = g.pop(pool) {
+		if !c.dead() && time.Since(c.used) < readIdle && !c.used.Before(s.servingSince()) {
+			if time.Since(c.seen) < freshFor {
+				return c, true, nil
+			}
+			_, err := c.ping(ctx, pingTimeout)
+			if err == nil {
+				return c, true, nil
+			}
+			if errors.Is(err, context.DeadlineExceeded) {
+				g.empty(pool) // what has silenced one has silenced all
+			}
 		}
 		c.close()
-		c = nil
 	}
 	limited, cancel := context.WithTimeout(ctx, s.dialFor)
 	defer cancel()
@@ -212,6 +213,26 @@ func (g *guardian) connection(ctx context.Context, s *server, pool *readers) (c 
 	}
 	c.close()
 	return nil, false, err
+}
+
+// pop takes out the connection that was used last; nil if none is idle.
+func (g *guardian) pop(pool *readers) *conn {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := len(pool.idle)
+	if n == 0 {
+		return nil
+	}
+	c := pool.idle[n-1]
+	pool.idle = pool.idle[:n-1]
+	return c
+}
+
+// empty closes all that are idle.
+func (g *guardian) empty(pool *readers) {
+	for c := g.pop(pool); c != nil; c = g.pop(pool) {
+		c.close()
+	}
 }
 
 func (g *guardian) giveBack(pool *readers, c *conn) {

@@ -69,6 +69,16 @@ func (s *server) admits() bool {
 	return s.breaker.admits()
 }
 
+// servingSince is when the server last began to serve; zero if it does not.
+func (s *server) servingSince() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.breaker.state != Serving {
+		return time.Time{}
+	}
+	return s.breaker.since
+}
+
 // standing is what the choice has to know.
 func (s *server) standing() standing {
 	s.mu.Lock()

@@ -12,9 +12,9 @@ import (
 	"github.com/sallyport-auth/sallyport/agent/directory/hedge"
 )
 
-// Book is an address book of one host: it asks DNS at each connection, and remembers the last answer, so that name servers that fail or are silent do not
-// take away a server that lives. Whoever answers at an address that was remembered still needs a proof of being the host, such as a certificate of its name. Make it with
-// [NewBook]; its methods may be called by several goroutines.
+// Book is an address book of one host: it asks DNS at each connection, and remembers the last answer, so that name servers that fail or are
+// silent do not take away a server that lives. Whoever answers at an address that was remembered still needs a proof of being the host, such as
+// a certificate of its name. Make it with [NewBook]; its methods may be called by several goroutines.
 type Book struct {
 	host     string
 	resolver *net.Resolver
@@ -31,8 +31,8 @@ func NewBook(host string, r *net.Resolver) *Book {
 	return &Book{host: host, resolver: r}
 }
 
-// Connect connects to a port of the host over "tcp" or "udp", at the address that DNS says. When DNS fails, or lets us wait for more than a moment, it is the one that DNS said
-// last; and if that is of no use, DNS may say another yet. Everything ends with ctx.
+// Connect connects to a port of the host over "tcp" or "udp", at the address that DNS says. When DNS fails, or lets us wait for more than a
+// moment, it is the one that DNS said last; and if that is of no use, DNS may say another yet. Everything ends with ctx.
 func (b *Book) Connect(ctx context.Context, network, port string) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
