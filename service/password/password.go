@@ -281,7 +281,7 @@ func (k *check) byName(ctx context.Context, spellings ...string) (user.User, err
 		}
 		u, err := k.users.ByUPN(ctx, k.scope, s)
 		if fault.Has(err, wire.NotFound) && k.domain.SignInAttribute != "" {
-			u, err = k.users.BySignInName(ctx, k.scope, k.domain.DirectoryID, s)
+			u, err = k.users.BySignInName(ctx, k.scope, k.domain.DirectoryID, k.domain.SignInAttribute, s, time.Now())
 		}
 		if err == nil {
 			return u, nil
