@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -12,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
 	"github.com/sallyport-auth/sallyport/agent/directory/guard"
@@ -90,8 +91,9 @@ type work struct {
 	arrived  time.Time
 	check    envelope.Check
 	receiver *envelope.Receiver
-	result   wire.Answer // what was sealed
-	cause    error       // what led to a trouble or refusal, for the log
+	result   wire.Answer      // what was sealed
+	cause    error            // what led to a trouble or refusal, for the log
+	whose    envelope.Account // zero unless the name was looked up and found
 	opened   time.Duration
 	gate     gate
 }
@@ -150,6 +152,9 @@ func (w *work) find(ctx context.Context, by time.Time) (*directory.Account, *dir
 	case foldName(account.Name()) != foldName(w.check.Name) && !w.a.limits.admitAccount(account.Name(), time.Now()):
 		// Somebody with ten addresses has no ten limits.
 		return nil, &directory.Error{Code: wire.AgentRateLimited, Cause: errOtherNames}
+	}
+	if id, err := uuid.Parse(account.Anchor); err == nil {
+		w.whose = envelope.Account(id)
 	}
 	return account, nil
 }
@@ -245,6 +250,7 @@ func usable(p wire.Secret) bool {
 var (
 	errNoGo        = errors.New("the service did not say go")
 	errWrongGo     = errors.New("the service's go was not made by the sealer of this envelope")
+	errHeld        = errors.New("the service holds guesses at this account back, under all its names")
 	errFencedTwice = errors.New("a second fence for one check")
 	errFenceLate   = errors.New("a fence after the check had ended")
 	errProtected   = errors.New("a name that is never asked about")
@@ -261,7 +267,8 @@ type gate struct {
 	passed time.Duration // when there was one, since arrival
 }
 
-// fence is what the validator calls right before it binds: nil means "bind now, once".
+// fence is what the validator calls right before it binds: nil means "bind now, once". It tells the service whose password that is, where the name had to
+// be looked up: the service knows only names, and counts guesses by account.
 func (w *work) fence(ctx context.Context) error {
 	g := &w.gate
 	g.mu.Lock()
@@ -275,8 +282,7 @@ func (w *work) fence(ctx context.Context) error {
 		return errFencedTwice
 	}
 	// Whoever gives the same envelope to an agent twice has the token of the first time at most.
-	nonce := make([]byte, envelope.MinNonce)
-	_, _ = rand.Read(nonce) // never fails: crypto/rand
+	nonce := w.receiver.Nonce(w.whose)
 	token, err := w.ask(ctx, nonce)
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -284,6 +290,9 @@ func (w *work) fence(ctx context.Context) error {
 	case err != nil:
 		g.failed = wire.TransientNetwork
 		return fmt.Errorf("%w: %w", errNoGo, err)
+	case subtle.ConstantTimeCompare(token, w.receiver.HoldToken(nonce)) == 1:
+		g.failed = wire.AccountLockedOut
+		return errHeld
 	case subtle.ConstantTimeCompare(token, w.receiver.GoToken(nonce)) != 1:
 		g.failed = wire.AgentRefused
 		return errWrongGo

@@ -47,9 +47,14 @@ func healthOf(s Status) *linkpb.Health {
 	}
 	for _, f := range s.Recent {
 		// What lies with one account is no failure; and the gateway, which passes this on, is not to learn of which names it came.
-		if f.Outcome == Trouble && f.Code != wire.LockoutSpared && f.Code != wire.AccountProtected && f.Code != wire.NameAmbiguous {
+		if f.Outcome == Trouble && !ofAnAccount(f.Code) {
 			newest(f.At, wire.Code(f.Code).String()+" "+f.Reason)
 		}
 	}
 	return h
+}
+
+// ofAnAccount reports whether a number says why the directory was not asked about one account.
+func ofAnAccount(c wire.Code) bool {
+	return c == wire.LockoutSpared || c == wire.AccountProtected || c == wire.NameAmbiguous || c == wire.AccountLockedOut
 }

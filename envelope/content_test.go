@@ -82,7 +82,7 @@ func TestAnswerSizes(t *testing.T) {
 		length int
 		ok     bool
 	}{{room, true}, {room + 1, false}} {
-		if _, err := s.OpenAnswer(s.answer.Seal(nil, nil, append(text, bytes.Repeat([]byte{' '}, c.length-len(text))...), s.aad)); (err == nil) != c.ok {
+		if _, err := s.OpenAnswer(s.answer.Seal(nil, nil, append(text, bytes.Repeat([]byte{' '}, c.length-len(text))...), s.answerAAD)); (err == nil) != c.ok {
 			t.Errorf("opening an answer of %d bytes: %v", c.length, err)
 		}
 	}
@@ -170,7 +170,7 @@ func FuzzOpenAnswer(f *testing.F) {
 			t.Fatalf("opened %v", a)
 		}
 		// As if the agent itself had sealed it:
-		a, err := s.OpenAnswer(s.answer.Seal(nil, nil, in, s.aad))
+		a, err := s.OpenAnswer(s.answer.Seal(nil, nil, in, s.answerAAD))
 		if err != nil {
 			if !errors.Is(err, ErrAnswer) {
 				t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport-auth/sallyport/service/password"
 	"github.com/sallyport-auth/sallyport/service/queue"
 	"github.com/sallyport-auth/sallyport/service/tenant"
+	"github.com/sallyport-auth/sallyport/service/user"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -164,7 +165,7 @@ func TestUsers(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	w.want(200, w.contoso, "PATCH", "/tenants/contoso/domains/corp.example", `{"netbios_name":"CORP","sign_in_attribute":"mail"}`)
-	if _, err := w.cfg.Users.Provision(t.Context(), w.scope, alice.Directory, wire.Attributes{Anchor: "6f1de3f5-3f3b-4a47-9f5b-0b6a3a1c2d4e", UPN: alice.UPN,
+	if _, err := w.cfg.Users.Provision(t.Context(), w.scope, user.Asked{DirectoryID: alice.Directory, SignInAttribute: "mail"}, wire.Attributes{Anchor: "6f1de3f5-3f3b-4a47-9f5b-0b6a3a1c2d4e", UPN: alice.UPN,
 		SignInName: "a.liddell@corp.example", DisplayName: "Alice", Groups: []string{"Sales"}}, false, time.Now()); err != nil {
 		t.Fatal(err)
 	}

@@ -716,7 +716,8 @@ func (x *Check) GetTraceparent() string {
 type Fence struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// nonce is random and new for each fence; the go is for this nonce alone.
+	// nonce is random and new for each fence; the go is for this nonce alone. It tells the service, and nobody else, whose password it is, where the name was
+	// looked up; see package envelope.
 	Nonce         []byte `protobuf:"bytes,2,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -769,8 +770,8 @@ func (x *Fence) GetNonce() []byte {
 type Go struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// token is the fence's nonce under a key exported from the envelope's HPKE context: only the sealing service can make it, and it
-	// says nothing to any other fence.
+	// token is the fence's nonce under one of two keys exported from the envelope's HPKE context, for go and for hold: only the sealing service can make
+	// it, only the agent can tell which it is, and it says nothing to any other fence.
 	Token         []byte `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
