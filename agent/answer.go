@@ -41,6 +41,7 @@ type Answerer struct {
 	log        *slog.Logger
 	counts     tallies
 	ledger     ledger
+	paces      paces
 	metrics    *metrics
 	started    time.Time
 }
@@ -117,18 +118,30 @@ func (w *work) answer(ctx context.Context, c *linkpb.Check) (reply link.Reply) {
 		return link.Reply{Refused: r.code, Detail: r.detail}
 	}
 	if w.a.protection.Named(w.check.Name, foldName) {
-		// Sealed as any trouble: the gateway does not learn whom we protect.
-		return w.seal(w.judge(directory.Result{}, &directory.Error{Code: wire.AccountProtected, Cause: errProtected}))
+		return w.conclude(ctx, directory.Result{}, &directory.Error{Code: wire.AccountProtected, Cause: errProtected})
 	}
 	by := w.arrived.Add(fenceWithin)
 	account, e := w.find(ctx, by)
 	if e != nil {
-		return w.seal(w.judge(directory.Result{}, e))
+		return w.conclude(ctx, directory.Result{}, e)
 	}
 	result, err := w.a.validator.Validate(ctx, directory.Check{
 		Name: w.check.Name, Password: w.check.Password, Account: account, WantAttributes: w.check.WantAttributes, Fence: w.fence, FenceBy: by,
 	})
-	return w.seal(w.judge(result, err))
+	return w.conclude(ctx, result, err)
+}
+
+// conclude seals what became of a check. Of whom nobody was asked about on purpose, the gateway does not learn: neither by the answer nor by the way there.
+func (w *work) conclude(ctx context.Context, result directory.Result, err error) link.Reply {
+	answer := w.judge(result, err)
+	switch t, v := answer.Trouble, answer.Verdict; {
+	case t != nil && !t.Fenced && ofAnAccount(t.Code):
+		t.Detail = line(t.Detail, maxOfAnAccount)
+		w.pretend(ctx)
+	case v != nil && v.Reason.Wrong() && answer.Judged > answer.Fenced:
+		w.a.paces.put(pace{fence: w.gate.sent, bind: answer.Judged - answer.Fenced})
+	}
+	return w.seal(answer)
 }
 
 // find looks up who has the name, if it may be another than those that the directory knows people by, until it is time for the fence. nil for
@@ -144,6 +157,11 @@ func (w *work) find(ctx context.Context, by time.Time) (*directory.Account, *dir
 	ctx, cancel := context.WithDeadline(ctx, by)
 	defer cancel()
 	account, e := finder.Find(ctx, w.check.NameAttribute, w.check.Name)
+	if account != nil {
+		if id, err := uuid.Parse(account.Anchor); err == nil {
+			w.whose = envelope.Account(id)
+		}
+	}
 	switch {
 	case account == nil:
 		return nil, e
@@ -152,9 +170,6 @@ func (w *work) find(ctx context.Context, by time.Time) (*directory.Account, *dir
 	case foldName(account.Name()) != foldName(w.check.Name) && !w.a.limits.admitAccount(account.Name(), time.Now()):
 		// Somebody with ten addresses has no ten limits.
 		return nil, &directory.Error{Code: wire.AgentRateLimited, Cause: errOtherNames}
-	}
-	if id, err := uuid.Parse(account.Anchor); err == nil {
-		w.whose = envelope.Account(id)
 	}
 	return account, nil
 }
@@ -262,6 +277,7 @@ var (
 type gate struct {
 	mu     sync.Mutex
 	asked  bool
+	sent   time.Duration // when it was asked for, since arrival
 	closed bool
 	failed wire.Code     // why there was no go
 	passed time.Duration // when there was one, since arrival
@@ -273,7 +289,9 @@ func (w *work) fence(ctx context.Context) error {
 	g := &w.gate
 	g.mu.Lock()
 	asked, closed := g.asked, g.closed
-	g.asked = true
+	if !asked {
+		g.asked, g.sent = true, time.Since(w.arrived)
+	}
 	g.mu.Unlock()
 	switch {
 	case closed:

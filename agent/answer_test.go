@@ -281,15 +281,17 @@ func TestLimitsRefuse(t *testing.T) {
 	}
 }
 
-// Protected names are refused however they are spelt, before the fence, and sealed: the gateway does not learn who is protected.
+// Protected names are never asked about, however they are spelt, and the answer is sealed, after a fence as any check has one: the gateway does not learn
+// who is protected.
 func TestProtectedNames(t *testing.T) {
 	b := newBench(t, slog.LevelInfo, Limits{})
 	b.answerer.protection = guard.Protection{Names: []string{"Svc-Bäckup"}}
 	for i, n := range []string{"administrator@corp.example", "ADMINISTRATOR@corp.example", "ádministrator@corp.example", "ｋrbtgt@corp.example", "svc-backup@corp.example"} {
 		s := b.seal(b.binding(fmt.Sprint("r", i)), n, rightPassword, true)
-		a := b.answer(s, b.answerer.Check(t.Context(), s.Check, b.noFence))
-		if a.Trouble == nil || a.Trouble.Code != wire.AccountProtected || a.Trouble.Fenced {
-			t.Errorf("%s: %+v", n, a.Trouble)
+		fences := 0
+		a := b.answer(s, b.answerer.Check(t.Context(), s.Check, func(ctx context.Context, nonce []byte) ([]byte, error) { fences++; return s.goes(ctx, nonce) }))
+		if a.Trouble == nil || a.Trouble.Code != wire.AccountProtected || a.Trouble.Fenced || fences != 1 {
+			t.Errorf("%s: %+v, %d fences", n, a.Trouble, fences)
 		}
 	}
 	if b.corp.bindsSoFar() != 0 || b.answerer.Tally().Trouble != 5 {

@@ -35,7 +35,8 @@ func healthOf(s Status) *linkpb.Health {
 	}
 	if g := s.Guard; g != nil {
 		newest(g.LastErrorAt, g.LastError)
-		h.Guard = &linkpb.Guard{State: string(g.State), Reserve: uint32(g.Reserve), Objects: uint32(g.Objects), Spared: g.Spared, Protected: g.Protected}
+		// How many attempts it did not spend is left out: whoever has a gateway and types names would see which of them are protected.
+		h.Guard = &linkpb.Guard{State: string(g.State), Reserve: uint32(g.Reserve), Objects: uint32(g.Objects)}
 		for _, what := range g.Missing[:min(len(g.Missing), maxMissingTold)] {
 			h.Guard.Missing = append(h.Guard.Missing, line(what, maxName))
 		}
@@ -52,9 +53,4 @@ func healthOf(s Status) *linkpb.Health {
 		}
 	}
 	return h
-}
-
-// ofAnAccount reports whether a number says why the directory was not asked about one account.
-func ofAnAccount(c wire.Code) bool {
-	return c == wire.LockoutSpared || c == wire.AccountProtected || c == wire.NameAmbiguous || c == wire.AccountLockedOut
 }

@@ -271,3 +271,13 @@ func Trouble(t wire.Trouble) Behaviour {
 		return c.Answer(wire.Answer{Trouble: &t})
 	}
 }
+
+// Withheld behaves as an agent that does not ask about somebody on purpose: it fences all the same, and tells t, which is not Fenced.
+func Withheld(t wire.Trouble) Behaviour {
+	return func(_ context.Context, c *Conversation) queue.Outcome {
+		if _, err := c.Open(); err != nil || !c.Fence() {
+			return queue.Outcome{Refused: wire.EnvelopeUnreadable}
+		}
+		return c.Answer(wire.Answer{Trouble: &t})
+	}
+}
