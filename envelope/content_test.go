@@ -185,3 +185,29 @@ func FuzzOpenAnswer(f *testing.F) {
 		}
 	})
 }
+
+// FuzzWhose feeds what gateways pass on as the nonce of a fence, and what an agent could seal within one.
+func FuzzWhose(f *testing.F) {
+	k, err := GenerateKey()
+	if err != nil {
+		f.Fatal(err)
+	}
+	_, s, err := Seal(k.Public(), Binding{Tenant: "t", Directory: "d", Agent: "a", Request: "r", Expires: time.UnixMilli(1)}, Check{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(make([]byte, MinNonce))
+	f.Add(make([]byte, FenceNonce))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		if whose := s.Whose(in); whose != (Account{}) {
+			t.Fatalf("nobody sealed %x", whose)
+		}
+		var want Account
+		if len(in) == len(want) {
+			want = Account(in)
+		}
+		if whose := s.Whose(s.fence.Seal(make([]byte, MinNonce), nil, in, s.fenceAAD)); whose != want {
+			t.Fatalf("%x was sealed, and is read as %x", in, whose)
+		}
+	})
+}
