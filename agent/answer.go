@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -12,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
 	"github.com/sallyport-auth/sallyport/agent/directory/guard"
@@ -40,6 +41,7 @@ type Answerer struct {
 	log        *slog.Logger
 	counts     tallies
 	ledger     ledger
+	paces      paces
 	metrics    *metrics
 	started    time.Time
 }
@@ -90,8 +92,9 @@ type work struct {
 	arrived  time.Time
 	check    envelope.Check
 	receiver *envelope.Receiver
-	result   wire.Answer // what was sealed
-	cause    error       // what led to a trouble or refusal, for the log
+	result   wire.Answer      // what was sealed
+	cause    error            // what led to a trouble or refusal, for the log
+	whose    envelope.Account // zero unless the name was looked up and found
 	opened   time.Duration
 	gate     gate
 }
@@ -115,18 +118,30 @@ func (w *work) answer(ctx context.Context, c *linkpb.Check) (reply link.Reply) {
 		return link.Reply{Refused: r.code, Detail: r.detail}
 	}
 	if w.a.protection.Named(w.check.Name, foldName) {
-		// Sealed as any trouble: the gateway does not learn whom we protect.
-		return w.seal(w.judge(directory.Result{}, &directory.Error{Code: wire.AccountProtected, Cause: errProtected}))
+		return w.conclude(ctx, directory.Result{}, &directory.Error{Code: wire.AccountProtected, Cause: errProtected})
 	}
 	by := w.arrived.Add(fenceWithin)
 	account, e := w.find(ctx, by)
 	if e != nil {
-		return w.seal(w.judge(directory.Result{}, e))
+		return w.conclude(ctx, directory.Result{}, e)
 	}
 	result, err := w.a.validator.Validate(ctx, directory.Check{
 		Name: w.check.Name, Password: w.check.Password, Account: account, WantAttributes: w.check.WantAttributes, Fence: w.fence, FenceBy: by,
 	})
-	return w.seal(w.judge(result, err))
+	return w.conclude(ctx, result, err)
+}
+
+// conclude seals what became of a check. Of whom nobody was asked about on purpose, the gateway does not learn: neither by the answer nor by the way there.
+func (w *work) conclude(ctx context.Context, result directory.Result, err error) link.Reply {
+	answer := w.judge(result, err)
+	switch t, v := answer.Trouble, answer.Verdict; {
+	case t != nil && !t.Fenced && ofAnAccount(t.Code):
+		t.Detail = line(t.Detail, maxOfAnAccount)
+		w.pretend(ctx)
+	case v != nil && v.Reason.Wrong() && answer.Judged > answer.Fenced:
+		w.a.paces.put(pace{fence: w.gate.sent, bind: answer.Judged - answer.Fenced})
+	}
+	return w.seal(answer)
 }
 
 // find looks up who has the name, if it may be another than those that the directory knows people by, until it is time for the fence. nil for
@@ -142,6 +157,11 @@ func (w *work) find(ctx context.Context, by time.Time) (*directory.Account, *dir
 	ctx, cancel := context.WithDeadline(ctx, by)
 	defer cancel()
 	account, e := finder.Find(ctx, w.check.NameAttribute, w.check.Name)
+	if account != nil {
+		if id, err := uuid.Parse(account.Anchor); err == nil {
+			w.whose = envelope.Account(id)
+		}
+	}
 	switch {
 	case account == nil:
 		return nil, e
@@ -245,6 +265,7 @@ func usable(p wire.Secret) bool {
 var (
 	errNoGo        = errors.New("the service did not say go")
 	errWrongGo     = errors.New("the service's go was not made by the sealer of this envelope")
+	errHeld        = errors.New("the service holds guesses at this account back, under all its names")
 	errFencedTwice = errors.New("a second fence for one check")
 	errFenceLate   = errors.New("a fence after the check had ended")
 	errProtected   = errors.New("a name that is never asked about")
@@ -256,17 +277,21 @@ var (
 type gate struct {
 	mu     sync.Mutex
 	asked  bool
+	sent   time.Duration // when it was asked for, since arrival
 	closed bool
 	failed wire.Code     // why there was no go
 	passed time.Duration // when there was one, since arrival
 }
 
-// fence is what the validator calls right before it binds: nil means "bind now, once".
+// fence is what the validator calls right before it binds: nil means "bind now, once". It tells the service whose password that is, where the name had to
+// be looked up: the service knows only names, and counts guesses by account.
 func (w *work) fence(ctx context.Context) error {
 	g := &w.gate
 	g.mu.Lock()
 	asked, closed := g.asked, g.closed
-	g.asked = true
+	if !asked {
+		g.asked, g.sent = true, time.Since(w.arrived)
+	}
 	g.mu.Unlock()
 	switch {
 	case closed:
@@ -275,8 +300,7 @@ func (w *work) fence(ctx context.Context) error {
 		return errFencedTwice
 	}
 	// Whoever gives the same envelope to an agent twice has the token of the first time at most.
-	nonce := make([]byte, envelope.MinNonce)
-	_, _ = rand.Read(nonce) // never fails: crypto/rand
+	nonce := w.receiver.Nonce(w.whose)
 	token, err := w.ask(ctx, nonce)
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -284,6 +308,9 @@ func (w *work) fence(ctx context.Context) error {
 	case err != nil:
 		g.failed = wire.TransientNetwork
 		return fmt.Errorf("%w: %w", errNoGo, err)
+	case subtle.ConstantTimeCompare(token, w.receiver.HoldToken(nonce)) == 1:
+		g.failed = wire.AccountLockedOut
+		return errHeld
 	case subtle.ConstantTimeCompare(token, w.receiver.GoToken(nonce)) != 1:
 		g.failed = wire.AgentRefused
 		return errWrongGo

@@ -19,6 +19,8 @@ import (
 	"time"
 	"unicode/utf16"
 
+	"github.com/google/uuid"
+
 	"github.com/sallyport-auth/sallyport/agent/directory"
 	"github.com/sallyport-auth/sallyport/agent/directory/guard"
 	"github.com/sallyport-auth/sallyport/agent/identity"
@@ -288,15 +290,17 @@ func TestLimitsRefuse(t *testing.T) {
 	}
 }
 
-// Protected names are refused however they are spelt, before the fence, and sealed: the gateway does not learn who is protected.
+// Protected names are never asked about, however they are spelt, and the answer is sealed, after a fence as any check has one: the gateway does not learn
+// who is protected.
 func TestProtectedNames(t *testing.T) {
 	b := newBench(t, slog.LevelInfo, Limits{})
 	b.answerer.protection = guard.Protection{Names: []string{"Svc-Bäckup"}}
 	for i, n := range []string{"administrator@corp.example", "ADMINISTRATOR@corp.example", "ádministrator@corp.example", "ｋrbtgt@corp.example", "svc-backup@corp.example"} {
 		s := b.seal(b.binding(fmt.Sprint("r", i)), n, rightPassword, true)
-		a := b.answer(s, b.answerer.Check(t.Context(), s.Check, b.noFence))
-		if a.Trouble == nil || a.Trouble.Code != wire.AccountProtected || a.Trouble.Fenced {
-			t.Errorf("%s: %+v", n, a.Trouble)
+		fences := 0
+		a := b.answer(s, b.answerer.Check(t.Context(), s.Check, func(ctx context.Context, nonce []byte) ([]byte, error) { fences++; return s.goes(ctx, nonce) }))
+		if a.Trouble == nil || a.Trouble.Code != wire.AccountProtected || a.Trouble.Fenced || fences != 1 {
+			t.Errorf("%s: %+v, %d fences", n, a.Trouble, fences)
 		}
 	}
 	if b.corp.bindsSoFar() != 0 || b.answerer.Tally().Trouble != 5 {
@@ -786,8 +790,48 @@ func TestLookedUp(t *testing.T) {
 // addressee knows one account by whatever is typed.
 type addressee struct{ *corp }
 
+// annasAnchor is its objectGUID.
+const annasAnchor = "6f1de3f5-3f3b-4a47-9f5b-0b6a3a1c2d4e"
+
 func (addressee) Find(context.Context, string, string) (*directory.Account, *directory.Error) {
-	return &directory.Account{DN: "CN=Anna,DC=corp,DC=example", SAM: "anna", Domain: "corp.example"}, nil
+	return &directory.Account{DN: "CN=Anna,DC=corp,DC=example", Anchor: annasAnchor, SAM: "anna", Domain: "corp.example"}, nil
+}
+
+// The fence tells the service whose password it is, where that was looked up, and looks the same where it was not; a service that holds the account back
+// is obeyed, and nothing is bound.
+func TestFenceTellsWhose(t *testing.T) {
+	b := newBench(t, slog.LevelInfo, Limits{})
+	b.answerer.validator = addressee{b.corp}
+	for _, c := range []struct {
+		name, attribute, whose string
+		hold                   bool
+	}{
+		{"a1@corp.example", "proxyAddresses", annasAnchor, false},
+		{"a2@corp.example", "proxyAddresses", annasAnchor, true},
+		{"a3@corp.example", "", "00000000-0000-0000-0000-000000000000", false},
+		{"a4@corp.example", "", "00000000-0000-0000-0000-000000000000", true},
+	} {
+		binding, binds := b.binding("r-"+c.name), b.corp.bindsSoFar()
+		text, sender, err := envelope.Seal(b.id.EnvelopeKey().Public(), binding,
+			envelope.Check{Name: c.name, Password: wire.NewSecret([]byte("guess")), NameAttribute: c.attribute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := sealed{&linkpb.Check{RequestId: binding.Request, DirectoryId: directoryID, Envelope: text, Traceparent: traceparent}, sender}
+		a := b.answer(s, b.answerer.Check(t.Context(), s.Check, func(ctx context.Context, nonce []byte) ([]byte, error) {
+			if whose := uuid.UUID(sender.Whose(nonce)).String(); whose != c.whose || len(nonce) != envelope.FenceNonce {
+				t.Errorf("%s: a nonce of %d bytes, of %s", c.name, len(nonce), whose)
+			}
+			if c.hold {
+				return sender.HoldToken(nonce), nil
+			}
+			return s.goes(ctx, nonce)
+		}))
+		held := a.Trouble != nil && !a.Trouble.Fenced && a.Trouble.Code == wire.AccountLockedOut && a.Fenced == 0
+		if held != c.hold || !c.hold && a.Verdict == nil || b.corp.bindsSoFar()-binds != map[bool]int{false: 1}[c.hold] {
+			t.Errorf("%s: %+v %+v, %d binds", c.name, a, a.Trouble, b.corp.bindsSoFar()-binds)
+		}
+	}
 }
 
 // Somebody who has many names that are looked up has one limit.

@@ -39,6 +39,13 @@ const (
 	// maxDetail bounds what a directory or a network said, in answers and log lines, in bytes.
 	maxDetail = 512
 
+	// maxOfAnAccount bounds why an account was not asked about, in an answer, which must not be longer than others are (envelope: steps of 512 bytes).
+	maxOfAnAccount = 200
+
+	// maxPaces is how many checks are remembered to pretend others by: enough for the same spread. guessedPace bounds what is guessed before the first.
+	maxPaces    = 64
+	guessedPace = 8 * time.Millisecond
+
 	// statusInterval is how often the status file is written while the agent runs, and statusStale how old it may be until
 	// `status` takes the agent for dead: three writes and a little.
 	statusInterval = 3 * time.Second

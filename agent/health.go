@@ -35,7 +35,8 @@ func healthOf(s Status) *linkpb.Health {
 	}
 	if g := s.Guard; g != nil {
 		newest(g.LastErrorAt, g.LastError)
-		h.Guard = &linkpb.Guard{State: string(g.State), Reserve: uint32(g.Reserve), Objects: uint32(g.Objects), Spared: g.Spared, Protected: g.Protected}
+		// How many attempts it did not spend is left out: whoever has a gateway and types names would see which of them are protected.
+		h.Guard = &linkpb.Guard{State: string(g.State), Reserve: uint32(g.Reserve), Objects: uint32(g.Objects)}
 		for _, what := range g.Missing[:min(len(g.Missing), maxMissingTold)] {
 			h.Guard.Missing = append(h.Guard.Missing, line(what, maxName))
 		}
@@ -47,7 +48,7 @@ func healthOf(s Status) *linkpb.Health {
 	}
 	for _, f := range s.Recent {
 		// What lies with one account is no failure; and the gateway, which passes this on, is not to learn of which names it came.
-		if f.Outcome == Trouble && f.Code != wire.LockoutSpared && f.Code != wire.AccountProtected && f.Code != wire.NameAmbiguous {
+		if f.Outcome == Trouble && !ofAnAccount(f.Code) {
 			newest(f.At, wire.Code(f.Code).String()+" "+f.Reason)
 		}
 	}

@@ -16,7 +16,7 @@ var (
 		wire.AccountExpired, wire.PasswordExpired, wire.MustChange, wire.LogonHours, wire.Workstation, wire.TooManyGroups}
 	troubles = []wire.Code{wire.DirectoryUnreachable, wire.DirectoryTimeout, wire.DirectoryUnusable, wire.AgentTooSlow, wire.TransientNetwork,
 		wire.ClockSkew, wire.AgentRefused, wire.AgentRateLimited, wire.PasswordUnusable, wire.LockoutSpared, wire.AccountProtected,
-		wire.NameAmbiguous, wire.NameNotLookedUp, wire.HostCredulous, wire.Internal}
+		wire.AccountLockedOut, wire.NameAmbiguous, wire.NameNotLookedUp, wire.HostCredulous, wire.Internal}
 	refusals = []wire.Code{wire.EnvelopeStale, wire.EnvelopeReplayed, wire.EnvelopeForeign, wire.EnvelopeUnreadable, wire.AgentRateLimited,
 		wire.PasswordUnusable, wire.AgentRefused, wire.Internal}
 	outcomes = []Outcome{Right, Wrong, NotAccepted, Trouble, Refused}

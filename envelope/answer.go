@@ -5,6 +5,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -15,37 +16,76 @@ import (
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
-// session is what both ends keep of a context: the key of go tokens, the cipher of the answer and what the answer is bound to.
+// session is what both ends keep of a context: the keys of go and hold tokens, the ciphers of fence and answer and what those are bound to.
 // Nothing in it changes.
 type session struct {
-	goKey   []byte
-	answer  cipher.AEAD
-	aad     []byte
-	expires int64
+	goKey, holdKey      []byte
+	fence, answer       cipher.AEAD
+	fenceAAD, answerAAD []byte
+	expires             int64
 }
 
-// newSession exports the two secrets (RFC 9180 §5.3) under labels of their own, so that neither tells the other.
+// newSession exports the secrets (RFC 9180 §5.3) under labels of their own, so that none tells another.
 func newSession(ctx interface {
 	Export(context string, length int) ([]byte, error)
 }, h header, b Binding) (session, error) {
-	goKey, err := ctx.Export(labelGo, 32)
-	if err != nil {
-		return session{}, fmt.Errorf("export go key: %w", err)
+	s := session{fenceAAD: bind(labelFence, h, b), answerAAD: bind(labelAnswer, h, b), expires: h.expires}
+	var fenceKey, answerKey []byte
+	for _, k := range []struct {
+		label string
+		key   *[]byte
+	}{{labelGo, &s.goKey}, {labelHold, &s.holdKey}, {labelFence, &fenceKey}, {labelAnswer, &answerKey}} {
+		var err error
+		if *k.key, err = ctx.Export(k.label, 32); err != nil {
+			return session{}, fmt.Errorf("export of %q: %w", k.label, err)
+		}
 	}
-	key, err := ctx.Export(labelAnswer, 32)
-	if err != nil {
-		return session{}, fmt.Errorf("export answer key: %w", err)
+	defer clear(fenceKey)
+	defer clear(answerKey)
+	var err error
+	if s.fence, err = newCipher(fenceKey); err != nil {
+		return session{}, fmt.Errorf("fence cipher: %w", err)
 	}
-	defer clear(key)
-	block, err := aes.NewCipher(key)
-	if err != nil {
+	if s.answer, err = newCipher(answerKey); err != nil {
 		return session{}, fmt.Errorf("answer cipher: %w", err)
 	}
-	// AES-256-GCM with a random nonce of 12 bytes in front of the message. The key serves one answer, for which any nonce would
-	// do; but an agent that lost its memory of seen requests could be given the same envelope twice and would then derive the
-	// same key, and a fixed nonce would be used twice with it. A random one is safe even so.
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	return session{goKey: goKey, answer: aead, aad: bind(labelAnswer, h, b), expires: h.expires}, err
+	return s, nil
+}
+
+// newCipher makes AES-256-GCM with a random nonce of 12 bytes in front of the message. The key serves one message, for which any nonce would
+// do; but an agent that lost its memory of seen requests could be given the same envelope twice and would then derive the
+// same key, and a fixed nonce would be used twice with it. A random one is safe even so.
+func newCipher(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
+}
+
+// Account is the objectGUID of the account that an agent found to have a name, in the order in which it is printed. Zero stands for none: the name was
+// not looked up, or is nobody's.
+type Account [16]byte
+
+// Nonce makes the nonce of a fence: random bytes, and the account whose password is about to be tried, which the sealing service alone can read. It has
+// the same length whether there is one or not.
+func (r *Receiver) Nonce(whose Account) []byte {
+	nonce := make([]byte, MinNonce, FenceNonce)
+	_, _ = rand.Read(nonce) // never fails: crypto/rand
+	return r.fence.Seal(nonce, nil, whose[:], r.fenceAAD)
+}
+
+// Whose returns the account that the nonce of a fence names; zero for a nonce that names none, as those of older agents. Whoever passes a nonce on can exchange
+// it, but its tokens are then worth nothing to the agent.
+func (s *Sender) Whose(nonce []byte) (whose Account) {
+	if len(nonce) != FenceNonce {
+		return Account{}
+	}
+	plaintext, err := s.fence.Open(nil, nil, nonce[MinNonce:], s.fenceAAD)
+	if err != nil || len(plaintext) != len(whose) {
+		return Account{}
+	}
+	return Account(plaintext)
 }
 
 // GoToken returns the 32 bytes that say "go" to the fence with this nonce, and to no other: HMAC-SHA256 under a key that both ends
@@ -53,11 +93,17 @@ func newSession(ctx interface {
 //
 // The agent makes the nonce anew for each fence and tells it with the fence: so a token that was overheard says nothing to an
 // agent that was given the same envelope again, and has lost its memory of the first time.
-func (s session) GoToken(nonce []byte) []byte {
+func (s session) GoToken(nonce []byte) []byte { return token(s.goKey, nonce) }
+
+// HoldToken returns the 32 bytes that say "do not ask" to the fence with this nonce: as [session.GoToken], under another key. Who passes it on cannot tell
+// the two apart. It is meant for agents whose nonce names an account; older ones take it for no go.
+func (s session) HoldToken(nonce []byte) []byte { return token(s.holdKey, nonce) }
+
+func token(key, nonce []byte) []byte {
 	if len(nonce) < MinNonce || len(nonce) > MaxNonce {
 		return nil
 	}
-	mac := hmac.New(sha256.New, s.goKey)
+	mac := hmac.New(sha256.New, key)
 	mac.Write(nonce)
 	return mac.Sum(nil)
 }
@@ -74,7 +120,7 @@ func (s *Sender) OpenAnswer(sealed []byte) (wire.Answer, error) {
 	if len(sealed) > MaxAnswer {
 		return wire.Answer{}, fmt.Errorf("%w: %d bytes", ErrAnswer, len(sealed))
 	}
-	plaintext, err := s.answer.Open(nil, nil, sealed, s.aad)
+	plaintext, err := s.answer.Open(nil, nil, sealed, s.answerAAD)
 	if err != nil {
 		if (len(sealed)-s.answer.Overhead())%padStep != 0 {
 			return wire.Answer{}, fmt.Errorf("%w: not authentic, and of a length that no agent makes: %d bytes", ErrAnswer, len(sealed))
@@ -139,5 +185,5 @@ func (r *Receiver) SealAnswer(a wire.Answer) ([]byte, error) {
 	if r.answered.Swap(true) {
 		return nil, fmt.Errorf("%w: answered already", ErrAnswer)
 	}
-	return r.answer.Seal(nil, nil, plaintext, r.aad), nil
+	return r.answer.Seal(nil, nil, plaintext, r.answerAAD), nil
 }

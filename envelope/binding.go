@@ -70,6 +70,8 @@ const (
 	labelInfo   = "sallyport envelope 1 info"
 	labelCheck  = "sallyport envelope 1 check"
 	labelGo     = "sallyport envelope 1 go"
+	labelHold   = "sallyport envelope 1 hold"
+	labelFence  = "sallyport envelope 1 fence"
 	labelAnswer = "sallyport envelope 1 answer"
 	labelSeed   = "sallyport envelope 1 seed" // of half a key, not of an envelope
 )

@@ -82,7 +82,7 @@ func TestAnswerSizes(t *testing.T) {
 		length int
 		ok     bool
 	}{{room, true}, {room + 1, false}} {
-		if _, err := s.OpenAnswer(s.answer.Seal(nil, nil, append(text, bytes.Repeat([]byte{' '}, c.length-len(text))...), s.aad)); (err == nil) != c.ok {
+		if _, err := s.OpenAnswer(s.answer.Seal(nil, nil, append(text, bytes.Repeat([]byte{' '}, c.length-len(text))...), s.answerAAD)); (err == nil) != c.ok {
 			t.Errorf("opening an answer of %d bytes: %v", c.length, err)
 		}
 	}
@@ -170,7 +170,7 @@ func FuzzOpenAnswer(f *testing.F) {
 			t.Fatalf("opened %v", a)
 		}
 		// As if the agent itself had sealed it:
-		a, err := s.OpenAnswer(s.answer.Seal(nil, nil, in, s.aad))
+		a, err := s.OpenAnswer(s.answer.Seal(nil, nil, in, s.answerAAD))
 		if err != nil {
 			if !errors.Is(err, ErrAnswer) {
 				t.Fatal(err)
@@ -182,6 +182,32 @@ func FuzzOpenAnswer(f *testing.F) {
 		}
 		if _, err := json.Marshal(a); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// FuzzWhose feeds what gateways pass on as the nonce of a fence, and what an agent could seal within one.
+func FuzzWhose(f *testing.F) {
+	k, err := GenerateKey()
+	if err != nil {
+		f.Fatal(err)
+	}
+	_, s, err := Seal(k.Public(), Binding{Tenant: "t", Directory: "d", Agent: "a", Request: "r", Expires: time.UnixMilli(1)}, Check{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(make([]byte, MinNonce))
+	f.Add(make([]byte, FenceNonce))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		if whose := s.Whose(in); whose != (Account{}) {
+			t.Fatalf("nobody sealed %x", whose)
+		}
+		var want Account
+		if len(in) == len(want) {
+			want = Account(in)
+		}
+		if whose := s.Whose(s.fence.Seal(make([]byte, MinNonce), nil, in, s.fenceAAD)); whose != want {
+			t.Fatalf("%x was sealed, and is read as %x", in, whose)
 		}
 	})
 }

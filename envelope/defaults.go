@@ -22,6 +22,8 @@ const (
 	MaxAnswer = 128 << 10
 	// MinNonce and MaxNonce bound the nonce of a fence, in bytes. Sixteen random bytes never come again.
 	MinNonce, MaxNonce = 16, 64
+	// FenceNonce is the length of a nonce that an agent of ours makes: random bytes, and the sealed name of an account.
+	FenceNonce = MinNonce + 12 + len(Account{}) + 16
 
 	// memoLimit bounds the keys that a Memo remembers: ten thousand agents, at some 4 KB each.
 	memoLimit = 10_000

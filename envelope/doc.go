@@ -2,15 +2,15 @@
 //
 // The service seals name and password to the public key of the agent that it chose. Everything that says who, what and
 // until when (format version, suite, key id, expiry, tenant, directory, agent, request) is bound to the sealing, so that an
-// envelope opens only at that agent, for that request, in its time. Two secrets come out of the same HPKE context
+// envelope opens only at that agent, for that request, in its time. Four secrets come out of the same HPKE context
 // (RFC 9180) and never travel: the go key, by which the service tells the agent "this fence of yours is written down, ask the
-// directory now", and the answer key, under which the agent seals its [wire.Answer]. Whoever carries the bytes can neither
-// read nor make any of them.
+// directory now", the hold key, by which it says "do not", the fence key, under which the agent says beforehand whose password it is, and the
+// answer key, under which it seals its [wire.Answer]. Whoever carries the bytes can neither read nor make any of them.
 //
 //	service                                  agent
 //	Seal(key, binding, check) ── sealed ──▶  Open(key, binding, sealed, now)
-//	Sender.GoToken(nonce)     ◀── nonce ───  random for each fence
-//	                          ── token ───▶  equal to Receiver.GoToken(nonce)?  only then the directory is asked
+//	Sender.Whose(nonce)       ◀── nonce ───  Receiver.Nonce(account): random for each fence
+//	Sender.GoToken, HoldToken ── token ───▶  equal to Receiver.GoToken(nonce)?  only then the directory is asked
 //	Sender.OpenAnswer         ◀── sealed ──  Receiver.SealAnswer(answer)
 //
 // The suite is MLKEM768-X25519 with HKDF-SHA256 and AES-256-GCM: traffic recorded today stays closed to the quantum

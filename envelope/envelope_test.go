@@ -80,6 +80,49 @@ var accepted = wire.Answer{
 // nonce is one of the length that a fence must have.
 var nonce = []byte("a nonce of 16 by")
 
+// whose is an account that a fence names.
+var whose = envelope.Account{0x6f, 0x1d, 0xe3, 0xf5, 0x3f, 0x3b, 0x4a, 0x47, 0x9f, 0x5b, 0x0b, 0x6a, 0x3a, 0x1c, 0x2d, 0x4e}
+
+// TestFence: a nonce tells the sealing service alone whose password is about to be tried, and looks the same when it tells nothing. Go and hold
+// are two tokens, and whoever changes the nonce on its way gets tokens that the agent does not take.
+func TestFence(t *testing.T) {
+	k, b := key(t), binding()
+	sealed, s := seal(t, k, b, check("sam@mail.example", "pw"))
+	_, r := open(t, k, b, sealed)
+	first, second, nobody := r.Nonce(whose), r.Nonce(whose), r.Nonce(envelope.Account{})
+	if s.Whose(first) != whose || s.Whose(second) != whose || s.Whose(nobody) != (envelope.Account{}) {
+		t.Errorf("they name %x, %x, %x", s.Whose(first), s.Whose(second), s.Whose(nobody))
+	}
+	if len(first) != envelope.FenceNonce || len(nobody) != len(first) || len(first) > envelope.MaxNonce || bytes.Contains(first, whose[:]) {
+		t.Errorf("nonces of %d and %d bytes", len(first), len(nobody))
+	}
+	if bytes.Equal(first[:envelope.MinNonce], second[:envelope.MinNonce]) || bytes.Equal(first[envelope.MinNonce:], second[envelope.MinNonce:]) {
+		t.Error("two nonces of one envelope are alike")
+	}
+	if len(s.HoldToken(first)) != len(s.GoToken(first)) || bytes.Equal(s.HoldToken(first), s.GoToken(first)) || !bytes.Equal(s.HoldToken(first), r.HoldToken(first)) {
+		t.Error("hold and go are the same, of other lengths, or not the same on both sides")
+	}
+	_, stranger := seal(t, k, b, check("sam@mail.example", "pw"))
+	if stranger.Whose(first) != (envelope.Account{}) || bytes.Equal(stranger.HoldToken(first), s.HoldToken(first)) {
+		t.Error("another envelope's sender reads it")
+	}
+	for i := range len(first) * 8 {
+		changed := bytes.Clone(first)
+		changed[i/8] ^= 1 << (i % 8)
+		if i/8 >= envelope.MinNonce && s.Whose(changed) != (envelope.Account{}) {
+			t.Fatalf("bit %d flipped: %x", i, s.Whose(changed))
+		}
+		if bytes.Equal(s.GoToken(changed), r.GoToken(first)) || bytes.Equal(s.HoldToken(changed), r.HoldToken(first)) {
+			t.Fatalf("bit %d flipped: the same token", i)
+		}
+	}
+	for _, n := range []int{0, envelope.MinNonce, envelope.FenceNonce - 1, envelope.FenceNonce + 1, envelope.MaxNonce} {
+		if got := s.Whose(make([]byte, n)); got != (envelope.Account{}) {
+			t.Errorf("%d bytes name %x", n, got)
+		}
+	}
+}
+
 func TestRoundTrip(t *testing.T) {
 	k, b := key(t), binding()
 	c := check("sam@corp.example", "gehéim\x00\xff 1")

@@ -48,6 +48,8 @@ type said struct {
 	Sealed         hexBytes `json:"sealed,omitempty"`
 	GoNonce        hexBytes `json:"go_nonce,omitempty"`
 	GoToken        hexBytes `json:"go_token,omitempty"`
+	HoldToken      hexBytes `json:"hold_token,omitempty"`
+	Account        hexBytes `json:"account,omitempty"`
 	Answer         string   `json:"answer,omitempty"`
 	Error          string   `json:"error,omitempty"`
 }
@@ -160,8 +162,12 @@ func TestSecondImplementation(t *testing.T) {
 		if !bytes.Equal(opened.Name, v.Name) || !bytes.Equal(opened.Password, v.Password) || opened.WantAttributes != v.WantAttributes {
 			t.Errorf("%s: the content differs", v.Comment)
 		}
-		if !bytes.Equal(opened.PublicKey, v.PublicKey) || !bytes.Equal(o.must(said{Do: "go", ID: opened.ID, GoNonce: v.GoNonce}).GoToken, v.GoToken) {
-			t.Errorf("%s: public key or go token differ", v.Comment)
+		if goes := o.must(said{Do: "go", ID: opened.ID, GoNonce: v.GoNonce}); !bytes.Equal(opened.PublicKey, v.PublicKey) || !bytes.Equal(goes.GoToken, v.GoToken) ||
+			!bytes.Equal(goes.HoldToken, v.HoldToken) {
+			t.Errorf("%s: public key, go or hold token differ", v.Comment)
+		}
+		if whose := o.must(said{Do: "open fence", ID: opened.ID, GoNonce: v.FenceNonce}).Account; !bytes.Equal(whose, v.Account) {
+			t.Errorf("%s: the fence names %x", v.Comment, whose)
 		}
 		if a := o.must(said{Do: "open answer", ID: opened.ID, Sealed: v.SealedAnswer}); a.Answer != v.Answer {
 			t.Errorf("%s: the answer is %q", v.Comment, a.Answer)
@@ -192,18 +198,22 @@ func TestSecondImplementation(t *testing.T) {
 	}
 }
 
-// goes holds the go tokens of both sides to one another.
-func (o *other) goes(t *testing.T, id int, ours interface{ GoToken([]byte) []byte }) {
+// goes holds the tokens of both sides to one another.
+func (o *other) goes(t *testing.T, id int, ours interface {
+	GoToken([]byte) []byte
+	HoldToken([]byte) []byte
+}) {
 	t.Helper()
 	for _, size := range []int{envelope.MinNonce, envelope.MinNonce + 1, envelope.MaxNonce} {
 		nonce := make([]byte, size)
 		_, _ = rand.Read(nonce)
-		if theirs := o.must(said{Do: "go", ID: id, GoNonce: nonce}); !bytes.Equal(theirs.GoToken, ours.GoToken(nonce)) {
-			t.Error("the go tokens differ")
+		if theirs := o.must(said{Do: "go", ID: id, GoNonce: nonce}); !bytes.Equal(theirs.GoToken, ours.GoToken(nonce)) || !bytes.Equal(theirs.HoldToken, ours.HoldToken(nonce)) {
+			t.Error("the tokens differ")
 		}
 	}
 	for _, size := range []int{1, envelope.MinNonce - 1, envelope.MaxNonce + 1} {
-		if theirs := o.do(said{Do: "go", ID: id, GoNonce: make([]byte, size)}); theirs.Error != "nonce" || ours.GoToken(make([]byte, size)) != nil {
+		if theirs := o.do(said{Do: "go", ID: id, GoNonce: make([]byte, size)}); theirs.Error != "nonce" || ours.GoToken(make([]byte, size)) != nil ||
+			ours.HoldToken(make([]byte, size)) != nil {
 			t.Errorf("a nonce of %d bytes: %q here, %q there", size, ours.GoToken(make([]byte, size)), theirs.Error)
 		}
 	}
@@ -223,6 +233,9 @@ func (o *other) seals(t *testing.T, k envelope.PrivateKey, name, password, attri
 		t.Error("the content differs")
 	}
 	o.goes(t, theirs.ID, r)
+	if named := o.must(said{Do: "open fence", ID: theirs.ID, GoNonce: r.Nonce(whose)}).Account; !bytes.Equal(named, whose[:]) {
+		t.Errorf("the fence names %x", named)
+	}
 	answer, err := r.SealAnswer(accepted)
 	if err != nil {
 		t.Fatal(err)
@@ -264,6 +277,9 @@ func (o *other) opens(t *testing.T, k envelope.PrivateKey, name, password, attri
 		t.Error("the content differs")
 	}
 	o.goes(t, theirs.ID, s)
+	if named := s.Whose(o.must(said{Do: "seal fence", ID: theirs.ID, Account: whose[:]}).GoNonce); named != whose {
+		t.Errorf("the fence names %x", named)
+	}
 	answer := o.must(said{Do: "seal answer", ID: theirs.ID, Answer: `{"verdict":{"reason":"` + string(wire.BadPassword) + `","win32":1326}}`})
 	a, err := s.OpenAnswer(answer.Sealed)
 	if err != nil {

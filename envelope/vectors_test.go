@@ -55,6 +55,12 @@ type vector struct {
 	GoKey          hexBytes  `json:"go_key"`
 	GoNonce        hexBytes  `json:"go_nonce"`
 	GoToken        hexBytes  `json:"go_token"`
+	HoldKey        hexBytes  `json:"hold_key"`
+	HoldToken      hexBytes  `json:"hold_token"`
+	FenceKey       hexBytes  `json:"fence_key"`
+	FenceAAD       hexBytes  `json:"fence_aad"`
+	FenceNonce     hexBytes  `json:"fence_nonce"`
+	Account        hexBytes  `json:"account"`
 	AnswerKey      hexBytes  `json:"answer_key"`
 	AnswerAAD      hexBytes  `json:"answer_aad"`
 	Answer         string    `json:"answer"`
@@ -119,16 +125,35 @@ func (v vector) fill(t *testing.T) vector {
 	mac := hmac.New(sha256.New, v.GoKey)
 	mac.Write(v.GoNonce)
 	v.GoToken = mac.Sum(nil)
+	v.HoldKey, err = ctx.Export("sallyport envelope 1 hold", 32)
+	must(err)
+	mac = hmac.New(sha256.New, v.HoldKey)
+	mac.Write(v.GoNonce)
+	v.HoldToken = mac.Sum(nil)
+	v.FenceKey, err = ctx.Export("sallyport envelope 1 fence", 32)
+	must(err)
+	v.FenceAAD = v.bound("sallyport envelope 1 fence", header)
+	v.Account, err = gcmOf(t, v.FenceKey).Open(nil, v.FenceNonce[16:28], v.FenceNonce[28:], v.FenceAAD)
+	must(err)
 	v.AnswerKey, err = ctx.Export("sallyport envelope 1 answer", 32)
 	must(err)
-	block, err := aes.NewCipher(v.AnswerKey)
-	must(err)
-	gcm, err := cipher.NewGCM(block)
-	must(err)
-	answer, err := gcm.Open(nil, v.SealedAnswer[:12], v.SealedAnswer[12:], v.AnswerAAD)
+	answer, err := gcmOf(t, v.AnswerKey).Open(nil, v.SealedAnswer[:12], v.SealedAnswer[12:], v.AnswerAAD)
 	must(err)
 	v.Answer = string(answer)
 	return v
+}
+
+func gcmOf(t *testing.T, key []byte) cipher.AEAD {
+	t.Helper()
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gcm, err := cipher.NewGCM(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return gcm
 }
 
 func (v vector) binding() envelope.Binding {
@@ -176,8 +201,8 @@ func TestVectors(t *testing.T) {
 			if c.Name != string(v.Name) || !bytes.Equal(c.Password.Reveal(), v.Password) || c.WantAttributes != v.WantAttributes {
 				t.Error("content differs")
 			}
-			if !bytes.Equal(r.GoToken(v.GoNonce), v.GoToken) {
-				t.Error("go token differs")
+			if !bytes.Equal(r.GoToken(v.GoNonce), v.GoToken) || !bytes.Equal(r.HoldToken(v.GoNonce), v.HoldToken) {
+				t.Error("go or hold token differs")
 			}
 			for _, n := range v.Refused {
 				b := v.binding()
@@ -223,9 +248,14 @@ func writeVectors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		var whose envelope.Account
+		if len(vectors) < 4 { // the last fence names nobody
+			_, _ = rand.Read(whose[:])
+		}
 		v := vector{Comment: c.comment, Suite: uint16(k.Public().Suite()), PrivateKey: raw[2:], Tenant: b.Tenant, Directory: b.Directory,
 			Agent: b.Agent, Request: b.Request, ExpiresMS: b.Expires.UnixMilli(), Name: hexBytes(c.check.Name),
-			Password: c.check.Password.Reveal(), WantAttributes: c.check.WantAttributes, GoNonce: make([]byte, envelope.MinNonce+5*len(vectors)), Sealed: sealed, SealedAnswer: answer}
+			Password: c.check.Password.Reveal(), WantAttributes: c.check.WantAttributes, GoNonce: make([]byte, envelope.MinNonce+5*len(vectors)), Sealed: sealed, SealedAnswer: answer,
+			FenceNonce: r.Nonce(whose)}
 		_, _ = rand.Read(v.GoNonce)
 		fresh := v.ExpiresMS - 1000
 		edit := func(i int, x byte) []byte { c := bytes.Clone(sealed); c[i] ^= x; return c }

@@ -50,6 +50,8 @@ type Check struct {
 type Account struct {
 	// DN is its distinguished name. SAM and Domain, the DNS name of its domain, make up another name that is its alone.
 	DN, SAM, Domain string
+	// Anchor is its objectGUID as a lower-case UUID; empty if that cannot be read.
+	Anchor string
 	// SignInName is the value of the attribute by which it was looked up; empty if it has none.
 	SignInName string
 }

@@ -126,7 +126,7 @@ func (c signinShow) Run(ctx context.Context, t *terminal) error {
 // stopWords say what was reached at each stop.
 var stopWords = map[string]string{"asked": "the gateways are asked who can check the password", "offered": "a gateway offers an agent, with a slot reserved",
 	"sealed": "the password is sealed to that agent", "delivered": "the sealed question is on its way to the agent",
-	"agent-opened": "by the agent's word: it has opened the question", "fenced": "the agent is about to ask the domain controller: from here on the try may count there",
+	"agent-opened": "by the agent's word: it has opened the question", "fenced": "the agent is about to ask the domain controller: the try may count there from here on, unless the code says that nothing was sent",
 	"agent-fenced": "by the agent's word: it may ask, and does", "agent-judged": "by the agent's word: the domain controller has answered",
 	"answered": "the agent has answered", "confirmed": "a second agent was asked about the yes", "done": "decided"}
 

@@ -3,7 +3,9 @@
 //
 //   {"do":"open", suite, private_key, tenant, directory, agent, request, sealed, now_ms}     → {id, name, password, want_attributes}
 //   {"do":"seal", suite, public_key, tenant, …, expires_ms, name, password, want_attributes} → {id, sealed}
-//   {"do":"go", id, go_nonce}                                                         → {go_token}
+//   {"do":"go", id, go_nonce}                                                         → {go_token, hold_token}
+//   {"do":"open fence", id, go_nonce}                                                 → {account}
+//   {"do":"seal fence", id, account}                                                  → {go_nonce}
 //   {"do":"open answer", id, sealed}                                                  → {answer}
 //   {"do":"seal answer", id, answer}                                                  → {sealed}
 //
@@ -82,9 +84,9 @@ const keyID = (number, publicKey) => createHash("sha256").update(Buffer.from([0,
 // What both ends keep of a context.
 const sessions = [];
 async function session(context, header, c) {
-  const goKey = Buffer.from(await context.export(ascii("sallyport envelope 1 go"), 32));
-  const answerKey = await context.export(ascii("sallyport envelope 1 answer"), 32);
-  const id = sessions.push({ goKey, key: Buffer.from(answerKey), aad: bound("sallyport envelope 1 answer", header, c) }) - 1;
+  const secret = async (use) => Buffer.from(await context.export(ascii(`sallyport envelope 1 ${use}`), 32));
+  const sealer = async (use) => ({ key: await secret(use), aad: bound(`sallyport envelope 1 ${use}`, header, c) });
+  const id = sessions.push({ go: await secret("go"), hold: await secret("hold"), fence: await sealer("fence"), answer: await sealer("answer") }) - 1;
   return { id };
 }
 
@@ -143,33 +145,50 @@ async function seal(c) {
 }
 
 function go(c) {
-  const nonce = bytes(c.go_nonce);
+  const nonce = bytes(c.go_nonce), { go, hold } = sessions[c.id];
   if (nonce.length < 16 || nonce.length > 64) refuse("nonce");
-  return { go_token: hex(createHmac("sha256", sessions[c.id].goKey).update(nonce).digest()) };
+  const token = (key) => hex(createHmac("sha256", key).update(nonce).digest());
+  return { go_token: token(go), hold_token: token(hold) };
 }
 
-function openAnswer(c) {
-  const sealed = bytes(c.sealed), { key, aad } = sessions[c.id];
-  if (sealed.length < 28 || sealed.length > maxAnswer) refuse("answer");
+function openWith({ key, aad }, sealed, error) {
   const d = createDecipheriv("aes-256-gcm", key, sealed.subarray(0, 12));
   d.setAAD(aad);
   d.setAuthTag(sealed.subarray(-16));
   try {
-    return { answer: Buffer.concat([d.update(sealed.subarray(12, -16)), d.final()]).toString("utf8") };
+    return Buffer.concat([d.update(sealed.subarray(12, -16)), d.final()]);
   } catch {
-    refuse("answer");
+    refuse(error);
   }
 }
 
-function sealAnswer(c) {
-  const { key, aad } = sessions[c.id], nonce = randomBytes(12);
-  const e = createCipheriv("aes-256-gcm", key, nonce);
+function sealWith({ key, aad }, plain) {
+  const nonce = randomBytes(12), e = createCipheriv("aes-256-gcm", key, nonce);
   e.setAAD(aad);
-  const text = padded(Buffer.from(c.answer, "utf8"), " ");
-  return { sealed: hex(Buffer.concat([nonce, e.update(text), e.final(), e.getAuthTag()])) };
+  return Buffer.concat([nonce, e.update(plain), e.final(), e.getAuthTag()]);
 }
 
-const commands = { open, seal, go, "open answer": openAnswer, "seal answer": sealAnswer };
+function openFence(c) {
+  const nonce = bytes(c.go_nonce);
+  if (nonce.length !== 60) refuse("fence");
+  return { account: hex(openWith(sessions[c.id].fence, nonce.subarray(16), "fence")) };
+}
+
+function sealFence(c) {
+  return { go_nonce: hex(Buffer.concat([randomBytes(16), sealWith(sessions[c.id].fence, bytes(c.account))])) };
+}
+
+function openAnswer(c) {
+  const sealed = bytes(c.sealed);
+  if (sealed.length < 28 || sealed.length > maxAnswer) refuse("answer");
+  return { answer: openWith(sessions[c.id].answer, sealed, "answer").toString("utf8") };
+}
+
+function sealAnswer(c) {
+  return { sealed: hex(sealWith(sessions[c.id].answer, padded(Buffer.from(c.answer, "utf8"), " "))) };
+}
+
+const commands = { open, seal, go, "open fence": openFence, "seal fence": sealFence, "open answer": openAnswer, "seal answer": sealAnswer };
 for await (const line of createInterface({ input: process.stdin })) {
   const c = JSON.parse(line);
   let answer;

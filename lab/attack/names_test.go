@@ -3,8 +3,12 @@ package attack
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
+
+	goldap "github.com/go-ldap/ldap/v3"
+	"github.com/google/uuid"
 
 	"github.com/sallyport-auth/sallyport/agent/directory/ldap"
 	"github.com/sallyport-auth/sallyport/lab/people"
@@ -113,4 +117,73 @@ func TestOtherNamesAreOnePerson(t *testing.T) {
 	if here := w.failuresNow(); here != 0 {
 		t.Errorf("the service counts %d", here)
 	}
+}
+
+// TestManyAddressesAreOneCount: who guesses at a person through one mail address after another has one budget at the service, at a real domain
+// controller, also through addresses that nobody has typed before and before the person has ever signed in.
+func TestManyAddressesAreOneCount(t *testing.T) {
+	w := newWorld(t)
+	secret := func(s string) wire.Secret { return wire.NewSecret([]byte(s)) }
+	dc := sambatest.Start(t, samba.Options{},
+		people.Person{SAM: "dora", UPN: "dora@corp.example", Password: secret(right), DisplayName: "Dora"},
+		people.Person{SAM: "reader", UPN: "reader@corp.example", Password: secret("Reader-Passw0rd"), DisplayName: "Reader"})
+	var addresses []string
+	for i := range 12 {
+		addresses = append(addresses, fmt.Sprintf("smtp:dora.%d@mail.example", i))
+	}
+	s := fatal(dc.Administrator(t.Context()))(t)
+	defer s.Close()
+	change := goldap.NewModifyRequest(dc.DN(people.Person{SAM: "dora"}), nil)
+	change.Add("proxyAddresses", addresses)
+	if err := s.Modify(change); err != nil {
+		t.Fatal(err)
+	}
+	w.roots = dc.CAPool
+	m := w.enrol(w.a, w.dir, w.gateway.address)
+	m.servers = []string{dc.LDAPS()}
+	m.guard = ldap.Guard{Reader: "reader@corp.example", Password: secret("Reader-Passw0rd")}
+	m.attach()
+	fatal(w.tenants.CreateDomain(t.Context(), w.a, tenant.Domain{Name: "mail.example", Kind: tenant.PassThrough, DirectoryID: w.dir, AdmitUsers: true, SignInAttribute: "proxyAddresses"}, time.Now()))(t)
+	next := 0
+	// guess types a password at the next address, and returns the true number.
+	guess := func(secretly string) wire.Code {
+		t.Helper()
+		a, err := w.checker.Check(context.WithoutCancel(t.Context()), w.a, password.Attempt{Name: addresses[next][len("smtp:"):], Password: secret(secretly), Request: "journey"})
+		if err != nil || !a.Right && a.Shown != wire.InvalidPassword {
+			t.Fatalf("%s: %+v, %v", addresses[next], a, err)
+		}
+		next++
+		return a.Code
+	}
+	threshold := w.guard.Policy().Threshold
+	budget := func(what string) {
+		t.Helper()
+		for i := range threshold + 1 {
+			want := wire.InvalidPassword
+			if i == threshold {
+				want = wire.AccountLockedOut
+			}
+			if code := guess("guess"); code != want {
+				t.Errorf("%s: guess %d: %v", what, i+1, code)
+			}
+		}
+		if n := fatal(dc.BadPwdCount(t.Context(), "dora"))(t); n != threshold {
+			t.Errorf("%s: the domain controller counts %d", what, n)
+		}
+	}
+	budget("before the first sign-in")
+	if code := guess(right); code != wire.AccountLockedOut {
+		t.Errorf("the right password while the account is held back: %v", code)
+	}
+	guid := []byte(fatal(dc.Attribute(t.Context(), "dora", "objectGUID"))(t))
+	for _, part := range [][]byte{guid[:4], guid[4:6], guid[6:8]} { // MS-DTYP 2.3.4
+		slices.Reverse(part)
+	}
+	if err := w.guard.Clear(t.Context(), w.a, "entry "+w.dir+" "+uuid.UUID(guid).String()); err != nil {
+		t.Fatal(err)
+	}
+	if code := guess(right); code != 0 {
+		t.Errorf("the right password: %v", code)
+	}
+	budget("after it")
 }

@@ -59,7 +59,7 @@ func healthJSON(h fleet.Health, threshold int) *AgentHealth {
 		out.Servers = append(out.Servers, DomainController{Address: d.Address, State: d.State, MedianMicrosec: d.MedianUS})
 	}
 	if g := h.Report.Guard; g != nil {
-		out.Guard = &AgentGuard{State: g.State, Reserve: g.Reserve, Directory: policyJSON(g, threshold), Missing: g.Missing, Spared: g.Spared, Protected: g.Protected}
+		out.Guard = &AgentGuard{State: g.State, Reserve: g.Reserve, Directory: policyJSON(g, threshold), Missing: g.Missing}
 	}
 	return out
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport-auth/sallyport/service/password"
 	"github.com/sallyport-auth/sallyport/service/queue"
 	"github.com/sallyport-auth/sallyport/service/tenant"
+	"github.com/sallyport-auth/sallyport/service/user"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -164,7 +165,7 @@ func TestUsers(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	w.want(200, w.contoso, "PATCH", "/tenants/contoso/domains/corp.example", `{"netbios_name":"CORP","sign_in_attribute":"mail"}`)
-	if _, err := w.cfg.Users.Provision(t.Context(), w.scope, alice.Directory, wire.Attributes{Anchor: "6f1de3f5-3f3b-4a47-9f5b-0b6a3a1c2d4e", UPN: alice.UPN,
+	if _, err := w.cfg.Users.Provision(t.Context(), w.scope, user.Asked{DirectoryID: alice.Directory, SignInAttribute: "mail"}, wire.Attributes{Anchor: "6f1de3f5-3f3b-4a47-9f5b-0b6a3a1c2d4e", UPN: alice.UPN,
 		SignInName: "a.liddell@corp.example", DisplayName: "Alice", Groups: []string{"Sales"}}, false, time.Now()); err != nil {
 		t.Fatal(err)
 	}
@@ -715,12 +716,12 @@ func (w *world) guarded(t *testing.T, one, two string) {
 	if d := show(); d.Lockout == nil || *d.Lockout != (DirectoryPolicy{Threshold: 10, Strictest: 10, WindowSeconds: 600, DurationSeconds: 1800, ServiceThreshold: 4}) {
 		t.Errorf("%+v", d.Lockout)
 	}
-	told(two, &fleet.GuardReport{State: "partial", Known: true, Threshold: 10, Strictest: 4, StrictestOf: "strict", Objects: 1, Missing: []string{"x"}, Spared: 3, Protected: 2})
+	told(two, &fleet.GuardReport{State: "partial", Known: true, Threshold: 10, Strictest: 4, StrictestOf: "strict", Objects: 1, Missing: []string{"x"}})
 	if d := show(); d.Lockout == nil || d.Lockout.Strictest != 4 || !strings.Contains(d.Lockout.Warning, "strict") {
 		t.Errorf("the strictest word holds: %+v", d.Lockout)
 	}
 	g := read[Agent](t, w.want(200, w.contoso, "GET", "/tenants/contoso/agents/"+two, "")).Health.Guard
-	if g == nil || g.State != "partial" || g.Spared != 3 || g.Protected != 2 || len(g.Missing) != 1 || g.Directory == nil || g.Directory.Warning == "" {
+	if g == nil || g.State != "partial" || len(g.Missing) != 1 || g.Directory == nil || g.Directory.Warning == "" {
 		t.Errorf("%+v", g)
 	}
 }

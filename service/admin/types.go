@@ -220,14 +220,12 @@ type AgentHealth struct {
 }
 
 // AgentGuard is how an agent's lockout guard stands: "off" (no reader account), "untried", "reading", "partial" or "refused". Directory is what it
-// read of the directory's policy, Missing what it may not read; Spared and Protected count the attempts that were not spent.
+// read of the directory's policy, Missing what it may not read.
 type AgentGuard struct {
 	State     string           `json:"state"`
 	Reserve   int              `json:"reserve,omitempty"`
 	Directory *DirectoryPolicy `json:"directory,omitempty"`
 	Missing   []string         `json:"missing,omitempty"`
-	Spared    uint64           `json:"spared"`
-	Protected uint64           `json:"protected"`
 }
 
 // DirectoryPolicy is a directory's account lockout as an agent read it: after how many wrong passwords the domain locks, the fewest after which

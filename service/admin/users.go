@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/sallyport-auth/sallyport/service/fault"
 	"github.com/sallyport-auth/sallyport/service/password"
@@ -48,7 +49,7 @@ func (a *API) byOtherName(ctx context.Context, s tenant.Scope, name string) (use
 	if err != nil {
 		return user.User{}, err
 	}
-	return a.cfg.Users.BySignInName(ctx, s, d.DirectoryID, name)
+	return a.cfg.Users.BySignInName(ctx, s, d.DirectoryID, d.SignInAttribute, name, time.Now())
 }
 
 func (a *API) listUsers(ctx context.Context, r *request) (int, any, error) {

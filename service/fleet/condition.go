@@ -51,8 +51,6 @@ type GuardReport struct {
 	StrictestOf string   `json:"strictest_of,omitempty"`
 	Objects     int      `json:"objects,omitempty"`
 	Missing     []string `json:"missing,omitempty"`
-	Spared      uint64   `json:"spared,omitempty"`
-	Protected   uint64   `json:"protected,omitempty"`
 }
 
 // Misordered is the rule of two lockouts: it says what is wrong when the directory locks after no more wrong passwords than the service, whose

@@ -79,10 +79,9 @@ const (
 	maxServers     = 16
 	maxReportWords = 256
 	maxState       = 16
-	// maxThreshold, maxSpanMS and maxCount bound the numbers in it.
+	// maxThreshold and maxSpanMS bound the numbers in it.
 	maxThreshold = 1 << 16
 	maxSpanMS    = 100 * 365 * 24 * 3600 * 1000
-	maxCount     = 1 << 53 // the largest that JSON's readers keep exactly
 )
 
 // Identities.

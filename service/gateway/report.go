@@ -54,7 +54,7 @@ func guardOf(g *linkpb.Guard) *fleet.GuardReport {
 	out := &fleet.GuardReport{State: clip(g.GetState(), maxState), Reserve: int(min(g.GetReserve(), maxThreshold)), Known: g.GetKnown(),
 		Threshold: int(min(g.GetThreshold(), maxThreshold)), WindowMS: span(g.GetWindowMs()), DurationMS: span(g.GetDurationMs()),
 		Strictest: int(min(g.GetStrictestThreshold(), maxThreshold)), StrictestOf: clip(g.GetStrictest(), maxWords),
-		Objects: int(min(g.GetObjects(), maxThreshold)), Spared: min(g.GetSpared(), maxCount), Protected: min(g.GetProtected(), maxCount)}
+		Objects: int(min(g.GetObjects(), maxThreshold))}
 	for i, what := range g.GetMissing() {
 		if i == maxServers {
 			break

@@ -46,13 +46,13 @@ func TestReportsAreBounded(t *testing.T) {
 		h.Servers = append(h.Servers, &linkpb.DomainController{Address: long, State: long, MedianUs: math.MaxUint64})
 	}
 	h.Guard = &linkpb.Guard{State: long, Reserve: math.MaxUint32, Threshold: math.MaxUint32, StrictestThreshold: math.MaxUint32, Strictest: long, WindowMs: -1,
-		DurationMs: math.MaxInt64, Objects: math.MaxUint32, Spared: math.MaxUint64, Protected: math.MaxUint64, Missing: slices.Repeat([]string{long}, 1000)}
+		DurationMs: math.MaxInt64, Objects: math.MaxUint32, Missing: slices.Repeat([]string{long}, 1000)}
 	r := reportOf(&linkpb.Heartbeat{InFlight: math.MaxUint32, Health: h})
 	if len(r.Version) > maxWords || len(r.LastError) > maxReportWords || len(r.Servers) != maxServers || r.Slots != MaxSlots || r.InFlight != MaxSlots || r.UptimeMS != 0 {
 		t.Errorf("%+v", r)
 	}
 	if g := r.Guard; len(g.State) > maxState || g.Reserve != maxThreshold || g.Threshold != maxThreshold || g.Strictest != maxThreshold || len(g.StrictestOf) > maxWords ||
-		g.WindowMS != 0 || g.DurationMS != maxSpanMS || g.Objects != maxThreshold || g.Spared != maxCount || g.Protected != maxCount || len(g.Missing) != maxServers ||
+		g.WindowMS != 0 || g.DurationMS != maxSpanMS || g.Objects != maxThreshold || len(g.Missing) != maxServers ||
 		len(g.Missing[0]) > maxWords {
 		t.Errorf("%+v", g)
 	}

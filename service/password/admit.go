@@ -29,7 +29,8 @@ func (k *check) admit(ctx context.Context, told *wire.Attributes) error {
 	if err != nil {
 		return err
 	}
-	u, err := k.users.Provision(ctx, k.scope, k.domain.DirectoryID, attributes, admits && k.domain.AdmitUsers, time.Now())
+	u, err := k.users.Provision(ctx, k.scope, user.Asked{DirectoryID: k.domain.DirectoryID, SignInAttribute: k.domain.SignInAttribute}, attributes,
+		admits && k.domain.AdmitUsers, time.Now())
 	switch code := fault.CodeOf(err); code {
 	case 0:
 		k.right(u)

@@ -14,6 +14,10 @@ const (
 	// might count without anybody hearing the answer.
 	leastTry = 2 * time.Second
 
+	// joinWithin is how long an agent's fence waits until other guesses at the account that it found are done. The gateway waits a second for the
+	// service's word.
+	joinWithin = 500 * time.Millisecond
+
 	// settleWithin bounds the writing of the result, which is done even if the caller has gone away.
 	settleWithin = 5 * time.Second
 

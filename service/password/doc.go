@@ -17,7 +17,8 @@
 //	ask ─▶ offer ─▶ seal ─▶ deliver ─┬─ refused, lost before the fence, trouble before the fence ────┤
 //	                                 ├─ lost after the fence ── only if the lockout budget allows ───┘
 //	                                 ├─ trouble after the fence, forged ──▶ fault
-//	                                 ├─ an agent's guard spends no attempt ──▶ looks like a wrong password, and counts here as one
+//	                                 ├─ an agent's guard spends no attempt, or the account that the agent found is held
+//	                                 │    back under another of its names (whose.go) ──▶ looks like a wrong password, and counts here as one
 //	                                 └─ answered ──▶ verdict
 //
 // One typed password is at most one bind that may count at the directory; a second happens only when the first one's answer was

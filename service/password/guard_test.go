@@ -14,11 +14,18 @@ import (
 
 // What an agent's guard does not spend looks like any wrong password, also in being counted here, and is not taken to an agent without a guard.
 func TestGuardedAttempts(t *testing.T) {
-	for _, code := range []wire.Code{wire.LockoutSpared, wire.AccountProtected, wire.NameAmbiguous} {
+	for _, c := range []struct {
+		code   wire.Code
+		behave func(wire.Trouble) passwordtest.Behaviour
+	}{
+		{wire.LockoutSpared, passwordtest.Withheld}, {wire.AccountProtected, passwordtest.Withheld}, {wire.NameAmbiguous, passwordtest.Withheld},
+		{wire.LockoutSpared, passwordtest.Trouble}, // an older agent, which sends no fence
+	} {
+		code := c.code
 		t.Run(code.String(), func(t *testing.T) {
 			t.Parallel() // wrong answers are held back
 			w := newWorld(t)
-			w.agent(t, w.a, w.dirA, passwordtest.Trouble(wire.Trouble{Code: code, Detail: "1 more wrong password locks"}))
+			w.agent(t, w.a, w.dirA, c.behave(wire.Trouble{Code: code, Detail: "1 more wrong password locks"}))
 			w.agent(t, w.a, w.dirA, w.ad.Agent)
 			if err := w.guard.Settle(t.Context(), w.a, name, lockout.Wrong, time.Now()); err != nil {
 				t.Fatal(err)

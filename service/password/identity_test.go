@@ -133,11 +133,11 @@ func TestNameThatStands(t *testing.T) {
 	for i, c := range []struct{ typed, told, called, found string }{
 		{"ada@mail.example", "Ada.L@mail.example", "Ada.L@mail.example", "Ada.L@mail.example"},
 		{"ada@old-mail.example", "Ada.L@mail.example", "Ada.L@mail.example", "Ada.L@mail.example"}, // the same, by another address
-		{"ada@old-mail.example", "", "ada@old-mail.example", "Ada.L@mail.example"},
-		{"ada@mail.example", "boss@cloud.example", "ada@mail.example", "Ada.L@mail.example"},
-		{"ada@mail.example", "boss@elsewhere.example", "ada@mail.example", "Ada.L@mail.example"},
-		{"ada@mail.example", "not a name", "ada@mail.example", "Ada.L@mail.example"},
-		{"ada@plain.example", "Ada.L@mail.example", "ada@plain.example", "Ada.L@mail.example"}, // nobody asked for it
+		{"ada@plain.example", "Ada.L2@mail.example", "ada@plain.example", "Ada.L@mail.example"},    // nobody asked for it
+		{"ada@old-mail.example", "", "ada@old-mail.example", ""},
+		{"ada@mail.example", "boss@cloud.example", "ada@mail.example", ""},
+		{"ada@mail.example", "boss@elsewhere.example", "ada@mail.example", ""},
+		{"ada@mail.example", "not a name", "ada@mail.example", ""},
 	} {
 		told := ada()
 		told.UPN, told.SignInName = "ada@corp.local", c.told

@@ -48,7 +48,9 @@ func (m metrics) begin() {
 	}
 	m.checks.WithLabelValues("right", "0")
 	m.checks.WithLabelValues("wrong", wire.InvalidPassword.String())
-	m.checks.WithLabelValues("refused", wire.AccountLockedOut.String())
+	for _, c := range []wire.Code{wire.AccountLockedOut, wire.LockoutSpared, wire.AccountProtected, wire.NameAmbiguous} {
+		m.checks.WithLabelValues("refused", c.String())
+	}
 	for _, e := range wire.Catalogue() {
 		if e.Code == wire.Internal || troubleCode(e.Code, 0) == e.Code {
 			m.checks.WithLabelValues("trouble", e.Code.String())

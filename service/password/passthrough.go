@@ -65,7 +65,7 @@ func (k *check) passThrough(ctx context.Context) error {
 			return k.judge(delivering, t.verdict)
 		}
 		if step.Do == Withhold {
-			return k.withhold(ctx, t, known.Binds)
+			return k.withhold(ctx, step, t, known.Binds)
 		}
 		failure := fault.Newf(step.Code, "agent %s (%s): %s%s", k.ans.Agent, k.ans.AgentName, t.event, detail(t.detail))
 		if step.Do == GiveUp {
@@ -78,15 +78,15 @@ func (k *check) passThrough(ctx context.Context) error {
 	}
 }
 
-// withhold ends a check whose attempt an agent does not spend. It counts here as a wrong password does: a name that could be guessed at for ever
-// would show, by how long many posts at once wait for one another, that its account is protected or near its lock. What an earlier agent lost
-// after the fence is an outage, and counts nowhere.
-func (k *check) withhold(ctx context.Context, t try, binds int) error {
-	k.refuse(t.code, t.detail)
+// withhold ends a check whose attempt is not spent: an agent's guard or, under another name of the account, smart lockout does not let it. It counts here as
+// a wrong password does: a name that could be guessed at for ever would show, by how long many posts at once wait for one another, that its account is
+// protected, near its lock, or locked under another name. What an earlier agent lost after the fence is an outage, and counts nowhere.
+func (k *check) withhold(ctx context.Context, step Step, t try, binds int) error {
+	k.refuse(step.Code, t.detail)
 	if err := k.likeReal(ctx); err != nil || binds > 0 {
 		return err
 	}
-	return k.settle(ctx, wire.BadPassword)
+	return k.settle(ctx, wire.BadPassword, k.guessed()...)
 }
 
 // unasked makes a fault of an ask that found no agent. After a try that failed, that try's reason is the better one: "no
@@ -106,6 +106,7 @@ func (k *check) unasked(ctx context.Context, err, last error, known Known) error
 // tryOne seals the check to the offered agent and delivers it.
 func (k *check) tryOne(ctx context.Context, request string, offer queue.Offer, deadline time.Time) try {
 	k.ans.Agent, k.ans.AgentName, k.ans.Gateway, k.ans.DC = offer.Agent, "", offer.Gateway, ""
+	k.found = ""
 	release := func(code wire.Code, why string) try {
 		k.queue.Release(offer.Gateway, offer.Slot)
 		return try{event: Refused, code: code, detail: why}
@@ -127,15 +128,19 @@ func (k *check) tryOne(ctx context.Context, request string, offer queue.Offer, d
 		return release(wire.AgentRefused, "sealing: "+err.Error())
 	}
 	k.stop("sealed")
-	sent := time.Now()
+	sent, held := time.Now(), ""
 	k.stopAt("delivered", sent)
 	outcome, fenced, err := k.queue.Deliver(ctx, k.scope, offer.Gateway, queue.Delivery{Request: request, Directory: k.domain.DirectoryID, Agent: agent.ID,
-		Slot: offer.Slot, Trace: k.attempt.Trace, Envelope: sealed, Deadline: deadline}, func(nonce []byte) []byte {
+		Slot: offer.Slot, Trace: k.attempt.Trace, Envelope: sealed, Deadline: deadline}, func(nonce []byte) (token []byte) {
 		k.stop("fenced")
-		return sender.GoToken(nonce)
+		token, held = k.onFence(ctx, sender, nonce)
+		return token
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return try{event: LostBeforeFence, detail: "nothing was delivered: " + err.Error()}
+	case held != "":
+		return try{event: Held, detail: held} // whatever the agent has made of it
 	}
 	return k.ended(outcome, fenced, sender, sent)
 }
@@ -200,13 +205,18 @@ func (k *check) answered(a wire.Answer, fenced bool, sent time.Time) try {
 
 // spare asks lockout whether the account bears another attempt that may count.
 func (k *check) spare(ctx context.Context, binds int) bool {
-	left, err := k.lockout.Budget(ctx, k.scope, k.account, time.Now())
-	if err != nil {
-		k.log.LogAttrs(ctx, slog.LevelError, "lockout budget unknown; no second attempt is made", slog.String("tenant", k.tenantID), slog.Any("error", err))
-		return false
-	}
 	threshold := k.lockout.Policy().Threshold
-	return spare(threshold-left, binds, threshold)
+	for _, account := range k.guessed() {
+		left, err := k.lockout.Budget(ctx, k.scope, account, time.Now())
+		if err != nil {
+			k.log.LogAttrs(ctx, slog.LevelError, "lockout budget unknown; no second attempt is made", slog.String("tenant", k.tenantID), slog.Any("error", err))
+			return false
+		}
+		if !spare(threshold-left, binds, threshold) {
+			return false
+		}
+	}
+	return true
 }
 
 // judge settles a verdict and makes it an answer.
@@ -216,7 +226,11 @@ func (k *check) judge(ctx context.Context, v *wire.Verdict) error {
 		return fault.Newf(wire.DirectoryUnusable, "unknown reason %.40q", string(v.Reason))
 	}
 	k.ans.Reason, k.ans.Diagnostic = v.Reason, text(v.Diagnostic)
-	if err := k.settle(ctx, v.Reason); err != nil {
+	accounts, err := k.accounts(ctx, v)
+	if err != nil {
+		return err
+	}
+	if err := k.settle(ctx, v.Reason, accounts...); err != nil {
 		return err
 	}
 	if v.Reason.Wrong() {

@@ -144,9 +144,15 @@ type check struct {
 	name    string
 	domain  tenant.Domain // zero when unknown
 	known   user.User     // zero when unknown
-	account string        // lockout's key
+	counted user.User     // known, or the user of whose name this is another spelling
+	alias   bool          // counted was found by another name than the user principal name
+	account string        // lockout's key of the name
 	face    timingKey     // the kind of domain that this looks like from outside
 	want    bool          // the directory was asked who this is
+	probe   bool          // it counts nowhere
+
+	found  string            // lockout's key of the account that the agent found the name to be of, in the try under way; empty for none
+	joined map[string]func() // how to leave the accounts among whose checks this one is
 }
 
 // run refuses what needs no judge, then finds one. The order of refusals is the order of the lines.
@@ -190,6 +196,7 @@ func (k *check) run(ctx context.Context) error {
 		return err
 	}
 	defer leave()
+	defer k.part()
 	decision, err := k.lockout.Allow(ctx, k.scope, k.account, time.Now())
 	if err != nil {
 		return fmt.Errorf("password: asking lockout: %w", err)
@@ -215,7 +222,7 @@ func (k *check) nowhere(ctx context.Context) error {
 	if err := k.likeReal(ctx); err != nil {
 		return err
 	}
-	return k.settle(ctx, wire.NoSuchUser)
+	return k.settle(ctx, wire.NoSuchUser, k.account)
 }
 
 // who finds user and domain. Both may be unknown.
@@ -237,16 +244,16 @@ func (k *check) who(ctx context.Context, domainName string) error {
 		return err
 	}
 	// Attempts at a spelling that only the directory takes for a user's name count as that user's.
-	counted := k.known
-	if counted.ID == "" {
-		if counted, err = k.byName(ctx, fold(k.name)); err != nil {
+	if k.counted = k.known; k.counted.ID == "" {
+		if k.counted, err = k.byName(ctx, fold(k.name)); err != nil {
 			return err
 		}
 	}
-	k.ans.NameKnown = k.domain.Name != "" || counted.ID != ""
+	k.ans.NameKnown = k.domain.Name != "" || k.counted.ID != ""
 	switch {
-	case counted.ID != "":
-		k.account = counted.ID
+	case k.counted.ID != "":
+		k.alias = fold(k.counted.UPN) != fold(k.name)
+		k.account = k.counted.ID
 	case k.ans.NameKnown:
 		k.account = fold(k.name)
 	}
@@ -281,7 +288,7 @@ func (k *check) byName(ctx context.Context, spellings ...string) (user.User, err
 		}
 		u, err := k.users.ByUPN(ctx, k.scope, s)
 		if fault.Has(err, wire.NotFound) && k.domain.SignInAttribute != "" {
-			u, err = k.users.BySignInName(ctx, k.scope, k.domain.DirectoryID, s)
+			u, err = k.users.BySignInName(ctx, k.scope, k.domain.DirectoryID, k.domain.SignInAttribute, s, time.Now())
 		}
 		if err == nil {
 			return u, nil
@@ -306,8 +313,8 @@ func (k *check) likeReal(ctx context.Context) error {
 	return nil
 }
 
-// settle tells lockout what the verdict was; trouble never comes here. It is done even if the caller has gone away.
-func (k *check) settle(ctx context.Context, r wire.Reason) error {
+// settle tells lockout what the verdict about these accounts was; trouble never comes here. It is done even if the caller has gone away.
+func (k *check) settle(ctx context.Context, r wire.Reason, accounts ...string) error {
 	var event lockout.Event
 	switch {
 	case r.Right():
@@ -319,8 +326,10 @@ func (k *check) settle(ctx context.Context, r wire.Reason) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleWithin)
 	defer cancel()
-	if err := k.lockout.Settle(ctx, k.scope, k.account, event, time.Now()); err != nil {
-		return fmt.Errorf("password: settling lockout: %w", err)
+	for _, account := range accounts {
+		if err := k.lockout.Settle(ctx, k.scope, account, event, time.Now()); err != nil {
+			return fmt.Errorf("password: settling lockout: %w", err)
+		}
 	}
 	return nil
 }
@@ -355,7 +364,7 @@ func (k *check) cloud(ctx context.Context) error {
 	case k.known.ID == "":
 		k.ans.Reason = wire.NoSuchUser
 	}
-	if err := k.settle(ctx, k.ans.Reason); err != nil {
+	if err := k.settle(ctx, k.ans.Reason, k.account); err != nil {
 		return err
 	}
 	if ok {

@@ -42,16 +42,15 @@ func (c *Checker) Probe(ctx context.Context, scope tenant.Scope, p Probe) (v wir
 	if form != formUPN {
 		return wire.Verdict{}, 0, fault.Newf(wire.BadRequest, "the name %.80q is not of the form name@domain", p.Name)
 	}
-	// Asked as a person of the name's domain would be, or the agent could tell a probe.
-	domain, err := c.tenants.Domain(ctx, scope, domainName)
-	if err != nil && !fault.Has(err, wire.NotFound) {
-		return wire.Verdict{}, 0, fmt.Errorf("%w: looking for the domain: %w", ErrNotAsked, err)
+	k := &check{Checker: c, scope: scope, tenantID: tenantID, attempt: Attempt{Name: p.Name, Password: p.Password, Trace: p.Trace}, name: name, want: p.WantAttributes,
+		probe: true, ans: Answer{Started: time.Now()}}
+	// Asked as a person of the name's domain would be, and answered at the fence, or the agent could tell a probe.
+	if err := k.who(ctx, domainName); err != nil {
+		return wire.Verdict{}, 0, fmt.Errorf("%w: %w", ErrNotAsked, err)
 	}
-	if domain.DirectoryID != p.Directory {
-		domain = tenant.Domain{DirectoryID: p.Directory}
+	if k.domain.DirectoryID != p.Directory {
+		k.domain = tenant.Domain{DirectoryID: p.Directory}
 	}
-	k := &check{Checker: c, scope: scope, tenantID: tenantID, attempt: Attempt{Password: p.Password, Trace: p.Trace}, name: name, want: p.WantAttributes,
-		domain: domain, ans: Answer{Started: time.Now()}}
 	ctx, cancel := context.WithTimeout(ctx, overall)
 	defer cancel()
 	request := newRequest()
@@ -68,8 +67,11 @@ func (c *Checker) Probe(ctx context.Context, scope tenant.Scope, p Probe) (v wir
 		}
 		return *t.verdict, took, nil
 	}
-	if t.event == TroubleUnfenced && t.code == wire.LockoutSpared { // the made-up passwords before it count at an account that exists
+	switch {
+	case t.event == TroubleUnfenced && t.code == wire.LockoutSpared: // the made-up passwords before it count at an account that exists
 		return wire.Verdict{}, took, fmt.Errorf("%w: %w", ErrNotAsked, fault.New(t.code, t.detail))
+	case t.event == Held: // by this service
+		return wire.Verdict{}, took, fmt.Errorf("%w: %w", ErrNotAsked, fault.New(wire.AccountLockedOut, t.detail))
 	}
 	step := Next(Known{Event: t.event, Code: t.code, Tries: maxTries, Binds: bindsOf(t.event)}) // what else a guard withholds has its own number
 	return wire.Verdict{}, took, fault.New(step.Code, fmt.Sprintf("%s%s", t.event, detail(t.detail)))

@@ -55,6 +55,7 @@ const (
 	TroubleFenced                    // the agent says why nobody judged; the attempt may have counted
 	Forged                           // an answer without proof, or one that breaks the protocol
 	Answered                         // a verdict
+	Held                             // the agent found whose name it is, and smart lockout holds guesses at that account back
 )
 
 // String returns the event's word for logs.
@@ -74,6 +75,8 @@ func (e Event) String() string {
 		return "forged"
 	case Answered:
 		return "answered"
+	case Held:
+		return "held back"
 	}
 	return "unknown"
 }
@@ -101,7 +104,7 @@ const (
 	Judge    Action = iota + 1 // take the verdict
 	Again                      // ask for another agent
 	GiveUp                     // end with a fault
-	Withhold                   // end as with any wrong password: the agent's guard spends no attempt
+	Withhold                   // end as with any wrong password: the agent's guard or smart lockout spends no attempt
 )
 
 // Step is [Next]'s decision. Code is the number of what went wrong: the fault's with GiveUp, and with Again the one to end
@@ -119,6 +122,8 @@ func Next(k Known) Step {
 		return Step{Do: Judge}
 	case Forged:
 		return Step{GiveUp, wire.AnswerForged}
+	case Held:
+		return Step{Withhold, wire.AccountLockedOut}
 	case TroubleUnfenced:
 		// Another agent has the same directory and, we hope, the same guard; to ask it would be to look for one without.
 		if guarded(k.Code) {

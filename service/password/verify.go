@@ -135,6 +135,8 @@ func (k *check) askSecond(ctx context.Context, tried []string, deadline time.Tim
 		switch t.event {
 		case Answered:
 			return t.verdict, nil
+		case Held: // of two agents one knew of another name
+			return nil, fault.Newf(wire.YesUnconfirmed, "an agent says yes, and of the account that agent %s (%s) found: %s", k.ans.Agent, k.ans.AgentName, t.detail)
 		case Refused, LostBeforeFence, TroubleUnfenced:
 			if t.event == TroubleUnfenced && guarded(t.code) {
 				// Who owns one agent could type wrong passwords until the guards of all others keep silent.
@@ -182,7 +184,11 @@ func (k *check) disagree(ctx context.Context, one, other Answer, second *wire.Ve
 			return fmt.Errorf("password: quarantining an agent: %w", err)
 		}
 	}
-	if err := k.settle(ctx, second.Reason); err != nil {
+	accounts, err := k.accounts(ctx, second)
+	if err != nil {
+		return err
+	}
+	if err := k.settle(ctx, second.Reason, accounts...); err != nil {
 		return err
 	}
 	k.refuse(wire.VerdictsDisagree, text(reason))

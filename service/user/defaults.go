@@ -18,4 +18,8 @@ const (
 	// refreshAfter is how old AttributesAt may grow while nothing else changes: a sign-in within this time of the last
 	// one writes nothing. Package password asks a directory again who somebody is after the same time.
 	refreshAfter = 10 * time.Minute
+
+	// aliasFor is how long a user's other name holds without a sign-in that tells it again: the directory may have given it to somebody else since, whose
+	// attempts would count for this user. Who signs in now and then, by any name of a domain that has it looked up, does so within a month.
+	aliasFor = 30 * 24 * time.Hour
 )

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sallyport-auth/sallyport/service/db"
@@ -13,28 +14,35 @@ import (
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
+// Asked says whom an accepted person's attributes come from.
+type Asked struct {
+	DirectoryID string
+	// SignInAttribute is the attribute of which the other name was to be told; empty if nobody asked for one.
+	SignInAttribute string
+}
+
 // Provision brings what a directory told of an accepted person into the store and returns the user, by the rules of the
 // package comment. The user may be disabled: the caller looks. Faults: UserNotFound when the person is unknown and admit is
 // false, Conflict when the name is another user's, BadRequest for attributes that cannot be stored, NotFound for an unknown directory.
 //
 // A sign-in that tells nothing new writes nothing.
-func (s *Store) Provision(ctx context.Context, scope tenant.Scope, directoryID string, a wire.Attributes, admit bool, now time.Time) (User, error) {
+func (s *Store) Provision(ctx context.Context, scope tenant.Scope, asked Asked, a wire.Attributes, admit bool, now time.Time) (User, error) {
 	tenantID, err := scope.ID()
 	if err != nil {
 		return User{}, err
 	}
-	told, err := fromAttributes(directoryID, a, now)
+	told, err := fromAttributes(asked, a, now)
 	if err != nil {
 		return User{}, err
 	}
-	known, err := s.ByAnchor(ctx, scope, directoryID, told.Anchor)
+	known, err := s.ByAnchor(ctx, scope, asked.DirectoryID, told.Anchor)
 	if err == nil && !known.stale(told) {
 		return known, nil
 	}
 	if err != nil && !fault.Has(err, wire.NotFound) {
 		return User{}, err
 	}
-	if err := s.ownDirectory(ctx, scope, directoryID); err != nil {
+	if err := s.ownDirectory(ctx, scope, asked.DirectoryID); err != nil {
 		return User{}, err
 	}
 	var u User
@@ -51,7 +59,7 @@ func (s *Store) Provision(ctx context.Context, scope tenant.Scope, directoryID s
 }
 
 // fromAttributes is the user that the directory described.
-func fromAttributes(directoryID string, a wire.Attributes, now time.Time) (User, error) {
+func fromAttributes(asked Asked, a wire.Attributes, now time.Time) (User, error) {
 	if a.Anchor == "" {
 		return User{}, fault.New(wire.BadRequest, "the directory told no objectGUID: without it a person cannot be told from a later one of the same name")
 	}
@@ -62,15 +70,21 @@ func fromAttributes(directoryID string, a wire.Attributes, now time.Time) (User,
 		}
 	}
 	at := db.Time(db.Millis(now))
-	return User{UPN: a.UPN, Source: Synced, DirectoryID: directoryID, Anchor: a.Anchor, DisplayName: tame(a.DisplayName, maxText),
-		GivenName: tame(a.GivenName, maxText), FamilyName: tame(a.FamilyName, maxText), Email: tame(a.Email, maxText), SignInName: a.SignInName, Groups: groups,
-		AttributesAt: at, Created: at, Changed: at}.clean()
+	u := User{UPN: a.UPN, Source: Synced, DirectoryID: asked.DirectoryID, Anchor: a.Anchor, DisplayName: tame(a.DisplayName, maxText),
+		GivenName: tame(a.GivenName, maxText), FamilyName: tame(a.FamilyName, maxText), Email: tame(a.Email, maxText), Groups: groups,
+		AttributesAt: at, Created: at, Changed: at}
+	if u.SignInAttribute = strings.ToLower(asked.SignInAttribute); u.SignInAttribute != "" {
+		u.SignInName, u.SignInAt = a.SignInName, at
+	}
+	return u.clean()
 }
 
 // same reports whether u is stored as the directory told.
 func (u User) same(told User) bool {
+	called := u.recalled(told)
 	return u.Anchor == told.Anchor && u.UPN == told.UPN && u.DisplayName == told.DisplayName && u.GivenName == told.GivenName &&
-		u.FamilyName == told.FamilyName && u.Email == told.Email && (told.SignInName == "" || u.SignInName == told.SignInName) && slices.Equal(u.Groups, told.Groups)
+		u.FamilyName == told.FamilyName && u.Email == told.Email && u.SignInName == called.SignInName && u.SignInAttribute == called.SignInAttribute &&
+		slices.Equal(u.Groups, told.Groups)
 }
 
 // stale reports whether the store should learn what the directory told.
@@ -96,6 +110,9 @@ func provisionIn(ctx context.Context, tx db.Querier, tenantID string, told User,
 	}
 	if !admit {
 		return User{}, fault.Newf(wire.UserNotFound, "the directory accepted %s, who is unknown here, and the domain does not admit users", told.UPN)
+	}
+	if told.SignInName == "" {
+		told.SignInAttribute, told.SignInAt = "", time.Time{}
 	}
 	told.ID = db.NewID()
 	return told, insert(ctx, tx, tenantID, told)
@@ -134,12 +151,9 @@ func describe(u User) string {
 
 // refresh writes what the directory told into a known user. What administrators decide (role, disabled) stays.
 func refresh(ctx context.Context, tx db.Querier, tenantID string, before, told User) (User, error) {
-	u := before
+	u := before.recalled(told)
 	u.UPN, u.Anchor, u.DisplayName, u.GivenName, u.FamilyName, u.Email = told.UPN, told.Anchor, told.DisplayName, told.GivenName, told.FamilyName, told.Email
 	u.Groups, u.AttributesAt = told.Groups, told.AttributesAt
-	if told.SignInName != "" { // not every sign-in asks for it
-		u.SignInName = told.SignInName
-	}
 	if !before.same(told) {
 		u.Changed = told.Changed
 	}

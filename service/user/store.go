@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sallyport-auth/sallyport/service/db"
@@ -23,7 +24,7 @@ type Store struct {
 // NewStore returns the store in d.
 func NewStore(d *db.DB) *Store { return &Store{db: d, tenants: tenant.NewStore(d)} }
 
-const columns = `id, upn, source, directory_id, anchor, display_name, given_name, family_name, email, sign_in_name, group_names, role, disabled,
+const columns = `id, upn, source, directory_id, anchor, display_name, given_name, family_name, email, sign_in_name, sign_in_attribute, sign_in_at, group_names, role, disabled,
 	attributes_at, valid_from, created_at, changed_at`
 
 // Create adds a user; u's ID and times are ignored, except AttributesAt. Faults: BadRequest, NotFound for a directory that
@@ -68,12 +69,12 @@ func (s *Store) ByUPN(ctx context.Context, scope tenant.Scope, upn string) (User
 	return s.one(ctx, scope, `upn_key = $2`, Key(upn))
 }
 
-// BySignInName finds the user of a directory whom it knows by this other name, in any spelling, or fails with the fault NotFound: also when
-// there are two, one of whom has it no longer.
-func (s *Store) BySignInName(ctx context.Context, scope tenant.Scope, directoryID, name string) (User, error) {
-	return s.one(ctx, scope, `directory_id = $2 AND sign_in_key = $3 AND NOT EXISTS (
-		SELECT 1 FROM person other WHERE other.tenant_id = $1 AND other.directory_id = $2 AND other.sign_in_key = $3 AND other.id <> person.id)`,
-		directoryID, Key(name))
+// BySignInName finds the user of a directory who is called this, in any spelling, where names are values of the attribute (see [User.CalledBy]), or fails
+// with the fault NotFound: also when there are two, one of whom has it no longer.
+func (s *Store) BySignInName(ctx context.Context, scope tenant.Scope, directoryID, attribute, name string, now time.Time) (User, error) {
+	return s.one(ctx, scope, `directory_id = $2 AND sign_in_key = $3 AND sign_in_attribute = $4 AND sign_in_at > $5 AND NOT EXISTS (
+		SELECT 1 FROM person other WHERE other.tenant_id = $1 AND other.directory_id = $2 AND other.sign_in_key = $3 AND other.sign_in_attribute = $4
+		AND other.sign_in_at > $5 AND other.id <> person.id)`, directoryID, Key(name), strings.ToLower(attribute), db.Millis(now.Add(-aliasFor)))
 }
 
 // ByAnchor finds a synced user by its objectGUID, in any spelling, or fails with the fault NotFound.
@@ -222,9 +223,10 @@ func insert(ctx context.Context, tx db.Querier, tenantID string, u User) error {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO person (tenant_id, upn_key, sign_in_key, `+columns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)`,
 		tenantID, Key(u.UPN), optional(Key(u.SignInName)), u.ID, u.UPN, string(u.Source), optional(u.DirectoryID), optional(u.Anchor), u.DisplayName, u.GivenName,
-		u.FamilyName, u.Email, u.SignInName, groups, string(u.Role), u.Disabled, db.Millis(u.AttributesAt), db.Millis(u.ValidFrom), db.Millis(u.Created), db.Millis(u.Changed))
+		u.FamilyName, u.Email, u.SignInName, u.SignInAttribute, db.Millis(u.SignInAt), groups, string(u.Role), u.Disabled, db.Millis(u.AttributesAt),
+		db.Millis(u.ValidFrom), db.Millis(u.Created), db.Millis(u.Changed))
 	return err
 }
 
@@ -235,10 +237,11 @@ func update(ctx context.Context, tx db.Querier, tenantID string, u User) error {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, `UPDATE person SET upn_key = $1, upn = $2, anchor = $3, display_name = $4, given_name = $5, family_name = $6,
-		email = $7, group_names = $8, role = $9, disabled = $10, attributes_at = $11, valid_from = $12, changed_at = $13, sign_in_name = $14, sign_in_key = $15
-		WHERE tenant_id = $16 AND id = $17`,
+		email = $7, group_names = $8, role = $9, disabled = $10, attributes_at = $11, valid_from = $12, changed_at = $13, sign_in_name = $14, sign_in_key = $15,
+		sign_in_attribute = $16, sign_in_at = $17 WHERE tenant_id = $18 AND id = $19`,
 		Key(u.UPN), u.UPN, optional(u.Anchor), u.DisplayName, u.GivenName, u.FamilyName, u.Email, groups, string(u.Role), u.Disabled,
-		db.Millis(u.AttributesAt), db.Millis(u.ValidFrom), db.Millis(u.Changed), u.SignInName, optional(Key(u.SignInName)), tenantID, u.ID)
+		db.Millis(u.AttributesAt), db.Millis(u.ValidFrom), db.Millis(u.Changed), u.SignInName, optional(Key(u.SignInName)), u.SignInAttribute, db.Millis(u.SignInAt),
+		tenantID, u.ID)
 	return err
 }
 
@@ -252,13 +255,14 @@ func find(ctx context.Context, q db.Querier, tenantID, condition string, args ..
 func scan(row db.Scanner) (u User, err error) {
 	var directory, anchor sql.NullString
 	var groups string
-	var attributesAt, validFrom, created, changed int64
-	if err := row.Scan(&u.ID, &u.UPN, &u.Source, &directory, &anchor, &u.DisplayName, &u.GivenName, &u.FamilyName, &u.Email, &u.SignInName, &groups,
-		&u.Role, &u.Disabled, &attributesAt, &validFrom, &created, &changed); err != nil {
+	var signInAt, attributesAt, validFrom, created, changed int64
+	if err := row.Scan(&u.ID, &u.UPN, &u.Source, &directory, &anchor, &u.DisplayName, &u.GivenName, &u.FamilyName, &u.Email, &u.SignInName,
+		&u.SignInAttribute, &signInAt, &groups, &u.Role, &u.Disabled, &attributesAt, &validFrom, &created, &changed); err != nil {
 		return User{}, err
 	}
 	u.DirectoryID, u.Anchor = directory.String, anchor.String
-	u.AttributesAt, u.ValidFrom, u.Created, u.Changed = db.Time(attributesAt), db.Time(validFrom), db.Time(created), db.Time(changed)
+	u.SignInAt, u.AttributesAt = db.Time(signInAt), db.Time(attributesAt)
+	u.ValidFrom, u.Created, u.Changed = db.Time(validFrom), db.Time(created), db.Time(changed)
 	if groups != noGroups {
 		if err := json.Unmarshal([]byte(groups), &u.Groups); err != nil {
 			return User{}, fmt.Errorf("groups of user %s: %w", u.ID, err)

@@ -40,8 +40,10 @@ type User struct {
 	DirectoryID, Anchor                       string
 	DisplayName, GivenName, FamilyName, Email string
 	// SignInName is the other name that the directory was asked by, where the domain allows one (tenant.Domain.SignInAttribute), as it was last told; empty
-	// for none. The UPN of another user goes before it, and of two users with the same one neither is found by it.
-	SignInName string
+	// for none. The UPN of another user goes before it, and of two users with the same one neither is found by it. It is a value of SignInAttribute, in
+	// lower case, and was last told at SignInAt, to within ten minutes; [User.CalledBy] says whether it still holds.
+	SignInName, SignInAttribute string
+	SignInAt                    time.Time
 	// Groups are the names of the groups that list a synced user directly, as of AttributesAt; for a cloud-only user what an
 	// administrator wrote.
 	Groups   []string

@@ -220,7 +220,7 @@ func TestTenantsNeverMeet(t *testing.T) {
 	attributes := wire.Attributes{Anchor: anchorA, UPN: "alice@corp.example"}
 	var users []user.User
 	for _, h := range houses {
-		u, err := h.users.Provision(ctx, h.scope, h.directory, attributes, true, now)
+		u, err := h.users.Provision(ctx, h.scope, user.Asked{DirectoryID: h.directory}, attributes, true, now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -240,7 +240,7 @@ func TestTenantsNeverMeet(t *testing.T) {
 		want(t, "another's anchor", err, wire.NotFound, "")
 		_, err = h.users.Change(ctx, h.scope, other.ID, user.Change{Disabled: ptr(true)}, later)
 		want(t, "change another's user", err, wire.NotFound, "")
-		_, err = h.users.Provision(ctx, h.scope, houses[1-i].directory, attributes, true, later)
+		_, err = h.users.Provision(ctx, h.scope, user.Asked{DirectoryID: houses[1-i].directory}, attributes, true, later)
 		want(t, "provision from another's directory", err, wire.NotFound, "")
 		want(t, "remove another's user", h.users.Remove(ctx, h.scope, other.ID), wire.NotFound, "")
 		want(t, "another's password", h.users.SetPasswordHash(ctx, h.scope, other.ID, "x", later), wire.NotFound, "")
@@ -332,7 +332,7 @@ func TestProvision(t *testing.T) {
 				}
 				before = append(before, made)
 			}
-			got, err := h.users.Provision(ctx, h.scope, h.directory, c.told, c.admit, later)
+			got, err := h.users.Provision(ctx, h.scope, user.Asked{DirectoryID: h.directory}, c.told, c.admit, later)
 			if c.code != 0 {
 				want(t, "refusal", err, c.code, c.words)
 				if all, err := h.users.List(ctx, h.scope, "", 0); err != nil || !cmp.Equal(all, before) {
@@ -355,50 +355,64 @@ func TestProvision(t *testing.T) {
 	}
 }
 
-// A user is found by the other name that the directory told last, unless two have it.
+// A user is found by the other name that the directory told last, for as long as [user.User.CalledBy] says, unless two have it.
 func TestSignInName(t *testing.T) {
 	ctx, d := t.Context(), dbtest.New(t)
 	s := user.NewStore(d)
 	scope := tenanttest.New(t, d, "contoso").Scope()
 	corp, other := tenanttest.Directory(t, d, scope, "corp"), tenanttest.Directory(t, d, scope, "other")
-	told := wire.Attributes{Anchor: anchorA, UPN: "alice@corp.example", SignInName: "Al.Ice@mail.example"}
-	alice, err := s.Provision(ctx, scope, corp.ID, told, true, now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	by := func(what, directory, name, id string) {
+	at, month := now, 30*24*time.Hour
+	told := wire.Attributes{Anchor: anchorA, UPN: "alice@corp.example"}
+	tell := func(a wire.Attributes, called, attribute string) user.User {
 		t.Helper()
-		got, err := s.BySignInName(ctx, scope, directory, name)
+		a.SignInName = called
+		u, err := s.Provision(ctx, scope, user.Asked{DirectoryID: corp.ID, SignInAttribute: attribute}, a, true, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	by := func(what, directory, attribute, name, id string) {
+		t.Helper()
+		got, err := s.BySignInName(ctx, scope, directory, attribute, name, at)
 		if id == "" && !fault.Has(err, wire.NotFound) || id != "" && (err != nil || got.ID != id) {
 			t.Errorf("%s: %+v, %v", what, got, err)
 		}
+		if err == nil && !got.CalledBy(attribute, at) {
+			t.Errorf("%s: found, and not called so: %+v", what, got)
+		}
 	}
-	by("any spelling", corp.ID, " al.ice@MAIL.example", alice.ID)
-	by("another directory", other.ID, "al.ice@mail.example", "")
-	by("the user principal name", corp.ID, "alice@corp.example", "")
-	by("nothing", corp.ID, "", "")
-	// A sign-in that did not ask for it leaves it; one that tells another replaces it.
-	told.SignInName = ""
-	if u, err := s.Provision(ctx, scope, corp.ID, told, true, later); err != nil || u.SignInName != "Al.Ice@mail.example" {
-		t.Errorf("%+v, %v", u, err)
+	alice := tell(told, "Al.Ice@mail.example", "Mail")
+	by("any spelling", corp.ID, "mail", " al.ice@MAIL.example", alice.ID)
+	by("another directory", other.ID, "mail", "al.ice@mail.example", "")
+	by("the user principal name", corp.ID, "mail", "alice@corp.example", "")
+	by("nothing", corp.ID, "mail", "", "")
+	by("the domain has another attribute", corp.ID, "proxyAddresses", "al.ice@mail.example", "")
+	by("the domain has none", corp.ID, "", "al.ice@mail.example", "")
+	by("nothing of none", corp.ID, "", "", "")
+	// A sign-in that did not ask for it leaves it, and its age; one that tells another replaces it.
+	at = at.Add(10 * time.Minute)
+	if u := tell(told, "", ""); u.SignInName != "Al.Ice@mail.example" || !u.SignInAt.Equal(now) {
+		t.Errorf("not asked: %+v", u)
 	}
-	told.SignInName = "ice@mail.example"
-	if _, err := s.Provision(ctx, scope, corp.ID, told, true, later); err != nil {
-		t.Fatal(err)
-	}
-	by("the old name", corp.ID, "al.ice@mail.example", "")
-	by("the new name", corp.ID, "ice@mail.example", alice.ID)
+	tell(told, "ice@mail.example", "mail")
+	by("the old name", corp.ID, "mail", "al.ice@mail.example", "")
+	by("the new name", corp.ID, "MAIL", "ice@mail.example", alice.ID)
+	// It ends by itself, and each sign-in that tells it again puts that off.
+	at = at.Add(month - time.Millisecond)
+	by("almost a month later", corp.ID, "mail", "ice@mail.example", alice.ID)
+	at = at.Add(time.Millisecond)
+	by("a month later", corp.ID, "mail", "ice@mail.example", "")
+	tell(told, "ice@mail.example", "mail")
+	by("told again", corp.ID, "mail", "ice@mail.example", alice.ID)
 	// Two with one name: one of them has it no longer, and nobody knows which.
-	bob, err := s.Provision(ctx, scope, corp.ID, wire.Attributes{Anchor: anchorB, UPN: "bob@corp.example", SignInName: "ICE@mail.example"}, true, later)
-	if err != nil {
-		t.Fatal(err)
+	bob := tell(wire.Attributes{Anchor: anchorB, UPN: "bob@corp.example"}, "ICE@mail.example", "mail")
+	by("shared", corp.ID, "mail", "ice@mail.example", "")
+	// What was taken away is gone at once, also within the time in which a sign-in that tells nothing new writes nothing.
+	if u := tell(told, "", "mail"); u.SignInName != "" || u.SignInAttribute != "" || !u.SignInAt.IsZero() {
+		t.Errorf("taken away: %+v", u)
 	}
-	by("shared", corp.ID, "ice@mail.example", "")
-	told.SignInName = "alice@mail.example"
-	if _, err := s.Provision(ctx, scope, corp.ID, told, true, later); err != nil {
-		t.Fatal(err)
-	}
-	by("bob's alone", corp.ID, "ice@mail.example", bob.ID)
+	by("bob's alone", corp.ID, "mail", "ice@mail.example", bob.ID)
 	if u, err := s.ByID(ctx, scope, bob.ID); err != nil || u.SignInName != "ICE@mail.example" {
 		t.Errorf("%+v, %v", u, err)
 	}
@@ -407,17 +421,17 @@ func TestSignInName(t *testing.T) {
 func TestProvisionWritesOnlyNews(t *testing.T) {
 	h, ctx := build(t), t.Context()
 	told := wire.Attributes{Anchor: anchorA, UPN: "alice@corp.example", Groups: []string{"b", "a"}}
-	first, err := h.users.Provision(ctx, h.scope, h.directory, told, true, now)
+	first, err := h.users.Provision(ctx, h.scope, user.Asked{DirectoryID: h.directory}, told, true, now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	told.Groups = []string{"a", "b"} // only another order
-	soon, err := h.users.Provision(ctx, h.scope, h.directory, told, false, now.Add(9*time.Minute))
+	soon, err := h.users.Provision(ctx, h.scope, user.Asked{DirectoryID: h.directory}, told, false, now.Add(9*time.Minute))
 	if err != nil || !cmp.Equal(first, soon) {
 		t.Errorf("a repetition changed something: %v %s", err, cmp.Diff(first, soon))
 	}
 	later := now.Add(10 * time.Minute)
-	again, err := h.users.Provision(ctx, h.scope, h.directory, told, false, later)
+	again, err := h.users.Provision(ctx, h.scope, user.Asked{DirectoryID: h.directory}, told, false, later)
 	if err != nil || !again.AttributesAt.Equal(later) || !again.Changed.Equal(now) {
 		t.Errorf("after ten minutes: %+v, %v", again, err)
 	}
@@ -431,7 +445,7 @@ func TestProvisionAtOnce(t *testing.T) {
 	var group sync.WaitGroup
 	for i := range times {
 		group.Go(func() {
-			u, err := h.users.Provision(t.Context(), h.scope, h.directory, wire.Attributes{Anchor: anchorA, UPN: "alice@corp.example"}, true, now)
+			u, err := h.users.Provision(t.Context(), h.scope, user.Asked{DirectoryID: h.directory}, wire.Attributes{Anchor: anchorA, UPN: "alice@corp.example"}, true, now)
 			ids[i], errs[i] = u.ID, err
 		})
 	}
@@ -474,7 +488,7 @@ func FuzzKey(f *testing.F) {
 
 func BenchmarkByUPN(b *testing.B) {
 	h := build(b)
-	if _, err := h.users.Provision(b.Context(), h.scope, h.directory, wire.Attributes{Anchor: anchorA, UPN: "alice@corp.example", Groups: []string{"a", "b", "c"}}, true, now); err != nil {
+	if _, err := h.users.Provision(b.Context(), h.scope, user.Asked{DirectoryID: h.directory}, wire.Attributes{Anchor: anchorA, UPN: "alice@corp.example", Groups: []string{"a", "b", "c"}}, true, now); err != nil {
 		b.Fatal(err)
 	}
 	b.RunParallel(func(pb *testing.PB) {

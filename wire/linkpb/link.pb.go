@@ -716,7 +716,8 @@ func (x *Check) GetTraceparent() string {
 type Fence struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// nonce is random and new for each fence; the go is for this nonce alone.
+	// nonce is random and new for each fence; the go is for this nonce alone. It tells the service, and nobody else, whose password it is, where the name was
+	// looked up; see package envelope.
 	Nonce         []byte `protobuf:"bytes,2,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -769,8 +770,8 @@ func (x *Fence) GetNonce() []byte {
 type Go struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	RequestId string                 `protobuf:"bytes,1,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// token is the fence's nonce under a key exported from the envelope's HPKE context: only the sealing service can make it, and it
-	// says nothing to any other fence.
+	// token is the fence's nonce under one of two keys exported from the envelope's HPKE context, for go and for hold: only the sealing service can make
+	// it, only the agent can tell which it is, and it says nothing to any other fence.
 	Token         []byte `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1159,11 +1160,8 @@ type Guard struct {
 	StrictestThreshold uint32 `protobuf:"varint,7,opt,name=strictest_threshold,json=strictestThreshold,proto3" json:"strictest_threshold,omitempty"`
 	Strictest          string `protobuf:"bytes,8,opt,name=strictest,proto3" json:"strictest,omitempty"`
 	// objects is how many password settings objects were read; missing says what could not be.
-	Objects uint32   `protobuf:"varint,9,opt,name=objects,proto3" json:"objects,omitempty"`
-	Missing []string `protobuf:"bytes,10,rep,name=missing,proto3" json:"missing,omitempty"`
-	// spared and protected count, since the agent's start, the attempts that were not spent.
-	Spared        uint64 `protobuf:"varint,11,opt,name=spared,proto3" json:"spared,omitempty"`
-	Protected     uint64 `protobuf:"varint,12,opt,name=protected,proto3" json:"protected,omitempty"`
+	Objects       uint32   `protobuf:"varint,9,opt,name=objects,proto3" json:"objects,omitempty"`
+	Missing       []string `protobuf:"bytes,10,rep,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1266,20 +1264,6 @@ func (x *Guard) GetMissing() []string {
 		return x.Missing
 	}
 	return nil
-}
-
-func (x *Guard) GetSpared() uint64 {
-	if x != nil {
-		return x.Spared
-	}
-	return 0
-}
-
-func (x *Guard) GetProtected() uint64 {
-	if x != nil {
-		return x.Protected
-	}
-	return 0
 }
 
 type DomainController struct {
@@ -2036,7 +2020,7 @@ const file_wire_linkpb_link_proto_rawDesc = "" +
 	"\n" +
 	"last_error\x18\x05 \x01(\tR\tlastError\x12+\n" +
 	"\x12last_error_unix_ms\x18\x06 \x01(\x03R\x0flastErrorUnixMs\x12.\n" +
-	"\x05guard\x18< \x01(\v2\x18.sallyport.link.v1.GuardR\x05guard\"\xe2\x02\n" +
+	"\x05guard\x18< \x01(\v2\x18.sallyport.link.v1.GuardR\x05guard\"\xb8\x02\n" +
 	"\x05Guard\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\tR\x05state\x12\x18\n" +
 	"\areserve\x18\x02 \x01(\rR\areserve\x12\x14\n" +
@@ -2049,9 +2033,7 @@ const file_wire_linkpb_link_proto_rawDesc = "" +
 	"\tstrictest\x18\b \x01(\tR\tstrictest\x12\x18\n" +
 	"\aobjects\x18\t \x01(\rR\aobjects\x12\x18\n" +
 	"\amissing\x18\n" +
-	" \x03(\tR\amissing\x12\x16\n" +
-	"\x06spared\x18\v \x01(\x04R\x06spared\x12\x1c\n" +
-	"\tprotected\x18\f \x01(\x04R\tprotected\"_\n" +
+	" \x03(\tR\amissingJ\x04\b\v\x10\fJ\x04\b\f\x10\r\"_\n" +
 	"\x10DomainController\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x14\n" +
 	"\x05state\x18\x02 \x01(\tR\x05state\x12\x1b\n" +

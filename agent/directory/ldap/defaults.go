@@ -76,6 +76,11 @@ const (
 	readerPause = 10 * time.Minute
 	// busyFor is how long an account's last attempt is remembered: longer than any check lasts. sweepAbove bounds the memory of that.
 	busyFor, sweepAbove = 30 * time.Second, 10_000
+	// mostTried is among how many accounts one is sought that shows what the reader may read. firstOwn is the first relative identifier of an account
+	// that the domain's administrators made (MS-SAMR 3.1.1.9.2).
+	mostTried = 16
+	firstOwn  = 1000
+
 	// mostFound bounds what one question may find: groups within a protected group, and password settings objects.
 	mostFound = 2000
 

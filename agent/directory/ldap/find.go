@@ -42,7 +42,7 @@ func (v *Validator) Find(ctx context.Context, attribute, name string) (*director
 		if why, err = v.lookups.allows(c, attribute, time.Now()); why != nil || err != nil {
 			return err
 		}
-		entries, err = c.few(base, findFilter(attribute, name, base), "sAMAccountName", "userPrincipalName", attribute)
+		entries, err = c.few(base, findFilter(attribute, name, base), "objectGUID", "sAMAccountName", "userPrincipalName", attribute)
 		return err
 	}
 	err := g.ask(ctx, s, look)
@@ -68,7 +68,8 @@ func (v *Validator) Find(ctx context.Context, attribute, name string) (*director
 		return nil, nil
 	case 1:
 		found := entries[0]
-		return &directory.Account{DN: found.DN, SAM: found.GetAttributeValue("sAMAccountName"), Domain: dnsName(base),
+		anchor, _ := guid(found.GetRawAttributeValue("objectGUID")) // without it the service counts the name alone
+		return &directory.Account{DN: found.DN, Anchor: anchor, SAM: found.GetAttributeValue("sAMAccountName"), Domain: dnsName(base),
 			SignInName: ownValue(attribute, found.GetAttributeValues(attribute), name)}, nil
 	}
 	var names []string

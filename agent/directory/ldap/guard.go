@@ -430,12 +430,13 @@ func (g *guardian) look(ctx context.Context, s *server, check directory.Check) (
 		filter = "(distinguishedName=" + goldap.EscapeFilter(check.Account.DN) + ")"
 	}
 	base := s.baseDN()
-	var entries, members []*goldap.Entry
+	var entries []*goldap.Entry
+	var members map[string]bool
 	err := g.ask(ctx, s, func(c *conn) (err error) {
 		if entries, err = c.few(base, filter, accountAttributes...); err != nil || len(g.config.Protection.Groups) == 0 {
 			return err
 		}
-		members, err = c.few(base, "(&"+filter+groupFilter(g.config.Protection.Groups)+")", "1.1")
+		members, err = c.membersOf(g.config.Protection.Groups, entries, base)
 		if err != nil && !noAnswer(err) {
 			g.lacks("members of protected groups", err)
 			err = nil
@@ -450,7 +451,7 @@ func (g *guardian) look(ctx context.Context, s *server, check directory.Check) (
 	}
 	var found []account
 	for _, e := range entries {
-		found = append(found, g.accountOf(e, p, slices.ContainsFunc(members, func(m *goldap.Entry) bool { return m.DN == e.DN })))
+		found = append(found, g.accountOf(e, p, members[e.DN]))
 	}
 	return found, nil
 }
@@ -536,12 +537,42 @@ func having(entries []*goldap.Entry, attribute, value string) (those []*goldap.E
 	return those
 }
 
-// groupFilter finds direct and indirect members of groups (LDAP_MATCHING_RULE_IN_CHAIN, MS-ADTS 3.1.1.3.4.4.3).
-func groupFilter(groups []string) string {
-	var b strings.Builder
-	b.WriteString("(|")
-	for _, dn := range groups {
-		b.WriteString("(memberOf:1.2.840.113556.1.4.1941:=" + goldap.EscapeFilter(dn) + ")")
+// inChain matches what is linked directly or through other objects (LDAP_MATCHING_RULE_IN_CHAIN, MS-ADTS 3.1.1.3.4.4.3).
+const inChain = ":1.2.840.113556.1.4.1941:="
+
+// membersOf says which entries are members of one of the groups, direct or through others. It looks at the groups' member, which by the schema's default every
+// signed-in user may read, and not at the users' memberOf, which hardened domains hide: the filter would then find nobody, and nothing would say why. For no
+// entry it asks as for one that is no member.
+func (c *conn) membersOf(groups []string, entries []*goldap.Entry, base string) (map[string]bool, error) {
+	members := map[string]bool{}
+	dns := []string{base}
+	if len(entries) > 0 {
+		dns = nil
 	}
-	return b.String() + ")"
+	for _, e := range entries {
+		dns = append(dns, e.DN)
+	}
+	for _, dn := range dns {
+		found, err := c.few(base, holdersFilter(groups, dn), "1.1")
+		if err != nil {
+			return members, err
+		}
+		members[dn] = len(found) > 0
+	}
+	return members, nil
+}
+
+// holdersFilter finds those of the groups of which dn is a member.
+func holdersFilter(groups []string, dn string) string {
+	var b strings.Builder
+	b.WriteString("(&(objectClass=group)(|")
+	for _, g := range groups {
+		b.WriteString("(distinguishedName=" + goldap.EscapeFilter(g) + ")")
+	}
+	return b.String() + ")(member" + inChain + goldap.EscapeFilter(dn) + "))"
+}
+
+// innerFilter finds the groups that are members of a group, direct or through others.
+func innerFilter(group string) string {
+	return "(&(objectClass=group)(memberOf" + inChain + goldap.EscapeFilter(group) + "))"
 }

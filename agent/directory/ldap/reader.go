@@ -248,7 +248,7 @@ func (g *guardian) giveBack(pool *readers, c *conn) {
 }
 
 // ExamineGuard tries a guard's reader at one server, given as in [Config], within a dozen seconds: it binds once, and a wrong password counts. What
-// it may not read, of policies and of its own entry as of anybody's, stands in the status; the error says that nothing could be tried.
+// it may not read, of policies and of somebody else's entry, stands in the status; the error says that nothing could be tried.
 func ExamineGuard(ctx context.Context, server string, roots *x509.CertPool, resolver *net.Resolver, c Guard) (GuardStatus, error) {
 	v, err := New(Config{Servers: []string{server}, RootCAs: roots, Resolver: resolver, DialTimeout: examineFor, Guard: c})
 	if err != nil {
@@ -265,9 +265,33 @@ func ExamineGuard(ctx context.Context, server string, roots *x509.CertPool, reso
 	}
 	on.server.put(on)
 	if c.Reader != "" && v.guard.refresh(ctx, on.server) == nil {
-		_, _ = v.guard.look(ctx, on.server, directory.Check{Name: c.Reader}) // what it lacks is in the status
+		_, _ = v.guard.look(ctx, on.server, v.guard.somebody(ctx, on.server)) // what it lacks is in the status
 	}
 	return v.guard.status(), nil
+}
+
+// somebody is a check of an account that is not the reader's own, of which everybody may read all; nor of those that every domain has, which are never
+// asked about and whose rights are others. Where there is no other it is the reader's.
+func (g *guardian) somebody(ctx context.Context, s *server) directory.Check {
+	check := directory.Check{Name: g.config.Reader}
+	_ = g.ask(ctx, s, func(c *conn) error {
+		r, err := c.ldap.Search(&goldap.SearchRequest{BaseDN: s.baseDN(), Scope: goldap.ScopeWholeSubtree, SizeLimit: mostTried, EnforceSizeLimit: true,
+			Filter: "(&(objectCategory=person)(objectClass=user))", Attributes: []string{"objectSid", "sAMAccountName", "userPrincipalName"}})
+		if r == nil || err != nil && !goldap.IsErrorWithCode(err, goldap.LDAPResultSizeLimitExceeded) && !errors.Is(err, goldap.ErrSizeLimitExceeded) {
+			return err
+		}
+		reader := splitName(g.config.Reader)
+		for _, e := range r.Entries {
+			rid, ok := guard.RID(e.GetRawAttributeValue("objectSid"))
+			if ok && rid >= firstOwn && !strings.EqualFold(e.GetAttributeValue("userPrincipalName"), reader.upn) &&
+				!strings.EqualFold(e.GetAttributeValue("sAMAccountName"), reader.account) {
+				check.Account = &directory.Account{DN: e.DN}
+				break
+			}
+		}
+		return nil
+	})
+	return check
 }
 
 // baseDN is the name of the domain's entry, "" before the server has told.
@@ -351,7 +375,7 @@ func (c *conn) policies(base string, protected []string) (*policies, []string, e
 			continue
 		}
 		p.addGroup(group)
-		inner, err := c.few(base, "(&(objectClass=group)"+groupFilter([]string{dn})+")", "objectSid")
+		inner, err := c.few(base, innerFilter(dn), "objectSid")
 		if err != nil && noAnswer(err) {
 			return nil, nil, err
 		} else if err != nil {

@@ -7,12 +7,13 @@ package passwordtest
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/subtle"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/sallyport-auth/sallyport/envelope"
 	"github.com/sallyport-auth/sallyport/service/fault"
@@ -140,6 +141,7 @@ type Conversation struct {
 	check         envelope.Check
 	receiver      *envelope.Receiver
 	granted, over bool
+	held          bool
 }
 
 // Open opens the envelope with the agent's key.
@@ -157,20 +159,24 @@ func (c *Conversation) Reopen() (envelope.Check, *envelope.Receiver, error) {
 }
 
 // Fence asks for the Go token and reports whether it came and is the right one.
-func (c *Conversation) Fence() bool {
+func (c *Conversation) Fence() bool { return c.FenceFor("") }
+
+// FenceFor is Fence for an agent that has found which account has the name, by its objectGUID; empty for one that has not.
+func (c *Conversation) FenceFor(anchor string) bool {
 	if c.over || c.granted {
 		c.q.complain("a second or late fence for %s", c.Delivery.Request)
 		return false
 	}
-	nonce := []byte(rand.Text())
+	whose, _ := uuid.Parse(anchor)
+	nonce := c.receiver.Nonce(envelope.Account(whose))
 	token := c.onFence(nonce)
-	c.granted = len(token) > 0
+	c.granted, c.held = len(token) > 0, subtle.ConstantTimeCompare(token, c.receiver.HoldToken(nonce)) == 1
 	return c.granted && subtle.ConstantTimeCompare(token, c.receiver.GoToken(nonce)) == 1
 }
 
 // Bind counts an attempt at the directory.
 func (c *Conversation) Bind() {
-	if !c.granted {
+	if !c.granted || c.held {
 		c.q.complain("a bind without a Go token for %s", c.Delivery.Request)
 	}
 	c.q.mu.Lock()
@@ -195,6 +201,8 @@ type Directory struct {
 	Attributes map[string]wire.Attributes
 	// Verdicts, when set for a name, replaces the comparison.
 	Verdicts map[string]wire.Verdict
+	// Entries are objectGUIDs by name as typed, for names that are to be looked up.
+	Entries map[string]string
 }
 
 // Agent behaves as a healthy agent beside the directory.
@@ -204,7 +212,14 @@ func (d *Directory) Agent(_ context.Context, c *Conversation) queue.Outcome {
 		return queue.Outcome{Refused: wire.EnvelopeUnreadable, Detail: err.Error()}
 	}
 	defer check.Password.Wipe()
-	if !c.Fence() {
+	entry := ""
+	if check.NameAttribute != "" {
+		entry = d.Entries[check.Name]
+	}
+	switch going := c.FenceFor(entry); {
+	case c.held:
+		return c.Answer(wire.Answer{Trouble: &wire.Trouble{Code: wire.AccountLockedOut, Detail: "held back by the service"}})
+	case !going:
 		return queue.Outcome{Refused: wire.AgentRefused, Detail: "no Go"}
 	}
 	c.Bind()
@@ -252,6 +267,16 @@ func Trouble(t wire.Trouble) Behaviour {
 				return queue.Outcome{Refused: wire.AgentRefused}
 			}
 			c.Bind()
+		}
+		return c.Answer(wire.Answer{Trouble: &t})
+	}
+}
+
+// Withheld behaves as an agent that does not ask about somebody on purpose: it fences all the same, and tells t, which is not Fenced.
+func Withheld(t wire.Trouble) Behaviour {
+	return func(_ context.Context, c *Conversation) queue.Outcome {
+		if _, err := c.Open(); err != nil || !c.Fence() {
+			return queue.Outcome{Refused: wire.EnvelopeUnreadable}
 		}
 		return c.Answer(wire.Answer{Trouble: &t})
 	}
