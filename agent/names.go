@@ -7,13 +7,13 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// askable reports whether the directory may be asked about a name at all: local@domain, one @, the domain as DNS writes it,
+// askable reports whether the directory may be asked about a name at all: local@domain, one @, the domain as DNS writes it and with a dot,
 // nothing unfit within. That is the one form that services send. Directories take others for a name as well – distinguished names,
 // NetBIOS names, identifiers, names with spaces in them –, and each would be another count for the same account, and one that no guard
 // knows.
 func askable(name string) bool {
 	local, domain, _ := strings.Cut(name, "@")
-	if local == "" || strings.ContainsFunc(local, unfit) || strings.ContainsAny(local, otherForms) {
+	if local == "" || !strings.Contains(domain, ".") || strings.ContainsFunc(local, unfit) || strings.ContainsAny(local, otherForms) {
 		return false
 	}
 	for label := range strings.SplitSeq(domain, ".") {

@@ -43,10 +43,11 @@ func readSpellings(t *testing.T) (s spellings) {
 // The one form that services send, and nothing that merely looks like it.
 func TestAskable(t *testing.T) {
 	for name, want := range map[string]bool{
-		"anna@corp.example": true, "anna@az-AZ-09.example": true, "o'neill.x_1@c": true, "änna@corp": true,
-		"": false, "anna": false, "@": false, "anna@": false, "@corp.example": false, "anna@corp@example": false, "anna@corp..example": false, "anna@.corp": false,
-		"anna@corp.": false, "anna@corp/": false, "anna@corp:": false, "anna@corp[": false, "anna@corp`": false, "anna@corp{": false, "anna@cörp": false, "anna@corp_1": false,
-		"anna@corp\xff": false, "an\xffna@corp": false, "an na@corp": false, "anna@corp example": false, `CORP\anna@corp`: false, "CN=anna@corp": false,
+		"anna@corp.example": true, "anna@az-AZ-09.example": true, "o'neill.x_1@c.d": true, "änna@corp.example": true,
+		"": false, "anna": false, "@": false, "anna@": false, "@corp.example": false, "anna@corp@example.test": false, "anna@corp..example": false, "anna@.corp": false,
+		"anna@corp": false, "anna@corp.": false, "anna@corp.x/": false, "anna@corp.x:": false, "anna@corp.x[": false, "anna@corp.x`": false, "anna@corp.x{": false,
+		"anna@cörp.x": false, "anna@corp_1.x": false, "anna@corp.x\xff": false, "an\xffna@corp.x": false, "an na@corp.x": false, "anna@corp.x example": false,
+		`CORP\anna@corp.x`: false, "CN=anna@corp.x": false,
 	} {
 		if askable(name) != want {
 			t.Errorf("%q: %v", name, !want)
@@ -98,7 +99,7 @@ func TestSpellingsDoNotGetPastTheLimit(t *testing.T) {
 	b := newBench(t, slog.LevelError, Limits{})
 	names := readSpellings(t).Unfit
 	names = append(names, "anna", `CORP\anna`, "CN=anna,OU=Staff,DC=corp,DC=example", "corp.example/Staff/anna", "anna@corp.example@corp.example",
-		"anna@", "@corp.example", "", "anna@.corp.example", "anna@corp.example.", "anna@corp..example", "anna@corp_.example",
+		"anna@", "@corp.example", "", "anna@CORP", "anna@localhost", "anna@.corp.example", "anna@corp.example.", "anna@corp..example", "anna@corp_.example",
 		"{6f1de3f5-3f3b-4a47-9f5b-0b6a3a1c2d4e}", "S-1-5-21-1-2-3-1103", "anna\xff@corp.example")
 	for i, n := range names {
 		s := b.seal(b.binding(strings.Repeat("u", 1+i%100)+string(rune('a'+i/100))), n, "guess-canary", false)
