@@ -68,9 +68,9 @@ const (
 	policyEvery, policyRetry = 3 * time.Minute, 15 * time.Second
 	// complainEvery is how often at most is logged why the reader cannot look at one server; each check that ends by it has a line of its own.
 	complainEvery = time.Minute
-	// hiddenFor is how long is told of what the reader could not read of an account: accounts differ in who may read them, and those of whom
-	// something is hidden may sign in but once a morning.
-	hiddenFor = 24 * time.Hour
+	// hiddenFor is how long is told of what the reader could not read of an account: accounts differ in who may read them, so the next one that can be
+	// read proves nothing, and an administrator who gives the right wants to see that it was that.
+	hiddenFor = time.Hour
 	// readerPause is how long a reader that the directory refused is not tried again: six wrong passwords an hour stay below
 	// what locks it in most directories, and an administrator who corrects the password restarts the agent.
 	readerPause = 10 * time.Minute

@@ -452,7 +452,7 @@ func TestGuardBusy(t *testing.T) {
 	}
 }
 
-// What the reader may not see of an account stands in the status until it is a day old, whatever is read of policies meanwhile, and is said once.
+// What the reader may not see of an account stands in the status until it is an hour old, whatever is read of policies meanwhile, and is said once.
 func TestGuardSaysWhatIsHidden(t *testing.T) {
 	a := newAuthority(t)
 	s := begin(t, a, func(s *stub) { s.entries = []*goldap.Entry{person("sam", "sam@corp.example", "sam", "S")} }) // and no counts
