@@ -137,9 +137,10 @@ func explain(q string) (found []Explanation, kind bool) {
 	}
 	byLDAP := func(n int) { add(func(e Explanation) bool { return n != 0 && e.LDAPResult == n }) }
 	byCode := func(n int) {
+		first := len(found)
 		add(func(e Explanation) bool { return e.Code == wire.Code(n) })
-		if c, ok := wire.Lookup(wire.Code(n)); ok && len(found) == 0 {
-			found = append(found, Explanation{Name: c.Name, Code: c.Code, Words: c.Meaning, Remedy: c.Remedy})
+		if c, ok := wire.Lookup(wire.Code(n)); ok && len(found)-first != 1 { // what it says of itself, before all that it can stand for
+			found = slices.Insert(found, first, Explanation{Name: c.Name, Code: c.Code, Words: c.Meaning, Remedy: c.Remedy})
 		}
 	}
 
