@@ -422,7 +422,7 @@ func readLimited(path string) ([]byte, error) {
 
 func notRegistered(dir string) error {
 	return &Error{Kind: ErrNotRegistered, What: "no identity in " + dir,
-		Remedy: "make a token in the service (agent token create) and run: sallyport-agent register --service URL --token-file FILE --state " + dir}
+		Remedy: "make a token in the service (agent token create) and run: sallyport-agent register --token-file FILE, with the --config (and --instance) of this agent, or --service URL --state " + dir}
 }
 
 func damaged(dir string, cause error) error {
