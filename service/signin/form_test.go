@@ -15,7 +15,13 @@ func TestParseForm(t *testing.T) {
 	if err != nil || f.text("username") != "a@b.example" || string(f["password"]) != "p&= é\x00" || f.text("attempt") != "0" {
 		t.Errorf("got %q, %v", f, err)
 	}
-	for _, bad := range []string{"a=%", "a=%2", "a=%zz", "%=1", "a=1&a=2", "a=1&%61=2", strings.Repeat("x=1&", 2),
+	if f, err := parseForm([]byte("a&b&c&d&e&f&g&h&i&j&k&l&m&n&o&p")); err != nil || len(f) != maxFields {
+		t.Errorf("as many fields as may be: %d, %v", len(f), err)
+	}
+	if f, err := parseForm([]byte("a=%09%90%aA%Af%fF")); err != nil || f.text("a") != "\x09\x90\xaa\xaf\xff" {
+		t.Errorf("%q, %v", f, err)
+	}
+	for _, bad := range []string{"a=%", "a=%2", "a=%zz", "a=%z1", "a=%1z", "a=%:0", "a=%/0", "a=%`0", "a=%g0", "a=%@0", "a=%G0", "%=1", "a=1&a=2", "a=1&%61=2", strings.Repeat("x=1&", 2),
 		"a&b&c&d&e&f&g&h&i&j&k&l&m&n&o&p&q"} {
 		if f, err := parseForm([]byte(bad)); !fault.Has(err, wire.BadRequest) {
 			t.Errorf("%q was taken as %q, %v", bad, f, err)
