@@ -154,6 +154,21 @@ func TestWithParameters(t *testing.T) {
 	}
 }
 
+// Whatever was posted goes into one header's address: nothing in it ends the line or the address.
+func TestHeaderSafe(t *testing.T) {
+	for in, want := range map[string]string{
+		"a=1&b=x+%20~!$'()*,;:@/?":  "a=1&b=x+%20~!$'()*,;:@/?",
+		"a=\r\nSet-Cookie: x":       "a=%0D%0ASet-Cookie:%20x",
+		" \x00\x1f\x20\x7f\x80\xff": "%20%00%1F%20%7F%80%FF",
+		`#"<>`:                      "%23%22%3C%3E",
+		"ä":                         "%C3%A4",
+	} {
+		if got := headerSafe(in); got != want {
+			t.Errorf("%q became %q, want %q", in, got, want)
+		}
+	}
+}
+
 func TestSafeDescription(t *testing.T) {
 	got := safeDescription("a\"b\\c\r\nd\x00é~")
 	if got != "a'b?c??d??~" {

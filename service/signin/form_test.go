@@ -119,6 +119,9 @@ func TestLimiter(t *testing.T) {
 	if !l.allow("2001:db8:0:1::1") {
 		t.Error("another /64 pays for the first")
 	}
+	if l := newLimiter(0, 0); l.perSecond != postsPerSecond || l.burst != postBurst {
+		t.Errorf("by default %v and %d", l.perSecond, l.burst)
+	}
 	if l := newLimiter(-1, 0); !l.allow("192.0.2.1") || !l.allow("nonsense") {
 		t.Error("no limit was asked for")
 	}
