@@ -193,6 +193,12 @@ func TestParseClaims(t *testing.T) {
 		{name: "essential acr", raw: `{"id_token":{"acr":{"essential":true,"values":["a","b"]}}}`,
 			want: claimsRequest{IDToken: []string{"acr"}, ACR: []string{"a", "b"}}},
 		{name: "voluntary acr", raw: `{"id_token":{"acr":{"values":["a"]}}}`, want: claimsRequest{IDToken: []string{"acr"}}},
+		{name: "an acr of null", raw: `{"id_token":{"acr":{"essential":true,"values":[null]}}}`, refused: true},
+		{name: "as large as may be", raw: `{"a":"` + strings.Repeat("x", maxClaimsBytes-len(`{"a":""}`)) + `"}`},
+		{name: "too large by one", raw: `{"a":"` + strings.Repeat("x", maxClaimsBytes-len(`{"a":""}`)+1) + `"}`, refused: true},
+		{name: "as many as may be", raw: `{"a":[` + strings.Repeat("1,", 4*maxClaimsMembers-6) + `1]}`},
+		{name: "too many by one", raw: `{"a":[` + strings.Repeat("1,", 4*maxClaimsMembers-5) + `1]}`, refused: true},
+		{name: "as deep as may be", raw: strings.Repeat(`{"a":`, maxClaimsDepth) + "1" + strings.Repeat("}", maxClaimsDepth)},
 		{name: "two subjects", raw: `{"id_token":{"sub":{"values":["a","b"]}}}`, refused: true},
 		{name: "subject is a number", raw: `{"id_token":{"sub":{"value":1}}}`, refused: true},
 		{name: "acr is a number", raw: `{"id_token":{"acr":{"essential":true,"value":1}}}`, refused: true},
@@ -218,9 +224,13 @@ func TestParseClaims(t *testing.T) {
 			}
 		})
 	}
-	stored, err := decodeStoredClaims(claimsRequest{IDToken: []string{"upn"}, UserInfo: []string{"email"}, Subject: "x"}.encode())
-	if want := (claimsRequest{IDToken: []string{"upn"}, UserInfo: []string{"email"}}); err != nil || !reflect.DeepEqual(stored, want) {
-		t.Errorf("stored and read: %+v, %v", stored, err)
+	for _, want := range []claimsRequest{{}, {IDToken: []string{"upn"}}, {UserInfo: []string{"email"}}, {IDToken: []string{"upn"}, UserInfo: []string{"email"}}} {
+		given := want
+		given.Subject = "x" // stored beside them
+		stored, err := decodeStoredClaims(given.encode())
+		if err != nil || !reflect.DeepEqual(stored, want) || (given.encode() == "") != (want.IDToken == nil && want.UserInfo == nil) {
+			t.Errorf("stored and read: %+v, %v", stored, err)
+		}
 	}
 }
 

@@ -1,12 +1,17 @@
 package signin
 
 import (
+	"hash/maphash"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
 	"testing"
 
+	"golang.org/x/time/rate"
+
 	"github.com/sallyport-auth/sallyport/service/fault"
+	"github.com/sallyport-auth/sallyport/service/web"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -124,6 +129,41 @@ func TestLimiter(t *testing.T) {
 	}
 	if l := newLimiter(-1, 0); !l.allow("192.0.2.1") || !l.allow("nonsense") {
 		t.Error("no limit was asked for")
+	}
+	// An address is forgotten after two generations of others of its shard, and not after one.
+	g := newLimiter(0.001, 2)
+	of := func(address string) *limiterShard {
+		return &g.shards[maphash.Comparable(g.seed, web.Network(address))%uint64(len(g.shards))]
+	}
+	const first = "192.0.2.1"
+	shard, beside := of(first), ""
+	for i := 0; beside == ""; i++ {
+		if a := "198.51.100." + strconv.Itoa(i); of(a) == shard {
+			beside = a
+		}
+	}
+	generation := func() {
+		for i := len(shard.young); i < maxAddresses/len(g.shards); i++ {
+			shard.young[netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)] = nil
+		}
+	}
+	for i, want := range []bool{true, true, false} {
+		if g.allow(first) != want {
+			t.Errorf("post %d: want %v", i, want)
+		}
+	}
+	if generation(); g.allow(first) {
+		t.Error("a full generation forgets")
+	}
+	if !g.allow(beside) || len(shard.young) != 1 || g.allow(first) {
+		t.Errorf("one generation on, with %d addresses in the new one", len(shard.young))
+	}
+	for range 2 {
+		generation()
+		shard.old, shard.young = shard.young, map[netip.Prefix]*rate.Limiter{}
+	}
+	if !g.allow(first) {
+		t.Error("remembered for ever")
 	}
 	// The memory is bounded: however many addresses come, two generations of a shard at most are kept.
 	for i := range 3 * maxAddresses {
