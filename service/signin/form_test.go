@@ -94,6 +94,16 @@ func FuzzPlausibleName(f *testing.F) {
 	})
 }
 
+func TestPlausibleName(t *testing.T) {
+	for typed, want := range map[string]string{
+		" anna@corp.example ": "anna@corp.example", strings.Repeat("n", maxName): strings.Repeat("n", maxName), strings.Repeat("n", maxName+1): "", "": "", "a\x00": "", "\xff": "",
+	} {
+		if name, ok := plausibleName(typed); name != want || ok != (want != "") {
+			t.Errorf("%.20q of %d bytes: %.20q, %v", typed, len(typed), name, ok)
+		}
+	}
+}
+
 func TestLocalPath(t *testing.T) {
 	for p, want := range map[string]bool{
 		"/t/acme/oauth2/resume/1": true, "/": true,
