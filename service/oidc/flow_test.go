@@ -256,6 +256,17 @@ func TestAsksSignin(t *testing.T) {
 	if ask := w.signin.asks[i]; ask.LoginHint != "ann@acme.example" || ask.Fresh {
 		t.Errorf("%+v", ask)
 	}
+	_, i = last("id_token_hint", hint, "login_hint", "a.lee@acme.example")
+	if ask := w.signin.asks[i]; ask.LoginHint != "a.lee@acme.example" {
+		t.Errorf("the application's own hint is lost: %+v", ask)
+	}
+	_, i = last("id_token_hint", hint, "claims", `{"id_token":{"sub":{"value":"`+w.ann.ID+`"}}}`)
+	if ask := w.signin.asks[i]; ask.LoginHint != "ann@acme.example" {
+		t.Errorf("%+v", ask)
+	}
+	if a, n := last("id_token_hint", hint, "claims", `{"id_token":{"sub":{"value":"`+w.bob.ID+`"}}}`); a.query.Get("error") != "invalid_request" || n != i {
+		t.Errorf("hint and claims name different users: %v", a.location)
+	}
 	w.signin.who = w.bob
 	a, i := last("id_token_hint", hint)
 	if !w.signin.asks[i].Fresh || a.query.Get("error") != "login_required" {

@@ -349,6 +349,11 @@ func TestUserInfo(t *testing.T) {
 	if a := w.get(at); a.status != 401 || a.header.Get("WWW-Authenticate") != `Bearer realm="OpenID Connect"` || a.body != "" { // RFC 6750 §3.1
 		t.Errorf("without a token: %d %v %s", a.status, a.header, a.body)
 	}
+	for _, other := range []string{"Basic " + access, "Bearer", access} { // another scheme is none of ours
+		if a := w.get(at, "Authorization", other); a.status != 401 || a.header.Get("WWW-Authenticate") != `Bearer realm="OpenID Connect"` || a.body != "" {
+			t.Errorf("%.10s: %d %v %s", other, a.status, a.header, a.body)
+		}
+	}
 	w.wants(w.get(at+"?access_token="+access), 400, "invalid_request") // RFC 6750 §2.3 is not for us
 	w.wants(w.post(at, "access_token="+access, "Authorization", "Bearer "+access), 400, "invalid_request")
 	w.wants(w.get(at, "Authorization", "Bearer "+access, "Authorization", "Bearer "+access), 400, "invalid_request")

@@ -345,6 +345,29 @@ func TestFailuresAreLimited(t *testing.T) {
 	}
 }
 
+// Guesses at codes and at tokens count as guesses at secrets do; a request that is only malformed does not.
+func TestGuessesAreLimited(t *testing.T) {
+	for name, c := range map[string]struct {
+		guess  func(w *world) answer
+		status int
+		limits bool
+	}{
+		"codes":     {func(w *world) answer { return w.exchange(w.web, newSecret()) }, 400, true},
+		"tokens":    {func(w *world) answer { return w.userInfo("acme", newSecret()) }, 401, true},
+		"malformed": {func(w *world) answer { return w.post(w.address("acme", "/oauth2/token"), "a=%zz") }, 400, false},
+	} {
+		w := newWorld(t)
+		for range failureBurst {
+			if a := c.guess(w); a.status != c.status {
+				t.Fatalf("%s: %d %s", name, a.status, a.body)
+			}
+		}
+		if a := c.guess(w); (a.status == http.StatusTooManyRequests) != c.limits {
+			t.Errorf("%s: %d %s", name, a.status, a.body)
+		}
+	}
+}
+
 func TestResumeRefusals(t *testing.T) {
 	w := newWorld(t)
 	begin := func() string {

@@ -1,6 +1,9 @@
 package oidc
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
+	"net/http"
 	"reflect"
 	"strings"
 	"testing"
@@ -25,6 +28,9 @@ func TestParseParameters(t *testing.T) {
 		{"NUL in a name", "%00=a", nil, nil, errParametersEncoding},
 		{"not UTF-8", "a=%ff", nil, nil, errParametersEncoding},
 		{"too large", "a=" + strings.Repeat("x", maxQueryBytes), nil, nil, errParametersTooLarge},
+		{"as large as may be", "a=" + strings.Repeat("x", maxQueryBytes-2), map[string]string{"a": strings.Repeat("x", maxQueryBytes-2)}, nil, nil},
+		{"too large by one", "a=" + strings.Repeat("x", maxQueryBytes-1), nil, nil, errParametersTooLarge},
+		{"as many as may be", strings.Repeat("a&", maxParameters-1) + "b=1", map[string]string{"b": "1"}, []string{"a"}, nil},
 		{"too many", strings.Repeat("a&", maxParameters), nil, nil, errParametersTooMany},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -47,9 +53,69 @@ func TestVerifies(t *testing.T) {
 			t.Errorf("%q verifies", bad)
 		}
 	}
+	// What is no verifier does not verify its own challenge either.
+	own := func(verifier string) string {
+		sum := sha256.Sum256([]byte(verifier))
+		return base64.RawURLEncoding.EncodeToString(sum[:])
+	}
+	for _, good := range []string{strings.Repeat("a", 43), strings.Repeat("a", 128), "azAZ09-._~" + v[:33]} {
+		if !verifies(good, own(good)) {
+			t.Errorf("%q does not verify", good)
+		}
+	}
+	for _, bad := range []string{"", strings.Repeat("a", 42), strings.Repeat("a", 129), v[:42] + "`", v[:42] + "{", v[:42] + "@", v[:42] + "[", v[:42] + "/", v[:42] + ":", v[:42] + "ä", v[:42] + "\n"} {
+		if verifies(bad, own(bad)) {
+			t.Errorf("%q verifies its own challenge", bad)
+		}
+	}
 	for _, bad := range []string{"", challenge + "=", challenge[:42] + "N", challenge[:42] + "!", challenge[:42], v[:42] + "\n"} {
 		if isChallenge(bad) {
 			t.Errorf("%q is a challenge", bad)
+		}
+	}
+}
+
+// A client says who it is in one way, and never with what this server does not understand.
+func TestReadCredentials(t *testing.T) {
+	basic := func(id, secret string) string {
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte(id+":"+secret))
+	}
+	for name, c := range map[string]struct {
+		authorization []string
+		body          string
+		want          credentials
+		refused       string
+	}{
+		"public, in the body":             {nil, "client_id=a", credentials{id: "a"}, ""},
+		"confidential, in the body":       {nil, "client_id=a&client_secret=s", credentials{"a", "s"}, ""},
+		"Basic":                           {[]string{basic("a", "s")}, "", credentials{"a", "s"}, ""},
+		"Basic, form-encoded":             {[]string{basic("a%3A", "%C3%A9+x")}, "", credentials{"a:", "é x"}, ""},
+		"Basic, and the same id":          {[]string{basic("a", "s")}, "client_id=a", credentials{"a", "s"}, ""},
+		"Basic without a secret":          {[]string{basic("a", "")}, "", credentials{id: "a"}, ""},
+		"nobody":                          {nil, "client_secret=s", credentials{}, "invalid_client"},
+		"nobody, in Basic":                {[]string{basic("", "s")}, "", credentials{}, "invalid_client"},
+		"an assertion":                    {nil, "client_id=a&client_assertion=x", credentials{}, "invalid_client"},
+		"a kind of assertion":             {nil, "client_id=a&client_assertion_type=x", credentials{}, "invalid_client"},
+		"two headers":                     {[]string{basic("a", "s"), basic("a", "s")}, "", credentials{}, "invalid_request"},
+		"another scheme":                  {[]string{"Bearer x"}, "client_id=a", credentials{}, "invalid_client"},
+		"a broken id":                     {[]string{basic("%zz", "s")}, "", credentials{}, "invalid_client"},
+		"a broken secret":                 {[]string{basic("a", "%zz")}, "", credentials{}, "invalid_client"},
+		"an id that is no text":           {[]string{basic("%ff", "s")}, "", credentials{}, "invalid_client"},
+		"a secret that is no text":        {[]string{basic("a", "%00")}, "", credentials{}, "invalid_client"},
+		"Basic, and a secret in the body": {[]string{basic("a", "s")}, "client_secret=s", credentials{}, "invalid_request"},
+		"Basic, and another's id":         {[]string{basic("a", "s")}, "client_id=b", credentials{}, "invalid_request"},
+	} {
+		p, err := parseParameters(c.body, maxBodyBytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, refused := readCredentials(http.Header{"Authorization": c.authorization}, p)
+		said := ""
+		if refused != nil {
+			said = refused.name
+		}
+		if got != c.want || said != c.refused {
+			t.Errorf("%s: %+v, %q, want %q", name, got, said, c.refused)
 		}
 	}
 }
@@ -88,6 +154,21 @@ func TestWithParameters(t *testing.T) {
 	}
 }
 
+// Whatever was posted goes into one header's address: nothing in it ends the line or the address.
+func TestHeaderSafe(t *testing.T) {
+	for in, want := range map[string]string{
+		"a=1&b=x+%20~!$'()*,;:@/?":  "a=1&b=x+%20~!$'()*,;:@/?",
+		"a=\r\nSet-Cookie: x":       "a=%0D%0ASet-Cookie:%20x",
+		" \x00\x1f\x20\x7f\x80\xff": "%20%00%1F%20%7F%80%FF",
+		`#"<>`:                      "%23%22%3C%3E",
+		"ä":                         "%C3%A4",
+	} {
+		if got := headerSafe(in); got != want {
+			t.Errorf("%q became %q, want %q", in, got, want)
+		}
+	}
+}
+
 func TestSafeDescription(t *testing.T) {
 	got := safeDescription("a\"b\\c\r\nd\x00é~")
 	if got != "a'b?c??d??~" {
@@ -112,6 +193,12 @@ func TestParseClaims(t *testing.T) {
 		{name: "essential acr", raw: `{"id_token":{"acr":{"essential":true,"values":["a","b"]}}}`,
 			want: claimsRequest{IDToken: []string{"acr"}, ACR: []string{"a", "b"}}},
 		{name: "voluntary acr", raw: `{"id_token":{"acr":{"values":["a"]}}}`, want: claimsRequest{IDToken: []string{"acr"}}},
+		{name: "an acr of null", raw: `{"id_token":{"acr":{"essential":true,"values":[null]}}}`, refused: true},
+		{name: "as large as may be", raw: `{"a":"` + strings.Repeat("x", maxClaimsBytes-len(`{"a":""}`)) + `"}`},
+		{name: "too large by one", raw: `{"a":"` + strings.Repeat("x", maxClaimsBytes-len(`{"a":""}`)+1) + `"}`, refused: true},
+		{name: "as many as may be", raw: `{"a":[` + strings.Repeat("1,", 4*maxClaimsMembers-6) + `1]}`},
+		{name: "too many by one", raw: `{"a":[` + strings.Repeat("1,", 4*maxClaimsMembers-5) + `1]}`, refused: true},
+		{name: "as deep as may be", raw: strings.Repeat(`{"a":`, maxClaimsDepth) + "1" + strings.Repeat("}", maxClaimsDepth)},
 		{name: "two subjects", raw: `{"id_token":{"sub":{"values":["a","b"]}}}`, refused: true},
 		{name: "subject is a number", raw: `{"id_token":{"sub":{"value":1}}}`, refused: true},
 		{name: "acr is a number", raw: `{"id_token":{"acr":{"essential":true,"value":1}}}`, refused: true},
@@ -137,9 +224,13 @@ func TestParseClaims(t *testing.T) {
 			}
 		})
 	}
-	stored, err := decodeStoredClaims(claimsRequest{IDToken: []string{"upn"}, UserInfo: []string{"email"}, Subject: "x"}.encode())
-	if want := (claimsRequest{IDToken: []string{"upn"}, UserInfo: []string{"email"}}); err != nil || !reflect.DeepEqual(stored, want) {
-		t.Errorf("stored and read: %+v, %v", stored, err)
+	for _, want := range []claimsRequest{{}, {IDToken: []string{"upn"}}, {UserInfo: []string{"email"}}, {IDToken: []string{"upn"}, UserInfo: []string{"email"}}} {
+		given := want
+		given.Subject = "x" // stored beside them
+		stored, err := decodeStoredClaims(given.encode())
+		if err != nil || !reflect.DeepEqual(stored, want) || (given.encode() == "") != (want.IDToken == nil && want.UserInfo == nil) {
+			t.Errorf("stored and read: %+v, %v", stored, err)
+		}
 	}
 }
 

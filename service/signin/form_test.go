@@ -1,12 +1,17 @@
 package signin
 
 import (
+	"hash/maphash"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
 	"testing"
 
+	"golang.org/x/time/rate"
+
 	"github.com/sallyport-auth/sallyport/service/fault"
+	"github.com/sallyport-auth/sallyport/service/web"
 	"github.com/sallyport-auth/sallyport/wire"
 )
 
@@ -15,7 +20,13 @@ func TestParseForm(t *testing.T) {
 	if err != nil || f.text("username") != "a@b.example" || string(f["password"]) != "p&= é\x00" || f.text("attempt") != "0" {
 		t.Errorf("got %q, %v", f, err)
 	}
-	for _, bad := range []string{"a=%", "a=%2", "a=%zz", "%=1", "a=1&a=2", "a=1&%61=2", strings.Repeat("x=1&", 2),
+	if f, err := parseForm([]byte("a&b&c&d&e&f&g&h&i&j&k&l&m&n&o&p")); err != nil || len(f) != maxFields {
+		t.Errorf("as many fields as may be: %d, %v", len(f), err)
+	}
+	if f, err := parseForm([]byte("a=%09%90%aA%Af%fF")); err != nil || f.text("a") != "\x09\x90\xaa\xaf\xff" {
+		t.Errorf("%q, %v", f, err)
+	}
+	for _, bad := range []string{"a=%", "a=%2", "a=%zz", "a=%z1", "a=%1z", "a=%:0", "a=%/0", "a=%`0", "a=%g0", "a=%@0", "a=%G0", "%=1", "a=1&a=2", "a=1&%61=2", strings.Repeat("x=1&", 2),
 		"a&b&c&d&e&f&g&h&i&j&k&l&m&n&o&p&q"} {
 		if f, err := parseForm([]byte(bad)); !fault.Has(err, wire.BadRequest) {
 			t.Errorf("%q was taken as %q, %v", bad, f, err)
@@ -83,6 +94,16 @@ func FuzzPlausibleName(f *testing.F) {
 	})
 }
 
+func TestPlausibleName(t *testing.T) {
+	for typed, want := range map[string]string{
+		" anna@corp.example ": "anna@corp.example", strings.Repeat("n", maxName): strings.Repeat("n", maxName), strings.Repeat("n", maxName+1): "", "": "", "a\x00": "", "\xff": "",
+	} {
+		if name, ok := plausibleName(typed); name != want || ok != (want != "") {
+			t.Errorf("%.20q of %d bytes: %.20q, %v", typed, len(typed), name, ok)
+		}
+	}
+}
+
 func TestLocalPath(t *testing.T) {
 	for p, want := range map[string]bool{
 		"/t/acme/oauth2/resume/1": true, "/": true,
@@ -113,8 +134,46 @@ func TestLimiter(t *testing.T) {
 	if !l.allow("2001:db8:0:1::1") {
 		t.Error("another /64 pays for the first")
 	}
+	if l := newLimiter(0, 0); l.perSecond != postsPerSecond || l.burst != postBurst {
+		t.Errorf("by default %v and %d", l.perSecond, l.burst)
+	}
 	if l := newLimiter(-1, 0); !l.allow("192.0.2.1") || !l.allow("nonsense") {
 		t.Error("no limit was asked for")
+	}
+	// An address is forgotten after two generations of others of its shard, and not after one.
+	g := newLimiter(0.001, 2)
+	of := func(address string) *limiterShard {
+		return &g.shards[maphash.Comparable(g.seed, web.Network(address))%uint64(len(g.shards))]
+	}
+	const first = "192.0.2.1"
+	shard, beside := of(first), ""
+	for i := 0; beside == ""; i++ {
+		if a := "198.51.100." + strconv.Itoa(i); of(a) == shard {
+			beside = a
+		}
+	}
+	generation := func() {
+		for i := len(shard.young); i < maxAddresses/len(g.shards); i++ {
+			shard.young[netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)] = nil
+		}
+	}
+	for i, want := range []bool{true, true, false} {
+		if g.allow(first) != want {
+			t.Errorf("post %d: want %v", i, want)
+		}
+	}
+	if generation(); g.allow(first) {
+		t.Error("a full generation forgets")
+	}
+	if !g.allow(beside) || len(shard.young) != 1 || g.allow(first) {
+		t.Errorf("one generation on, with %d addresses in the new one", len(shard.young))
+	}
+	for range 2 {
+		generation()
+		shard.old, shard.young = shard.young, map[netip.Prefix]*rate.Limiter{}
+	}
+	if !g.allow(first) {
+		t.Error("remembered for ever")
 	}
 	// The memory is bounded: however many addresses come, two generations of a shard at most are kept.
 	for i := range 3 * maxAddresses {

@@ -74,7 +74,7 @@ func openSession(ctx context.Context, tx db.Querier, scope tenant.Scope, old, s 
 			return old.id, "", nil
 		}
 	} else if old.id != "" {
-		if _, err := removeSession(ctx, tx, scope, old.id); err != nil {
+		if err := removeSession(ctx, tx, scope, old.id); err != nil {
 			return "", "", err
 		}
 		ended = old.id
@@ -88,20 +88,15 @@ func openSession(ctx context.Context, tx db.Querier, scope tenant.Scope, old, s 
 	return s.id, ended, nil
 }
 
-func removeSession(ctx context.Context, tx db.Querier, scope tenant.Scope, id string) (removed bool, err error) {
+func removeSession(ctx context.Context, tx db.Querier, scope tenant.Scope, id string) error {
 	tenantID, err := scope.ID()
 	if err != nil {
-		return false, err
+		return err
 	}
-	res, err := tx.ExecContext(ctx, `DELETE FROM browser_session WHERE tenant_id = $1 AND id = $2`, tenantID, id)
-	if err != nil {
-		return false, fmt.Errorf("signin: remove session: %w", err)
+	if _, err := tx.ExecContext(ctx, `DELETE FROM browser_session WHERE tenant_id = $1 AND id = $2`, tenantID, id); err != nil {
+		return fmt.Errorf("signin: remove session: %w", err)
 	}
-	n, err := res.RowsAffected()
-	if err != nil {
-		return false, fmt.Errorf("signin: remove session: %w", err)
-	}
-	return n == 1, nil
+	return nil
 }
 
 // findSession reads one session by the condition; the zero session when there is none.
@@ -199,9 +194,6 @@ func (s *Service) End(w http.ResponseWriter, r *http.Request, t tenant.Tenant) (
 	if found.id == "" {
 		return "", nil
 	}
-	err = s.db.Write(r.Context(), func(tx db.Querier) error {
-		_, err := removeSession(r.Context(), tx, t.Scope(), found.id)
-		return err
-	})
+	err = s.db.Write(r.Context(), func(tx db.Querier) error { return removeSession(r.Context(), tx, t.Scope(), found.id) })
 	return found.id, err
 }
