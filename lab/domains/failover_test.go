@@ -161,8 +161,8 @@ func TestFailOver(t *testing.T) {
 		directory world.Directory
 		faults    []fault
 	}{
-		{"given", of(t, first, second), []fault{frozen, killed, silent, cut, lossy}},
-		{"in-DNS", inDNS, []fault{frozen, killed, cut}},
+		{"given", of(t, first, second), []fault{frozen, silent, cut, lossy, killed}},
+		{"in-DNS", inDNS, []fault{frozen, cut, killed}},
 	} {
 		t.Run(way.name, func(t *testing.T) {
 			w := start(t, 1, way.directory)
