@@ -326,7 +326,7 @@ func (v *Validator) attributes(ctx context.Context, check directory.Check, whose
 		}
 	}
 	if err != nil {
-		v.log.Warn("attributes left out", "error", err)
+		v.log.Warn("attributes left out", "err", err)
 		verdict.Diagnostic = directory.Shown("identity not proven: " + err.Error())
 	}
 }

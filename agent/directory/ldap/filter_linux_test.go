@@ -158,7 +158,12 @@ func TestResetByFirewall(t *testing.T) {
 	must(t, v.Locate(t.Context()))
 	asks(t, v, one, two)
 	check := ask("bob@corp.example.com", people.WrongPassword)
-	check.Fence = func(context.Context) error { check.Fences.Add(1); one.filter(refusals[0].rule, ""); return nil }
+	// Only what carries something: a bare acknowledgement that was still to come would be refused before the bind is sent.
+	check.Fence = func(context.Context) error {
+		check.Fences.Add(1)
+		one.filter("tcp dport 636 meta length > 80 reject with tcp reset", "")
+		return nil
+	}
 	_, err := v.Validate(t.Context(), check.Check)
 	if e := trouble(t, err); !e.Fenced || e.Code != wire.DirectoryTimeout || check.Fences.Load() != 1 {
 		t.Errorf("%v", err)
