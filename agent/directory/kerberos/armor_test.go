@@ -3,6 +3,7 @@ package kerberos_test
 import (
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -151,6 +152,15 @@ func TestArmorHolds(t *testing.T) {
 			}
 			return reply
 		}, wire.DirectoryUnusable, true, ""},
+		"the answer to the question, for that to the proof": {func() change {
+			var first []byte
+			return func(n int, b []byte, ask func([]byte) []byte) []byte {
+				if n == 1 {
+					first = ask(b)
+				}
+				return first
+			}
+		}(), wire.DirectoryUnusable, true, "it is to another question"},
 		"another ticket": {func(n int, b []byte, ask func([]byte) []byte) []byte {
 			return editYes(t, ask(b), func(r *messages.ASRep) {
 				var other messages.ASRep
@@ -191,6 +201,74 @@ func editYes(t *testing.T, reply []byte, how func(*messages.ASRep)) []byte {
 	b, err := r.Marshal()
 	must(t, err)
 	return b
+}
+
+// Whoever has the agent ask for a ticket of a service of his own, in place of the ticket-granting one, would know the key of all that is armoured with it.
+func TestOwnTicketIsAGrantingOne(t *testing.T) {
+	w := start(t)
+	keytabOf(t, w.dc, "agent2")
+	address := rogue(t, func(t *testing.T, b []byte) []byte {
+		var request messages.ASReq
+		must(t, request.Unmarshal(b))
+		if request.ReqBody.CName.NameString[0] == agentAccount {
+			request.ReqBody.SName.NameString = []string{"host", "agent2." + w.dc.UPNSuffix}
+			var err error
+			b, err = request.Marshal()
+			must(t, err)
+		}
+		return forward(t, w.dc.Addr, b)
+	})
+	_, err := w.armored(t, address).Validate(t.Context(), ask("alice@"+w.dc.UPNSuffix, people.RightPassword).Check)
+	if e := trouble(t, err); e.Code != wire.DirectoryUnreachable || e.Fenced || !strings.Contains(err.Error(), "no ticket-granting one") {
+		t.Error(err)
+	}
+}
+
+// Somebody before one KDC cannot take the agent's ticket away from the others, nor from itself while it is good.
+func TestOwnTicketOutlastsRefusals(t *testing.T) {
+	w := start(t)
+	name := "alice@" + w.dc.UPNSuffix
+	var hostile atomic.Bool
+	address := rogue(t, func(t *testing.T, b []byte) []byte {
+		var request messages.ASReq
+		must(t, request.Unmarshal(b))
+		if hostile.Load() {
+			return refusal(t, 24, nil)
+		}
+		return forward(t, w.dc.Addr, b)
+	})
+	v := w.validator(t, func(c *kerberos.Config) { c.KDCs, c.Armor = []string{address, w.dc.Addr}, agentAccount })
+	for _, now := range []bool{false, true, true} {
+		hostile.Store(now)
+		r, err := v.Validate(t.Context(), ask(name, people.RightPassword).Check)
+		if err != nil || r.Verdict.Reason != wire.Accepted {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	}
+	// The one that it has serves on where a KDC gives it no other.
+	var refuses, once atomic.Bool
+	alone := w.armored(t, rogue(t, func(t *testing.T, b []byte) []byte {
+		var request messages.ASReq
+		must(t, request.Unmarshal(b))
+		if own := request.ReqBody.CName.NameString[0] == agentAccount; refuses.Load() && (own || once.CompareAndSwap(false, true)) {
+			return refusal(t, 24, nil)
+		}
+		return forward(t, w.dc.Addr, b)
+	}))
+	for range 2 {
+		if r, err := alone.Validate(t.Context(), ask(name, people.RightPassword).Check); err != nil || r.Verdict.Reason != wire.Accepted {
+			t.Errorf("%+v, %v", r, err)
+		}
+		refuses.Store(true)
+	}
+	if !once.Load() {
+		t.Error("nothing was refused")
+	}
+	// And where it has none yet, the next KDC gives it one.
+	v = w.validator(t, func(c *kerberos.Config) { c.KDCs, c.Armor = []string{address, w.dc.Addr}, agentAccount })
+	if r, err := v.Validate(t.Context(), ask(name, people.RightPassword).Check); err != nil || r.Verdict.Reason != wire.Accepted || r.DC == address {
+		t.Errorf("%+v, %v", r, err)
+	}
 }
 
 // A ticket that KDCs take no more is replaced before anybody notices; a refusal of the agent's own account is told, and not repeated at once.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/jcmturner/gokrb5/v8/crypto"
@@ -15,6 +16,7 @@ import (
 	"github.com/jcmturner/gokrb5/v8/types"
 
 	"github.com/sallyport-auth/sallyport/agent/directory"
+	"github.com/sallyport-auth/sallyport/wire"
 )
 
 // armory has the agent's own ticket-granting ticket, under which exchanges are armoured, and gets a new one in time. Safe for concurrent use.
@@ -23,71 +25,112 @@ type armory struct {
 	realm   string
 	keytab  *Keytab
 
-	turn    chan struct{} // holds one token: who has it may look at what follows, and ask a KDC
-	own     *ownTicket
-	refused error // why there is none, until then
-	until   time.Time
+	turn     chan struct{} // holds one token: who has it may look at what follows, and ask a KDC
+	own      *ownTicket    // nil before the first
+	refusals map[string]refusal
+}
+
+// refusal is that a KDC, whose address is its key, did not take the keytab's key.
+type refusal struct {
+	err   error
+	until time.Time
 }
 
 // ownTicket is for the agent's own account.
 type ownTicket struct {
 	ticket  messages.Ticket
 	session types.EncryptionKey
-	until   time.Time // when it is time for the next
+	client  types.PrincipalName // as the KDC writes it
+	// renew is when it is time for the next, ends when this one is of no use.
+	renew, ends time.Time
 }
 
 func newArmory(account string, k *Keytab) *armory {
-	a := &armory{account: account, realm: k.realm, keytab: k, turn: make(chan struct{}, 1)}
+	a := &armory{account: account, realm: k.realm, keytab: k, turn: make(chan struct{}, 1), refusals: map[string]refusal{}}
 	a.turn <- struct{}{}
 	return a
 }
 
-// errOwnAccount is in the error when a KDC refuses the agent's own account; errWrongKey when that is because of the key.
 var (
-	errOwnAccount = errors.New("no armour")
-	errWrongKey   = fmt.Errorf("%w: the key in the keytab is not that of the account: export it anew", errOwnAccount)
+	// errWrongKey is why a KDC refuses the agent's own account when that counts as a wrong password of it.
+	errWrongKey = errors.New("the key in the keytab is not that of the account: export it anew")
+	// errWaited says nothing about any KDC.
+	errWaited = errors.New("others were waiting for the agent's own ticket")
 )
 
-// armor makes one for an exchange, and gets a ticket first if there is none; exchange asks a KDC. A wrong key, [errWrongKey], stands for a while, since it
-// counts as a wrong password of the agent's account.
-func (a *armory) armor(ctx context.Context, exchange func([]byte) ([]byte, error)) (*armor, error) {
+// ownRefusal is that a KDC does not give the agent a ticket of its own; code is what becomes of a check if none does. Another KDC may be asked: nobody has proven who said so.
+type ownRefusal struct {
+	code  wire.Code
+	cause error
+}
+
+func (o *ownRefusal) Error() string { return "no armour: " + o.cause.Error() }
+func (o *ownRefusal) Unwrap() error { return o.cause }
+
+// armor makes one for an exchange with a KDC, and first gets a ticket from it if it is time for that; exchange asks it.
+func (a *armory) armor(ctx context.Context, k *kdc, exchange func([]byte) ([]byte, error)) (*armor, error) {
+	began := time.Now()
 	select {
 	case <-a.turn:
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, fmt.Errorf("%w: %w", errWaited, context.Cause(ctx))
 	}
 	defer func() { a.turn <- struct{}{} }()
 	now := time.Now()
-	if a.own == nil || now.After(a.own.until) {
-		if now.Before(a.until) {
-			return nil, a.refused
-		}
-		own, err := a.fetch(now, exchange)
-		if errors.Is(err, errWrongKey) {
-			a.refused, a.until = err, now.Add(refusedFor)
-		}
-		if err != nil {
+	if a.own == nil || !now.Before(a.own.renew) {
+		own, err := a.fetchFrom(k, began, now, exchange)
+		switch {
+		case err == nil:
+			a.own = own
+		case a.own == nil || !now.Before(a.own.ends):
 			return nil, err
+		default:
+			a.own.renew = now.Add(renewAgain) // until then the one that there is serves
 		}
-		a.own = own
 	}
-	return a.own.armor(types.PrincipalName{NameType: nametype.KRB_NT_PRINCIPAL, NameString: []string{a.account}}, a.realm, now)
+	return a.own.armor(a.realm, now)
 }
 
-// forget makes the next armour come from a new ticket: a KDC did not take this one.
-func (a *armory) forget() {
-	<-a.turn
-	a.own = nil
+// suspect makes it time for the next ticket: a KDC did not take armour of this one.
+func (a *armory) suspect(ctx context.Context, used *armor) {
+	select {
+	case <-a.turn:
+	case <-ctx.Done():
+		return
+	}
+	if a.own == used.own {
+		a.own.renew = time.Time{}
+	}
 	a.turn <- struct{}{}
+}
+
+// fetchFrom asks a KDC for a ticket, unless somebody who was ahead since began has found it dead, or the key was refused: that counts as a wrong password of the agent's
+// account, so it is tried at few KDCs, and not again for a while.
+func (a *armory) fetchFrom(k *kdc, began, now time.Time, exchange func([]byte) ([]byte, error)) (*ownTicket, error) {
+	if err := k.lostSince(began); err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(a.refusals, func(_ string, r refusal) bool { return !now.Before(r.until) })
+	for address, r := range a.refusals {
+		if address == k.address || len(a.refusals) >= maxRefusals {
+			return nil, r.err
+		}
+	}
+	own, err := a.fetch(now, exchange)
+	if errors.Is(err, errWrongKey) {
+		a.refusals[k.address] = refusal{err, now.Add(refusedFor)}
+	}
+	return own, err
 }
 
 // fetch gets a ticket-granting ticket by one AS exchange. The key need not be asked for: it lies in the keytab.
 func (a *armory) fetch(now time.Time, exchange func([]byte) ([]byte, error)) (*ownTicket, error) {
 	key, err := a.keytab.key(kinds...)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errOwnAccount, err)
+		return nil, err
 	}
 	asked := requestBy(types.PrincipalName{NameType: nametype.KRB_NT_PRINCIPAL, NameString: []string{a.account}}, a.realm, krbtgt(a.realm), now.Add(armorLife))
+	asked.ReqBody.EType = a.keytab.kinds()
 	proof, err := timestamp(key, keyusage.AS_REQ_PA_ENC_TIMESTAMP, now)
 	if err != nil {
 		return nil, err
@@ -107,27 +150,31 @@ func (a *armory) fetch(now time.Time, exchange func([]byte) ([]byte, error)) (*o
 	case r.number == unavailable:
 		return nil, errors.New(directory.KDCWords(r.number, r.status))
 	case r.number == preauthFailed:
-		return nil, fmt.Errorf("%w (%s@%s)", errWrongKey, a.account, a.realm)
+		return nil, &ownRefusal{wire.DirectoryUnusable, fmt.Errorf("%w (%s@%s)", errWrongKey, a.account, a.realm)}
 	case r.ticket == nil && time.Until(r.clock).Abs() > clockSkew:
-		return nil, tooFarAhead(r.clock)
+		return nil, &ownRefusal{wire.ClockSkew, tooFarAhead(r.clock).Cause}
 	case r.ticket == nil:
-		return nil, fmt.Errorf("%w: the KDC refuses %s@%s: %s", errOwnAccount, a.account, a.realm, directory.KDCWords(r.number, r.status))
+		return nil, &ownRefusal{wire.DirectoryUnusable, fmt.Errorf("the KDC refuses %s@%s: %s", a.account, a.realm, directory.KDCWords(r.number, r.status))}
 	}
 	if key, err = a.keytab.key(r.ticket.EncPart.EType); err != nil {
-		return nil, fmt.Errorf("%w: %w", errOwnAccount, err)
+		return nil, &ownRefusal{wire.DirectoryUnusable, err}
 	}
 	part, err := replyPart(r.ticket, key, asked, now)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	// The request was not protected. Were it changed to ask for a service of whoever is between, that one would know the key of all that is armoured with the ticket.
+	case !part.SName.Equal(krbtgt(a.realm)) || !r.ticket.Ticket.SName.Equal(krbtgt(a.realm)) || r.ticket.Ticket.Realm != a.realm:
+		return nil, fmt.Errorf("%w: the ticket for %s is no ticket-granting one", errNotGenuine, a.account)
+	case !offered(part.Key.KeyType):
+		return nil, fmt.Errorf("%w: its ticket for %s has a key of another kind", errNotGenuine, a.account)
 	}
-	if !offered(part.Key.KeyType) || r.ticket.Ticket.Realm != a.realm {
-		return nil, fmt.Errorf("%w: its ticket for %s is not the one that was asked for", errNotGenuine, a.account)
-	}
-	return &ownTicket{r.ticket.Ticket, part.Key, now.Add(max(part.EndTime.Sub(part.AuthTime), 0) / 2)}, nil
+	life := max(part.EndTime.Sub(part.AuthTime), 0)
+	return &ownTicket{r.ticket.Ticket, part.Key, r.ticket.CName, now.Add(life / 2), now.Add(life)}, nil
 }
 
 // armor makes the key of one exchange, and the request that tells it to a KDC (RFC 6113 §5.4.1.1).
-func (o *ownTicket) armor(account types.PrincipalName, realm string, now time.Time) (*armor, error) {
+func (o *ownTicket) armor(realm string, now time.Time) (*armor, error) {
 	e, err := crypto.GetEtype(o.session.KeyType)
 	if err != nil {
 		return nil, err
@@ -136,8 +183,9 @@ func (o *ownTicket) armor(account types.PrincipalName, realm string, now time.Ti
 	if err != nil {
 		return nil, err
 	}
+	defer clear(subkey.KeyValue)
 	now = now.UTC()
-	plain, err := (&types.Authenticator{AVNO: iana.PVNO, CRealm: realm, CName: account, Cusec: now.Nanosecond() / 1000, CTime: now, SubKey: subkey}).Marshal()
+	plain, err := (&types.Authenticator{AVNO: iana.PVNO, CRealm: realm, CName: o.client, Cusec: now.Nanosecond() / 1000, CTime: now, SubKey: subkey}).Marshal()
 	if err != nil {
 		return nil, err
 	}
@@ -150,5 +198,5 @@ func (o *ownTicket) armor(account types.PrincipalName, realm string, now time.Ti
 		return nil, err
 	}
 	key, err := combine(subkey, o.session, "subkeyarmor", "ticketarmor")
-	return &armor{request: request, key: key}, err
+	return &armor{own: o, request: request, key: key}, err
 }

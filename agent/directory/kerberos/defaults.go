@@ -22,8 +22,11 @@ const (
 	datagramFor = 250 * time.Millisecond
 	// muteFor is how long a KDC that did not answer by UDP is asked by TCP alone.
 	muteFor = 5 * time.Minute
-	// armorLife is how long the agent's own ticket is asked to last; domains allow ten hours by default. refusedFor is how long a wrong key of the agent's own account is not tried again.
-	armorLife, refusedFor = 10 * time.Hour, 5 * time.Minute
+	// armorLife is how long the agent's own ticket is asked to last; domains allow ten hours by default. refusedFor is how long a wrong key of the agent's own account is not tried
+	// again at a KDC, and renewAgain how soon a new ticket is asked for again while the old one serves.
+	armorLife, refusedFor, renewAgain = 10 * time.Hour, 5 * time.Minute, time.Minute
+	// maxRefusals is at how many KDCs a wrong key is tried: it counts as a wrong password.
+	maxRefusals = 2
 	// lookFor bounds a look at a KDC by a person.
 	lookFor = 10 * time.Second
 	// clockSkew is what KDCs allow (RFC 4120 §1.6, five minutes everywhere).

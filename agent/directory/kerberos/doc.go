@@ -16,7 +16,7 @@
 // [Config.Unproven] says so. The ticket also says whose it is, which is held against the name that was typed: a
 // request can be changed on its way to ask about somebody else.
 //
-// With [Config.Armor] both messages travel in armour (FAST, RFC 6113), made with a ticket of the agent's own account: then nobody between learns or changes anything, and a no is
+// With [Config.Armor] both messages travel in armour (FAST, RFC 6113), made with a ticket of the agent's own account: then nobody between learns more than who signs in, or changes anything, and a no is
 // the KDC's own, too.
 //
 // The agent never holds a ticket with which it could act as the person.

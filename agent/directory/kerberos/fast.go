@@ -26,14 +26,22 @@ const (
 	paEncryptedChallenge = 138
 )
 
-// armor encloses one exchange with a KDC (FAST, RFC 6113 §5.4), so that whoever is on the network between reads nothing of it, not even the proof, and
+// armor encloses one exchange with a KDC (FAST, RFC 6113 §5.4), so that whoever is on the network between reads nothing but who asks, not the proof either, and
 // can change nothing in it; and nobody but a KDC can answer. nil is none: messages go as they are. It serves one exchange at a time.
 type armor struct {
+	own *ownTicket
 	// request is an AP-REQ with the agent's own ticket, from which a KDC learns the key.
 	request []byte
 	key     types.EncryptionKey
 	// cookie is what the KDC wants to be told again with the next message (§5.2).
 	cookie []byte
+}
+
+// wipe clears the key, with which recorded messages could be read.
+func (a *armor) wipe() {
+	if a != nil {
+		clear(a.key.KeyValue)
+	}
 }
 
 // fastArmored is KrbFastArmoredReq, with KrbFastArmor within.
@@ -267,6 +275,7 @@ func combine(one, two types.EncryptionKey, pepper1, pepper2 string) (types.Encry
 	}
 	other, err := pseudoRandom(two, pepper2, e.GetKeyByteSize())
 	if err != nil {
+		clear(value)
 		return types.EncryptionKey{}, err
 	}
 	subtle.XORBytes(value, value, other)

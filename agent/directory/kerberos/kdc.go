@@ -67,13 +67,25 @@ func (k *kdc) takesDatagrams(now time.Time) bool {
 	return !now.Before(k.mute)
 }
 
+// lostSince returns why it did not answer, if that was noted after t; nil else.
+func (k *kdc) lostSince(t time.Time) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.lastErr != nil && k.lastAt.After(t) {
+		return k.lastErr
+	}
+	return nil
+}
+
 // muted notes that a datagram was of no use; nil that one was.
 func (k *kdc) muted(err error, now time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.mute, k.muteErr = time.Time{}, err
-	if err != nil {
-		k.mute = now.Add(muteFor)
+	switch {
+	case err != nil:
+		k.mute, k.muteErr = now.Add(muteFor), err
+	case !now.Before(k.mute): // else it is known to be of no use, whatever a check that began before has heard
+		k.muteErr = nil
 	}
 }
 

@@ -94,8 +94,8 @@ func New(c Config) (*Validator, error) {
 	if c.Keytab == nil && !c.Unproven {
 		return nil, ErrUnproven
 	}
-	if c.Armor != "" && c.Keytab == nil {
-		return nil, errors.New("armour needs a keytab with the key of " + c.Armor)
+	if c.Armor != "" && (c.Keytab == nil || len(c.Keytab.kinds()) == 0) {
+		return nil, errors.New("armour needs a keytab with an AES key (aes256-cts-hmac-sha1-96) of " + c.Armor)
 	}
 	if c.Realm == "" && c.Keytab != nil {
 		c.Realm = c.Keytab.realm
@@ -274,6 +274,8 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 		r.Verdict, r.Judged = f.verdict, r.Fenced
 		return r, nil
 	}
+	defer f.armor.wipe()
+	f.asked.ReqBody.Nonce = nonce() // so that the answer to the question is none to the proof
 	if message, err = f.armor.prove(f.asked, key, r.Fenced); err != nil {
 		return notSent(wire.DirectoryUnusable, fmt.Errorf("proof: %w", err))
 	}
@@ -289,6 +291,9 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	if r.Verdict, whose, e = v.judge(answer, f, who, key, r.Judged); e != nil {
 		e.DC = dc
 		return directory.Result{}, e
+	}
+	if f.byUDP && !r.Verdict.Reason.Right() && r.Verdict.Reason.ProvesPassword() && !v.demands(limited, f) {
+		r.Verdict = unproven(r.Verdict)
 	}
 	if a := check.Account; a != nil && whose.user != "" && !strings.EqualFold(whose.user, a.SAM) {
 		// The implicit name of the account that was found may be another's explicit one, which goes first.

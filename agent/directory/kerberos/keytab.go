@@ -78,6 +78,11 @@ func (k *Keytab) key(kinds ...int32) (types.EncryptionKey, error) {
 	return types.EncryptionKey{}, fmt.Errorf("the keytab has no AES key of %s", k.Service())
 }
 
+// kinds are those of AD of which it has a key.
+func (k *Keytab) kinds() []int32 {
+	return slices.DeleteFunc(slices.Clone(kinds), func(kind int32) bool { _, err := k.key(kind); return err != nil })
+}
+
 // Realm is that of the service.
 func (k *Keytab) Realm() string { return k.realm }
 

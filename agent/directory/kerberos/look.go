@@ -22,7 +22,7 @@ type Look struct {
 }
 
 // Look asks every KDC once, without a proof, about the KDC's own account. It counts nowhere. Whether the keytab's key is still the right one
-// shows only with a password.
+// shows only with a password, or with armour, where a wrong one counts for the agent's own account.
 func (v *Validator) Look(ctx context.Context) []Look {
 	kdcs := v.all()
 	all := make([]Look, len(kdcs))
@@ -51,8 +51,12 @@ func (v *Validator) look(ctx context.Context, k *kdc) Look {
 		return l
 	}
 	if v.config.UDP && len(message) <= maxDatagram {
+		began = time.Now()
 		quick, cancel := context.WithTimeout(ctx, datagramFor)
-		_, l.UDPErr = k.datagram(quick, message)
+		var answer []byte
+		if answer, l.UDPErr = k.datagram(quick, message); l.UDPErr == nil {
+			_, l.UDPErr = with.read(answer, asked.ReqBody.Nonce)
+		}
 		cancel()
 		l.UDPTook = time.Since(began)
 	}

@@ -21,6 +21,7 @@ type opened struct {
 	// open says that the KDC wants a proof, made as hint says and sent over link. Else verdict is its last word.
 	open    bool
 	hint    hint
+	byUDP   bool // hint came by UDP without armour
 	link    link
 	verdict wire.Verdict
 }
@@ -48,6 +49,7 @@ func (v *Validator) first(ctx, limited context.Context, who account) (_ opened, 
 		return opened{}, unreachable(ctx, errors.New("no KDC is found yet"))
 	}
 	var all []error
+	var own *ownRefusal
 	for _, k := range kdcs {
 		f, err := v.ask(limited, k, asked)
 		var told *directory.Error
@@ -62,13 +64,17 @@ func (v *Validator) first(ctx, limited context.Context, who account) (_ opened, 
 			return opened{}, told
 		}
 		all = append(all, fmt.Errorf("%s: %w", k.address, err))
-		if limited.Err() != nil && ctx.Err() != nil {
+		if limited.Err() != nil && ctx.Err() != nil || errors.Is(err, errWaited) {
 			break // the caller gave up, not the KDC
 		}
+		_ = errors.As(err, &own)
 		k.lost(err, time.Now())
 		if limited.Err() != nil {
 			break
 		}
+	}
+	if own != nil && ctx.Err() == nil {
+		return opened{}, &directory.Error{Code: own.code, Cause: errors.Join(all...)}
 	}
 	return opened{}, unreachable(ctx, errors.Join(all...))
 }
@@ -98,20 +104,19 @@ func (v *Validator) ask(ctx context.Context, k *kdc, asked messages.ASReq) (open
 	f, err := v.askOnce(ctx, k, asked)
 	var bare *bareReply
 	if errors.As(err, &bare) {
-		v.armory.forget() // the agent's ticket may be what is wrong: keys change, and KDCs are restored
+		v.armory.suspect(ctx, f.armor) // the agent's ticket may be what is wrong: keys change, and KDCs are restored
 		f, err = v.askOnce(ctx, k, asked)
-	}
-	if errors.Is(err, errOwnAccount) {
-		err = &directory.Error{Code: wire.DirectoryUnusable, Cause: err}
 	}
 	return f, err
 }
 
+// askOnce asks by the way that is open. With an error that is a *bareReply comes the armour.
 func (v *Validator) askOnce(ctx context.Context, k *kdc, asked messages.ASReq) (opened, error) {
 	with, err := v.armor(ctx, k)
 	if err != nil {
 		return opened{}, err
 	}
+	asked.ReqBody.Nonce = nonce()
 	message, err := with.write(asked, types.PADataSequence{wantPAC})
 	if err != nil {
 		return opened{}, err
@@ -124,7 +129,9 @@ func (v *Validator) askOnce(ctx context.Context, k *kdc, asked messages.ASReq) (
 	if err != nil {
 		return opened{}, err
 	}
-	return v.askByTCP(ctx, k, f, l, message)
+	answered, err := v.askByTCP(ctx, k, f, l, message)
+	answered.armor = with
+	return answered, err
 }
 
 // armor makes the armour of one exchange, if there is to be one.
@@ -132,7 +139,7 @@ func (v *Validator) armor(ctx context.Context, k *kdc) (*armor, error) {
 	if v.armory == nil {
 		return nil, nil
 	}
-	return v.armory.armor(ctx, func(message []byte) ([]byte, error) {
+	return v.armory.armor(ctx, k, func(message []byte) ([]byte, error) {
 		limited, cancel := context.WithTimeout(ctx, v.config.DialTimeout)
 		defer cancel()
 		l, err := k.dial(limited, v.config.DialTimeout)
@@ -168,7 +175,7 @@ func (v *Validator) askByUDP(ctx context.Context, k *kdc, f opened, message []by
 	if err == nil {
 		var ok bool
 		if f.hint, ok = f.demanded(answer); ok {
-			f.open, f.link = true, l
+			f.open, f.byUDP, f.link = true, f.armor == nil, l
 			return f, nil
 		}
 	}
@@ -220,6 +227,25 @@ func (v *Validator) askByTCP(ctx context.Context, k *kdc, f opened, l link, mess
 	}
 	f.open = true
 	return f, nil
+}
+
+// demands reports whether the KDC demands a proof before it says anything of the account: what it refused a proof with was then said to the proof. By UDP somebody else may have
+// demanded it.
+func (v *Validator) demands(ctx context.Context, f opened) bool {
+	message, err := f.armor.write(f.asked, types.PADataSequence{wantPAC})
+	if err != nil {
+		return false
+	}
+	l, err := f.kdc.dial(ctx, v.config.DialTimeout)
+	if err != nil {
+		return false
+	}
+	answer, err := l.exchange(ctx, message)
+	if err != nil {
+		return false
+	}
+	r, err := parseReply(answer)
+	return err == nil && r.number == preauthRequired
 }
 
 func tooFarAhead(clock time.Time) *directory.Error {

@@ -37,15 +37,20 @@ func request(a account, realm string, service types.PrincipalName, now time.Time
 
 // requestBy is an AS-REQ by the name that a KDC knows.
 func requestBy(client types.PrincipalName, realm string, service types.PrincipalName, till time.Time) messages.ASReq {
-	var nonce [4]byte
-	_, _ = rand.Read(nonce[:]) // never fails
 	return messages.ASReq{KDCReqFields: messages.KDCReqFields{
 		PVNO: iana.PVNO, MsgType: msgtype.KRB_AS_REQ,
 		ReqBody: messages.KDCReqBody{
 			KDCOptions: types.NewKrbFlags(), Realm: realm, SName: service, EType: kinds, Till: till.UTC().Truncate(time.Second), CName: client,
-			Nonce: int(binary.BigEndian.Uint32(nonce[:]) >> 1), // some KDCs take it for a signed number
+			Nonce: nonce(),
 		},
 	}}
+}
+
+// nonce is a random number that an answer has to repeat.
+func nonce() int {
+	var b [4]byte
+	_, _ = rand.Read(b[:])                         // never fails
+	return int(binary.BigEndian.Uint32(b[:]) >> 1) // some KDCs take it for a signed number
 }
 
 // prove makes the message with the one proof: the time, under the password's key, or within armour under one of both (RFC 6113 §5.4.6).

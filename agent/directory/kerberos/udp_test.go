@@ -1,6 +1,7 @@
 package kerberos_test
 
 import (
+	"encoding/binary"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -138,9 +139,45 @@ func TestWhereUDPIsOfNoUse(t *testing.T) {
 		if s := v.Status()[0]; s.LastError != "" || (s.UDPError == "") != (c.mute == "") || !strings.Contains(s.UDPError, c.mute) {
 			t.Errorf("%s: %+v", what, s)
 		}
-		if l := v.Look(t.Context())[0]; l.Err != nil || (l.UDPErr == nil) != (c.mute == "") {
+		if l := v.Look(t.Context())[0]; l.Err != nil || (l.UDPErr == nil) != (c.mute == "" && what != "garbage") {
 			t.Errorf("%s: %+v", what, l)
 		}
+	}
+}
+
+// A demand for a proof that was forged does not make a proof's answer of what the KDC tells everybody: that the account is disabled.
+func TestForgedDemand(t *testing.T) {
+	disabled := append(binary.LittleEndian.AppendUint32(nil, 0xC0000072), 0, 0, 0, 0, 1, 0, 0, 0)
+	for first, want := range map[int32]wire.Reason{18: wire.AccountRestricted, 25: wire.AccountDisabled} {
+		address := rogue(t, func(t *testing.T, b []byte) []byte {
+			var request messages.ASReq
+			must(t, request.Unmarshal(b))
+			if !request.PAData.Contains(2) && first == 25 {
+				return refusal(t, 25, hints(t, etypeInfo{18, salt, nil}))
+			}
+			return refusal(t, 18, disabled)
+		})
+		c, err := net.ListenPacket("udp", address)
+		must(t, err)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for b := make([]byte, 2048); ; {
+				_, from, err := c.ReadFrom(b)
+				if err != nil {
+					return
+				}
+				_, _ = c.WriteTo(refusal(t, 25, hints(t, etypeInfo{18, salt, nil})), from)
+			}
+		}()
+		v, err := kerberos.New(kerberos.Config{KDCs: []string{address}, Realm: realm, Unproven: true, UDP: true})
+		must(t, err)
+		r, err := v.Validate(t.Context(), ask("alice@corp.example.com", "x").Check)
+		if err != nil || r.Verdict.Reason != want {
+			t.Errorf("a KDC that says %d at first: %+v, %v", first, r, err)
+		}
+		c.Close()
+		<-done
 	}
 }
 
