@@ -153,15 +153,22 @@ func FuzzDecodeCheck(f *testing.F) {
 	})
 }
 
-func FuzzOpenAnswer(f *testing.F) {
+// sealer has sealed a check to somebody.
+func sealer(t testing.TB) *Sender {
+	t.Helper()
 	k, err := GenerateKey()
 	if err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
 	_, s, err := Seal(k.Public(), Binding{Tenant: "t", Directory: "d", Agent: "a", Request: "r", Expires: time.UnixMilli(1)}, Check{})
 	if err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
+	return s
+}
+
+func FuzzOpenAnswer(f *testing.F) {
+	s := sealer(f)
 	f.Add([]byte(`{"verdict":{"reason":"accepted","attributes":{"anchor":"a","upn":"u","groups":["g"]}}}`))
 	f.Add([]byte(`{"trouble":{"code":80002,"fenced":true,"detail":"x"},"dc":"dc1","fenced_ns":5}`))
 	f.Add([]byte(`{}`))
@@ -188,14 +195,7 @@ func FuzzOpenAnswer(f *testing.F) {
 
 // FuzzWhose feeds what gateways pass on as the nonce of a fence, and what an agent could seal within one.
 func FuzzWhose(f *testing.F) {
-	k, err := GenerateKey()
-	if err != nil {
-		f.Fatal(err)
-	}
-	_, s, err := Seal(k.Public(), Binding{Tenant: "t", Directory: "d", Agent: "a", Request: "r", Expires: time.UnixMilli(1)}, Check{})
-	if err != nil {
-		f.Fatal(err)
-	}
+	s := sealer(f)
 	f.Add(make([]byte, MinNonce))
 	f.Add(make([]byte, FenceNonce))
 	f.Fuzz(func(t *testing.T, in []byte) {

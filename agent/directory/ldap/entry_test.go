@@ -52,7 +52,7 @@ func TestAttributes(t *testing.T) {
 		{"no form that is looked up", "CN=Sam,DC=corp,DC=example", nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := begin(t, a, func(s *stub) { s.entries, s.token = entries, c.token })
+			s := begin(t, a, func(s *scripted) { s.entries, s.token = entries, c.token })
 			v := validator(t, a, false, s.url())
 			check := ask(c.typed, "p")
 			check.WantAttributes = true
@@ -77,7 +77,7 @@ func TestAttributes(t *testing.T) {
 func TestAttributesOnlyWhenAskedAndAccepted(t *testing.T) {
 	a := newAuthority(t)
 	var searches atomic.Int32
-	s := begin(t, a, func(s *stub) {
+	s := begin(t, a, func(s *scripted) {
 		s.entries = []*goldap.Entry{person("Sam", "sam@corp.example", "sam", "s1")}
 		s.searches = func(string) { searches.Add(1) }
 		s.bind = func(_, password string) said {
@@ -103,7 +103,7 @@ func TestAttributesOnlyWhenAskedAndAccepted(t *testing.T) {
 // The verdict stands when the attributes cannot be read.
 func TestAttributesAreNotTheVerdict(t *testing.T) {
 	a := newAuthority(t)
-	s := begin(t, a, func(st *stub) {
+	s := begin(t, a, func(st *scripted) {
 		st.entries = []*goldap.Entry{person("Sam", "sam@corp.example", "sam", "s1")}
 		st.searches = func(string) { st.hangUp() }
 	})

@@ -15,7 +15,7 @@ import (
 // A server that agrees is sent one wrong password and many right ones, in both ways.
 func TestTryFastBind(t *testing.T) {
 	a := newAuthority(t)
-	s := begin(t, a, func(s *stub) {
+	s := begin(t, a, func(s *scripted) {
 		s.bind = func(_, password string) said {
 			if password != "right" {
 				return said{code: 49, text: ad("52e")}

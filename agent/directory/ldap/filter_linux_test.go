@@ -1,7 +1,6 @@
 package ldap_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -157,17 +156,8 @@ func TestResetByFirewall(t *testing.T) {
 	v := configured(t, c, false)
 	must(t, v.Locate(t.Context()))
 	asks(t, v, one, two)
-	check := ask("bob@corp.example.com", people.WrongPassword)
 	// Only what carries something: a bare acknowledgement that was still to come would be refused before the bind is sent.
-	check.Fence = func(context.Context) error {
-		check.Fences.Add(1)
-		one.filter("tcp dport 636 meta length > 80 reject with tcp reset", "")
-		return nil
-	}
-	_, err := v.Validate(t.Context(), check.Check)
-	if e := trouble(t, err); !e.Fenced || e.Code != wire.DirectoryTimeout || check.Fences.Load() != 1 {
-		t.Errorf("%v", err)
-	}
+	isLost(t, v, func() { one.filter("tcp dport 636 meta length > 80 reject with tcp reset", "") })
 	asks(t, v, two, one)
 }
 
@@ -179,12 +169,7 @@ func TestGivenUpIsNotDelivered(t *testing.T) {
 	must(t, v.Locate(t.Context()))
 	asks(t, v, one, two)
 	binds := one.server.Binds("bob")
-	check := ask("bob@corp.example.com", people.WrongPassword)
-	check.Fence = func(context.Context) error { check.Fences.Add(1); one.filter("drop", ""); return nil }
-	_, err := v.Validate(t.Context(), check.Check)
-	if e := trouble(t, err); !e.Fenced || e.Code != wire.DirectoryTimeout {
-		t.Errorf("%v", err)
-	}
+	isLost(t, v, func() { one.filter("drop", "") })
 	eventually(t, "the kernel has nothing left to send", func() bool { return unsent(t, one.address) == 0 })
 	one.answer()
 	asks(t, v, one, two)

@@ -403,7 +403,7 @@ func TestGuardIsNotTakenInByDisplayNames(t *testing.T) {
 // A domain controller that does not answer the reader is trouble, and nothing is spent: else whoever floods it would switch the guard off.
 func TestGuardUnanswered(t *testing.T) {
 	a := newAuthority(t)
-	s := begin(t, a, func(s *stub) {
+	s := begin(t, a, func(s *scripted) {
 		s.bind = func(name, _ string) said { return said{hangup: name == "reader@corp.example"} }
 	})
 	v := configured(t, ldap.Config{Servers: []string{s.url()}, RootCAs: a.pool(), Guard: ldap.Guard{Reader: "reader@corp.example", Password: wire.NewSecret([]byte("p"))}}, false)
@@ -431,7 +431,7 @@ func TestGuardBusy(t *testing.T) {
 		{goldap.LDAPResultInsufficientAccessRights, 0, true}, {goldap.LDAPResultNoSuchObject, 0, true}, {goldap.LDAPResultUnwillingToPerform, 3, true},
 	} {
 		var asked atomic.Int32
-		s := begin(t, a, func(s *stub) {
+		s := begin(t, a, func(s *scripted) {
 			s.results = func(string) int {
 				if n := int(asked.Add(1)); c.of == 0 || c.of == n {
 					return c.result
@@ -455,8 +455,8 @@ func TestGuardBusy(t *testing.T) {
 // What the reader may not see of an account stands in the status until it is an hour old, whatever is read of policies meanwhile, and is said once.
 func TestGuardSaysWhatIsHidden(t *testing.T) {
 	a := newAuthority(t)
-	s := begin(t, a, func(s *stub) { s.entries = []*goldap.Entry{person("sam", "sam@corp.example", "sam", "S")} }) // and no counts
-	var log bytes.Buffer                                                                                           // of a validator that nobody runs: one goroutine writes at a time
+	s := begin(t, a, func(s *scripted) { s.entries = []*goldap.Entry{person("sam", "sam@corp.example", "sam", "S")} }) // and no counts
+	var log bytes.Buffer                                                                                               // of a validator that nobody runs: one goroutine writes at a time
 	v := configured(t, ldap.Config{Servers: []string{s.url()}, RootCAs: a.pool(), Logger: slog.New(slog.NewTextHandler(&log, nil)),
 		Guard: ldap.Guard{Reader: "reader@corp.example", Password: wire.NewSecret([]byte("p"))}}, false)
 	const what = "badPwdCount and badPasswordTime of accounts"
@@ -478,7 +478,7 @@ func TestGuardSaysWhatIsHidden(t *testing.T) {
 // of the network names the port that this host has used.
 func TestGuardIsNotLoud(t *testing.T) {
 	a := newAuthority(t)
-	hangsUp := func(s *stub) { s.bind = func(string, string) said { return said{hangup: true} } }
+	hangsUp := func(s *scripted) { s.bind = func(string, string) said { return said{hangup: true} } }
 	one, two := begin(t, a, hangsUp), begin(t, a, hangsUp)
 	var log bytes.Buffer // of a validator that nobody runs: one goroutine writes at a time
 	v := configured(t, ldap.Config{Servers: []string{one.url(), two.url()}, RootCAs: a.pool(), Logger: slog.New(slog.NewTextHandler(&log, nil)),

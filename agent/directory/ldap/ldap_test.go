@@ -55,7 +55,7 @@ func ad(sub string) string { return directorytest.Diagnostic(sub) + "\x00" }
 func TestVerdicts(t *testing.T) {
 	a := newAuthority(t)
 	for _, startTLS := range []bool{false, true} {
-		s := begin(t, a, func(s *stub) {
+		s := begin(t, a, func(s *scripted) {
 			s.startTLS = startTLS
 			s.bind = func(_, password string) said {
 				if password == "right" {
@@ -179,7 +179,7 @@ func TestPanicInTheFence(t *testing.T) {
 	}
 }
 
-func bindsOf(s *stub) []string { _, b := s.counts(); return b }
+func bindsOf(s *scripted) []string { _, b := s.counts(); return b }
 
 // Whatever happens after the bind was sent: one bind, one fence, an error that says so, and the next check works.
 func TestLostAfterTheBindWasSent(t *testing.T) {
@@ -205,7 +205,7 @@ func TestLostAfterTheBindWasSent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var later atomic.Bool
-			s := begin(t, a, func(s *stub) {
+			s := begin(t, a, func(s *scripted) {
 				s.bind = func(string, string) said {
 					if !later.Swap(true) {
 						return c.said
@@ -243,7 +243,7 @@ func TestCancelledDuringTheBind(t *testing.T) {
 	a := newAuthority(t)
 	never, reached := make(chan struct{}), make(chan struct{}, 1)
 	defer close(never)
-	s := begin(t, a, func(s *stub) {
+	s := begin(t, a, func(s *scripted) {
 		s.bind = func(string, string) said { reached <- struct{}{}; return said{until: never} }
 	})
 	v := validator(t, a, false, s.url())
@@ -262,7 +262,7 @@ func TestSilentServerGoesDownAndComesBack(t *testing.T) {
 	never := make(chan struct{})
 	defer close(never)
 	hang.Store(true)
-	s := begin(t, a, func(s *stub) {
+	s := begin(t, a, func(s *scripted) {
 		s.bind = func(string, string) said {
 			if hang.Load() {
 				return said{until: never}
@@ -294,7 +294,7 @@ func TestSilentServerGoesDownAndComesBack(t *testing.T) {
 
 func BenchmarkValidate(b *testing.B) {
 	a := newAuthority(b)
-	s := begin(b, a, func(s *stub) { s.bind = func(string, string) said { return said{} } })
+	s := begin(b, a, func(s *scripted) { s.bind = func(string, string) said { return said{} } })
 	v := validator(b, a, true, s.url())
 	check := ask("sam@corp.example", "correct horse battery")
 	b.Run("one", func(b *testing.B) {

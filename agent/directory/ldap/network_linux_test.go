@@ -224,6 +224,17 @@ func TestSYNsAreSwallowed(t *testing.T) {
 	asks(t, v, one, two)
 }
 
+// isLost sends a bind whose line breaks right before it, and wants to hear that it may have counted.
+func isLost(t *testing.T, v *ldap.Validator, breaks func()) {
+	t.Helper()
+	check := ask("bob@corp.example.com", people.WrongPassword)
+	check.Fence = func(context.Context) error { check.Fences.Add(1); breaks(); return nil }
+	_, err := v.Validate(t.Context(), check.Check)
+	if e := trouble(t, err); !e.Fenced || e.Code != wire.DirectoryTimeout || check.Fences.Load() != 1 {
+		t.Errorf("%v", err)
+	}
+}
+
 // A bind whose answer is swallowed may have counted: it is an honest "don't know", and is not sent to the other controller. The check after it
 // is answered there.
 func TestAnswerIsSwallowed(t *testing.T) {
@@ -232,13 +243,8 @@ func TestAnswerIsSwallowed(t *testing.T) {
 	v := configured(t, c, false)
 	must(t, v.Locate(t.Context()))
 	asks(t, v, one, two)
-	check := ask("bob@corp.example.com", people.WrongPassword)
 	binds := one.server.Binds("bob")
-	check.Fence = func(context.Context) error { check.Fences.Add(1); one.swallow(); return nil }
-	_, err := v.Validate(t.Context(), check.Check)
-	if e := trouble(t, err); !e.Fenced || e.Code != wire.DirectoryTimeout || check.Fences.Load() != 1 {
-		t.Errorf("%v", err)
-	}
+	isLost(t, v, one.swallow)
 	if n, m := one.server.Binds("bob")-binds, two.server.Binds("bob"); n != 1 || m != 0 {
 		t.Errorf("judged %d times unheard, and %d times at the other one", n, m)
 	}

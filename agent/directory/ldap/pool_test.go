@@ -89,7 +89,7 @@ func TestLastOneDiesAndAnotherIsBack(t *testing.T) {
 	first, last := begin(t, a, nil), begin(t, a, nil)
 	v := configured(t, ldap.Config{Servers: []string{first.url(), last.url()}, RootCAs: a.pool()}, false)
 	first.stop()
-	at := func(what string, s *stub) {
+	at := func(what string, s *scripted) {
 		t.Helper()
 		check := ask("n", "p")
 		if r, err := v.Validate(t.Context(), check.Check); err != nil || r.DC != s.listener.Addr().String() || check.Fences.Load() != 1 {
@@ -182,7 +182,7 @@ func TestMaintenance(t *testing.T) {
 	a := newAuthority(t)
 	hold := make(chan struct{})
 	var waiting atomic.Int32
-	s := begin(t, a, func(s *stub) {
+	s := begin(t, a, func(s *scripted) {
 		s.bind = func(string, string) said { waiting.Add(1); return said{until: hold} }
 	})
 	v := validator(t, a, false, s.url())
@@ -285,7 +285,7 @@ func TestPool(t *testing.T) {
 	a := newAuthority(t)
 	const connections, checks = 5, 200
 	var atOnce, most atomic.Int32
-	s := begin(t, a, func(s *stub) {
+	s := begin(t, a, func(s *scripted) {
 		s.bind = func(_, password string) said {
 			n := atOnce.Add(1)
 			defer atOnce.Add(-1)
@@ -321,7 +321,7 @@ func TestPool(t *testing.T) {
 func TestWaitingForAConnectionIsBounded(t *testing.T) {
 	a := newAuthority(t)
 	release, reached := make(chan struct{}), make(chan struct{}, 1)
-	s := begin(t, a, func(s *stub) {
+	s := begin(t, a, func(s *scripted) {
 		s.bind = func(string, string) said { reached <- struct{}{}; return said{until: release} }
 	})
 	v := configured(t, ldap.Config{Servers: []string{s.url()}, RootCAs: a.pool(), Connections: 1}, false)

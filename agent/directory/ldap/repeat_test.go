@@ -24,7 +24,7 @@ func TestPasswordInTheWordsOfTheDirectory(t *testing.T) {
 		"a busy server":       {code: 51, text: password},
 		"an unknown judgment": {code: 49, text: ad("abcd") + password},
 	} {
-		s := begin(t, a, func(s *stub) { s.bind = func(string, string) said { return answer } })
+		s := begin(t, a, func(s *scripted) { s.bind = func(string, string) said { return answer } })
 		v := validator(t, a, false, s.url())
 		r, err := v.Validate(t.Context(), ask("anna@corp.example", password).Check)
 		var e *directory.Error
@@ -53,7 +53,7 @@ func TestPasswordInTheWordsOfTheDirectory(t *testing.T) {
 func TestPasswordInTheWordsAboutAttributes(t *testing.T) {
 	const password = "Right-Horse-7"
 	a := newAuthority(t)
-	s := begin(t, a, func(s *stub) {
+	s := begin(t, a, func(s *scripted) {
 		s.results, s.words = func(string) int { return 80 }, "cannot look for anna with "+password
 	})
 	var log bytes.Buffer // of a validator that nobody runs: one goroutine writes at a time

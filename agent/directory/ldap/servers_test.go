@@ -23,16 +23,16 @@ import (
 
 const records = "_ldap._tcp.dc._msdcs.corp.example"
 
-// named makes a record of a stub, and an address for its name.
-func (s *stub) named(dns *locatetest.Server, host string, priority uint16) locatetest.SRV {
+// named makes a record of a scripted, and an address for its name.
+func (s *scripted) named(dns *locatetest.Server, host string, priority uint16) locatetest.SRV {
 	at := s.listener.Addr().(*net.TCPAddr)
 	dns.Host(host, at.IP)
 	return locatetest.SRV{Priority: priority, Weight: 100, Port: uint16(at.Port), Target: host + "."}
 }
 
-// atHost begins a stub with a certificate for a name, which speaks StartTLS, whose port DNS tells.
-func atHost(t *testing.T, a authority, host string, edit func(*stub)) *stub {
-	return begin(t, a, func(s *stub) {
+// atHost begins a scripted with a certificate for a name, which speaks StartTLS, whose port DNS tells.
+func atHost(t *testing.T, a authority, host string, edit func(*scripted)) *scripted {
+	return begin(t, a, func(s *scripted) {
 		s.startTLS = true
 		s.config.Certificates = nil
 		s.config.Certificates = append(s.config.Certificates, a.issue(t, func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = []string{host}, nil }))
@@ -55,7 +55,7 @@ func of(v *ldap.Validator, host string) (ldap.ServerStatus, bool) {
 func TestServersFromDNS(t *testing.T) {
 	a, dns := newAuthority(t), locatetest.Start(t)
 	arrived, release := make(chan struct{}), make(chan struct{})
-	one := atHost(t, a, "dc1.corp.example", func(s *stub) {
+	one := atHost(t, a, "dc1.corp.example", func(s *scripted) {
 		s.bind = func(_, password string) said {
 			if password == "slow" {
 				close(arrived)
@@ -154,8 +154,8 @@ func TestSettingsGoBeforeDNS(t *testing.T) {
 // DNS is not authenticated. A server without a certificate for the name, and one of another domain, see no password.
 func TestDNSIsNotBelieved(t *testing.T) {
 	a, dns := newAuthority(t), locatetest.Start(t)
-	elsewhere := atHost(t, a, "dc1.corp.example", func(s *stub) { s.base = "DC=other,DC=example" })
-	mute := atHost(t, a, "dc2.corp.example", func(s *stub) { s.base = "" })
+	elsewhere := atHost(t, a, "dc1.corp.example", func(s *scripted) { s.base = "DC=other,DC=example" })
+	mute := atHost(t, a, "dc2.corp.example", func(s *scripted) { s.base = "" })
 	misnamed := atHost(t, a, "dc9.corp.example", nil)
 	genuine := atHost(t, a, "dc4.corp.example", nil)
 	dns.Services(records, elsewhere.named(dns, "dc1.corp.example", 0), mute.named(dns, "dc2.corp.example", 1), misnamed.named(dns, "dc3.corp.example", 2),
@@ -203,7 +203,7 @@ func TestHungServerHoldsNoOthersSlots(t *testing.T) {
 	const connections = 3
 	a, hang := newAuthority(t), make(chan struct{})
 	var held atomic.Int32
-	hung := begin(t, a, func(s *stub) { s.bind = func(string, string) said { held.Add(1); return said{until: hang} } })
+	hung := begin(t, a, func(s *scripted) { s.bind = func(string, string) said { held.Add(1); return said{until: hang} } })
 	well := begin(t, a, nil)
 	v := configured(t, ldap.Config{Servers: []string{hung.url(), well.url()}, RootCAs: a.pool(), Connections: connections}, false)
 	var waiting sync.WaitGroup
@@ -235,7 +235,7 @@ func TestHungServerHoldsNoOthersSlots(t *testing.T) {
 // The connection that comes too late is kept for the next check, and saw no bind.
 func TestLateConnectionIsKept(t *testing.T) {
 	a, silent := newAuthority(t), make(chan struct{})
-	slow := begin(t, a, func(s *stub) { s.silent = silent })
+	slow := begin(t, a, func(s *scripted) { s.silent = silent })
 	quick := begin(t, a, nil)
 	v := configured(t, ldap.Config{Servers: []string{slow.url(), quick.url()}, RootCAs: a.pool(), DialTimeout: 20 * time.Second}, false)
 	check := ask("n", "p")
@@ -281,7 +281,7 @@ func (l farAway) Accept() (net.Conn, error) {
 // Of servers of equal rank the choice goes to the one that answers clearly faster, once both were measured, and stays there.
 func TestFasterOneIsChosen(t *testing.T) {
 	a, dns := newAuthority(t), locatetest.Start(t)
-	far := atHost(t, a, "dc1.corp.example", func(s *stub) { s.listener = farAway{s.listener, 40 * time.Millisecond} })
+	far := atHost(t, a, "dc1.corp.example", func(s *scripted) { s.listener = farAway{s.listener, 40 * time.Millisecond} })
 	near := atHost(t, a, "dc2.corp.example", nil)
 	dns.Services(records, far.named(dns, "dc1.corp.example", 0))
 	v := configured(t, ldap.Config{Domain: "corp.example", StartTLS: true, Resolver: dns.Resolver(), RootCAs: a.pool()}, false)
@@ -330,7 +330,7 @@ func TestSambaFromDNS(t *testing.T) {
 func TestUnguardedServerIsLeft(t *testing.T) {
 	const reader = "reader@corp.example"
 	a, hang := newAuthority(t), make(chan struct{})
-	deaf := begin(t, a, func(s *stub) {
+	deaf := begin(t, a, func(s *scripted) {
 		s.bind = func(name, _ string) said {
 			if name == reader {
 				return said{until: hang}
@@ -370,7 +370,7 @@ func TestUnguardedServerIsLeft(t *testing.T) {
 func TestServerThatGoesSilentIsLeft(t *testing.T) {
 	a, silence := newAuthority(t), make(chan struct{})
 	var silent atomic.Bool
-	one := begin(t, a, func(s *stub) {
+	one := begin(t, a, func(s *scripted) {
 		s.results = func(string) int {
 			if silent.Load() {
 				<-silence
@@ -382,7 +382,7 @@ func TestServerThatGoesSilentIsLeft(t *testing.T) {
 	two := begin(t, a, nil)
 	v := configured(t, ldap.Config{Servers: []string{one.url(), two.url()}, RootCAs: a.pool(),
 		Guard: ldap.Guard{Reader: "reader@corp.example", Password: wire.NewSecret([]byte("r"))}}, false)
-	for _, want := range []*stub{one, two} {
+	for _, want := range []*scripted{one, two} {
 		check := ask("anna@corp.example", "p")
 		r, err := v.Validate(t.Context(), check.Check)
 		if err != nil || r.DC != want.listener.Addr().String() || check.Fences.Load() != 1 {

@@ -38,7 +38,7 @@ func TestTLSIsVerified(t *testing.T) {
 	} {
 		for _, startTLS := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, StartTLS %v", c.name, startTLS), func(t *testing.T) {
-				s := begin(t, a, func(s *stub) {
+				s := begin(t, a, func(s *scripted) {
 					s.startTLS, s.config = startTLS, &tls.Config{Certificates: []tls.Certificate{c.cert}}
 				})
 				var log bytes.Buffer
@@ -79,7 +79,7 @@ func TestCertificateOfManyNames(t *testing.T) {
 			c.DNSNames = append(c.DNSNames, fmt.Sprintf("host-%06d.%scorp.example", i, strings.Repeat("a-long-label.", 15)))
 		}
 	})
-	s := begin(t, a, func(s *stub) { s.config = &tls.Config{Certificates: []tls.Certificate{cert}} })
+	s := begin(t, a, func(s *scripted) { s.config = &tls.Config{Certificates: []tls.Certificate{cert}} })
 	var log bytes.Buffer
 	v := configured(t, ldap.Config{Servers: []string{strings.Replace(s.url(), "127.0.0.1", "localhost", 1)}, RootCAs: a.pool(), Logger: slog.New(slog.NewTextHandler(&log, nil))}, false)
 	_, err := v.Validate(t.Context(), ask("n", "p").Check)
@@ -94,7 +94,7 @@ func TestCertificateOfManyNames(t *testing.T) {
 
 func TestOldTLSIsRefused(t *testing.T) {
 	a := newAuthority(t)
-	s := begin(t, a, func(s *stub) { s.config.MaxVersion = tls.VersionTLS11; s.config.MinVersion = tls.VersionTLS10 })
+	s := begin(t, a, func(s *scripted) { s.config.MaxVersion = tls.VersionTLS11; s.config.MinVersion = tls.VersionTLS10 })
 	v := validator(t, a, false, s.url())
 	_, err := v.Validate(t.Context(), ask("n", "p").Check)
 	if e := trouble(t, err); e.Fenced || len(bindsOf(s)) != 0 {
@@ -105,7 +105,7 @@ func TestOldTLSIsRefused(t *testing.T) {
 // A server that refuses StartTLS, or speaks no TLS at all, never sees a password.
 func TestNoTLSNoPassword(t *testing.T) {
 	a := newAuthority(t)
-	plain := begin(t, a, func(s *stub) { s.startTLS = true })
+	plain := begin(t, a, func(s *scripted) { s.startTLS = true })
 	v := validator(t, a, false, "ldaps://"+plain.listener.Addr().String())
 	_, err := v.Validate(t.Context(), ask("n", "p").Check)
 	if e := trouble(t, err); e.Fenced || len(bindsOf(plain)) != 0 {

@@ -34,6 +34,7 @@ type Server struct {
 	hosts   map[string]net.IP
 	failing dnsmessage.RCode
 	late    time.Duration
+	ended   chan struct{}  // closed when the server ends
 	silent  chan struct{}  // not nil: nothing is answered; closed with the first question swallowed
 	asked   map[string]int // by protocol and name
 	lines   []net.Conn     // of those who ask by Resolver
@@ -45,7 +46,7 @@ func Start(t testing.TB) *Server { t.Helper(); return StartAt(t, "127.0.0.1:0") 
 // StartAt starts one at an address, for programs that ask at the port of DNS alone.
 func StartAt(t testing.TB, address string) *Server {
 	t.Helper()
-	s := &Server{srv: map[string][]SRV{}, hosts: map[string]net.IP{}, asked: map[string]int{}}
+	s := &Server{srv: map[string][]SRV{}, hosts: map[string]net.IP{}, asked: map[string]int{}, ended: make(chan struct{})}
 	var err error
 	for range 20 { // a port that is free for one protocol may be taken for the other
 		if s.udp, err = net.ListenPacket("udp", address); err != nil {
@@ -71,6 +72,7 @@ func StartAt(t testing.TB, address string) *Server {
 		}
 	})
 	t.Cleanup(func() {
+		close(s.ended)
 		s.udp.Close()
 		s.tcp.Close()
 		ended.Wait()
@@ -179,7 +181,10 @@ func (s *Server) wait() {
 	s.mu.Lock()
 	late := s.late
 	s.mu.Unlock()
-	time.Sleep(late)
+	select {
+	case <-time.After(late):
+	case <-s.ended:
+	}
 }
 
 // truncated is an answer without its records, and the word that TCP has them (RFC 1035 §4.2.1).

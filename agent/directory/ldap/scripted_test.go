@@ -86,7 +86,7 @@ func (a authority) negativeSerial(t testing.TB) tls.Certificate {
 	return c
 }
 
-// said is what a stub does with a bind.
+// said is what a scripted does with a bind.
 type said struct {
 	code   int
 	text   string
@@ -95,9 +95,9 @@ type said struct {
 	until  <-chan struct{} // answer only after this
 }
 
-// stub is an LDAP server with just enough behaviour: it answers binds as told, describes itself, and finds entries by one
+// scripted is an LDAP server with just enough behaviour: it answers binds as told, describes itself, and finds entries by one
 // attribute.
-type stub struct {
+type scripted struct {
 	t        testing.TB
 	listener net.Listener
 	config   *tls.Config
@@ -117,12 +117,12 @@ type stub struct {
 	dials int
 }
 
-// begin starts a stub after edit has changed it. It ends with the test.
-func begin(t testing.TB, a authority, edit func(*stub)) *stub {
+// begin starts a scripted after edit has changed it. It ends with the test.
+func begin(t testing.TB, a authority, edit func(*scripted)) *scripted {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
-	s := &stub{t: t, listener: l, config: &tls.Config{Certificates: []tls.Certificate{a.issue(t, nil)}}, base: "DC=corp,DC=example",
+	s := &scripted{t: t, listener: l, config: &tls.Config{Certificates: []tls.Certificate{a.issue(t, nil)}}, base: "DC=corp,DC=example",
 		bind: func(string, string) said { return said{} }, conns: map[net.Conn]bool{}}
 	if edit != nil {
 		edit(s)
@@ -132,7 +132,7 @@ func begin(t testing.TB, a authority, edit func(*stub)) *stub {
 	return s
 }
 
-func (s *stub) accept(l net.Listener) {
+func (s *scripted) accept(l net.Listener) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
@@ -147,9 +147,9 @@ func (s *stub) accept(l net.Listener) {
 }
 
 // stop closes the listener and every connection; restart listens at the same address again.
-func (s *stub) stop() { s.listener.Close(); s.hangUp() }
+func (s *scripted) stop() { s.listener.Close(); s.hangUp() }
 
-func (s *stub) restart() {
+func (s *scripted) restart() {
 	s.t.Helper()
 	l, err := net.Listen("tcp", s.listener.Addr().String())
 	must(s.t, err)
@@ -158,7 +158,7 @@ func (s *stub) restart() {
 }
 
 // hangUp closes every connection and keeps listening.
-func (s *stub) hangUp() {
+func (s *scripted) hangUp() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c := range s.conns {
@@ -167,15 +167,15 @@ func (s *stub) hangUp() {
 	clear(s.conns)
 }
 
-func (s *stub) open() int { s.mu.Lock(); defer s.mu.Unlock(); return len(s.conns) }
+func (s *scripted) open() int { s.mu.Lock(); defer s.mu.Unlock(); return len(s.conns) }
 
-func (s *stub) counts() (dials int, binds []string) {
+func (s *scripted) counts() (dials int, binds []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.dials, append([]string(nil), s.binds...)
 }
 
-func (s *stub) url() string {
+func (s *scripted) url() string {
 	if s.startTLS {
 		return "ldap://" + s.listener.Addr().String()
 	}
@@ -214,7 +214,7 @@ func found(id int64, e *goldap.Entry) []byte {
 	return p.Bytes()
 }
 
-func (s *stub) serve(bare net.Conn) {
+func (s *scripted) serve(bare net.Conn) {
 	defer func() {
 		s.mu.Lock()
 		delete(s.conns, bare)
