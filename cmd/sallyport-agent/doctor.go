@@ -32,7 +32,7 @@ type directoryFlags struct {
 	Keytab           string     `help:"Keytab with the AES key of this host's own account, such as host/agent1.corp.example: KDCs prove themselves by it." placeholder:"FILE" type:"path"`
 	Realm            string     `help:"Kerberos realm. That of the keytab by default." placeholder:"REALM"`
 	KDC              []string   `help:"KDC: dc1.corp.example, with a port if it is not 88. The domain controllers by default. Repeat it for each." placeholder:"HOST" name:"kdc"`
-	KDCUDP           bool       `help:"Ask a KDC's first question, which counts nothing, by UDP and by TCP where that brings no answer. The password's proof always goes by TCP." name:"kdc-udp"`
+	KDCUDP           bool       `help:"Ask a KDC's first question, which counts nothing, by UDP and by TCP where that brings no answer. The password's proof always goes by TCP. Not with --kerberos-armor." name:"kdc-udp"`
 	KerberosArmor    string     `help:"Account whose key the keytab has, such as AGENT1$: exchanges with KDCs are armoured with its ticket (FAST, RFC 6113), and nobody on the network between sees or changes them. Domain controllers must support armouring." placeholder:"ACCOUNT"`
 	KerberosUnproven bool       `help:"Let --validator kerberos work without a keytab. Whoever is on the network between can then sign in as anybody: for tests only."`
 }

@@ -100,6 +100,9 @@ func TestArmor(t *testing.T) {
 	if _, err := kerberos.New(kerberos.Config{KDCs: []string{"kdc"}, Realm: realm, Unproven: true, Armor: agentAccount}); err == nil {
 		t.Error("armour without a keytab")
 	}
+	if _, err := kerberos.New(kerberos.Config{KDCs: []string{"kdc"}, Keytab: w.keytab, UDP: true, Armor: agentAccount}); err == nil {
+		t.Error("armour by UDP")
+	}
 }
 
 // Whoever changes something on the way is found out, before any password is judged or after: nobody is told yes or no.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"time"
 
@@ -24,6 +25,7 @@ type armory struct {
 	account string
 	realm   string
 	keytab  *Keytab
+	log     *slog.Logger
 
 	turn     chan struct{} // holds one token: who has it may look at what follows, and ask a KDC
 	own      *ownTicket    // nil before the first
@@ -45,8 +47,8 @@ type ownTicket struct {
 	renew, ends time.Time
 }
 
-func newArmory(account string, k *Keytab) *armory {
-	a := &armory{account: account, realm: k.realm, keytab: k, turn: make(chan struct{}, 1), refusals: map[string]refusal{}}
+func newArmory(account string, k *Keytab, log *slog.Logger) *armory {
+	a := &armory{account: account, realm: k.realm, keytab: k, log: log, turn: make(chan struct{}, 1), refusals: map[string]refusal{}}
 	a.turn <- struct{}{}
 	return a
 }
@@ -86,6 +88,7 @@ func (a *armory) armor(ctx context.Context, k *kdc, exchange func([]byte) ([]byt
 			return nil, err
 		default:
 			a.own.renew = now.Add(renewAgain) // until then the one that there is serves
+			a.log.Warn("the agent's own ticket is not renewed yet", "account", a.account, "kdc", k.address, "serves_until", a.own.ends, "err", err)
 		}
 	}
 	return a.own.armor(a.realm, now)
@@ -98,10 +101,10 @@ func (a *armory) suspect(ctx context.Context, used *armor) {
 	case <-ctx.Done():
 		return
 	}
+	defer func() { a.turn <- struct{}{} }()
 	if a.own == used.own {
 		a.own.renew = time.Time{}
 	}
-	a.turn <- struct{}{}
 }
 
 // fetchFrom asks a KDC for a ticket, unless somebody who was ahead since began has found it dead, or the key was refused: that counts as a wrong password of the agent's

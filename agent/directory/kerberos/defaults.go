@@ -18,6 +18,8 @@ const (
 	beforeFence = 4 * time.Second
 	// restFor is how long a KDC that did not answer is asked last.
 	restFor = 15 * time.Second
+	// attributesFor is how long reading the attributes may take beyond the time for the proof's answer.
+	attributesFor = 2 * time.Second
 	// datagramFor is how long an answer by UDP is waited for before the same is asked by TCP: some round trips to a distant site.
 	datagramFor = 250 * time.Millisecond
 	// muteFor is how long a KDC that did not answer by UDP is asked by TCP alone.

@@ -46,7 +46,7 @@ type Config struct {
 	Keytab *Keytab
 	// Unproven allows to work without a keytab: whoever is between agent and KDC can then sign in as anybody.
 	Unproven bool
-	// UDP lets the first question, which counts nothing, go by UDP, and by TCP where that is of no use. The proof always goes by TCP.
+	// UDP lets the first question, which counts nothing, go by UDP, and by TCP where that is of no use. The proof always goes by TCP. Not with Armor.
 	UDP bool
 	// Armor is the account whose key the keytab has, such as "AGENT1$": with its ticket every exchange is armoured (FAST), and what comes without
 	// armour is not believed. Empty means that nothing is.
@@ -97,6 +97,9 @@ func New(c Config) (*Validator, error) {
 	if c.Armor != "" && (c.Keytab == nil || len(c.Keytab.kinds()) == 0) {
 		return nil, errors.New("armour needs a keytab with an AES key (aes256-cts-hmac-sha1-96) of " + c.Armor)
 	}
+	if c.Armor != "" && c.UDP {
+		return nil, errors.New("messages in armour are too large for UDP: leave out one of the two")
+	}
 	if c.Realm == "" && c.Keytab != nil {
 		c.Realm = c.Keytab.realm
 	}
@@ -125,7 +128,7 @@ func New(c Config) (*Validator, error) {
 		v.service = c.Keytab.service
 	}
 	if c.Armor != "" {
-		v.armory = newArmory(c.Armor, c.Keytab)
+		v.armory = newArmory(c.Armor, c.Keytab, c.Logger)
 	}
 	for _, text := range c.KDCs {
 		k, err := parseKDC(text, c.Resolver)
@@ -241,6 +244,7 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	}
 	defer func() { <-v.slots }()
 	dc := f.kdc.address
+	defer f.armor.wipe()
 	if f.open {
 		defer f.link.Close()
 	}
@@ -274,7 +278,6 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 		r.Verdict, r.Judged = f.verdict, r.Fenced
 		return r, nil
 	}
-	defer f.armor.wipe()
 	f.asked.ReqBody.Nonce = nonce() // so that the answer to the question is none to the proof
 	if message, err = f.armor.prove(f.asked, key, r.Fenced); err != nil {
 		return notSent(wire.DirectoryUnusable, fmt.Errorf("proof: %w", err))
@@ -301,7 +304,9 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 			Cause: fmt.Errorf("the KDC takes %s for another account than the one that has the typed name", a.Name())}
 	}
 	if check.WantAttributes && r.Verdict.Reason.Right() {
-		v.attributes(ctx, check, whose, &r.Verdict)
+		limited, cancel := context.WithDeadline(ctx, r.Fenced.Add(v.config.AnswerTimeout+attributesFor))
+		v.attributes(limited, check, whose, &r.Verdict)
+		cancel()
 	}
 	return r, nil
 }
@@ -344,7 +349,9 @@ func (v *Validator) judge(answer []byte, f opened, who account, key types.Encryp
 	}
 	if r.number == preauthFailed && f.hint.contradicts(r.hints) {
 		// A right password would have been refused as well: somebody else told the salt, or the account was renamed a moment ago.
-		f.kdc.muted(errFalseHint, now)
+		if f.byUDP {
+			f.kdc.muted(errFalseHint, now)
+		}
 		return wire.Verdict{}, owner{}, &directory.Error{Code: wire.DirectoryUnusable, Fenced: true, Cause: errFalseHint}
 	}
 	if r.ticket == nil {

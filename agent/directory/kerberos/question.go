@@ -21,7 +21,7 @@ type opened struct {
 	// open says that the KDC wants a proof, made as hint says and sent over link. Else verdict is its last word.
 	open    bool
 	hint    hint
-	byUDP   bool // hint came by UDP without armour
+	byUDP   bool // hint came by UDP
 	link    link
 	verdict wire.Verdict
 }
@@ -174,8 +174,8 @@ func (v *Validator) askByUDP(ctx context.Context, k *kdc, f opened, message []by
 	}
 	if err == nil {
 		var ok bool
-		if f.hint, ok = f.demanded(answer); ok {
-			f.open, f.byUDP, f.link = true, f.armor == nil, l
+		if f.hint, ok = demanded(answer); ok {
+			f.open, f.byUDP, f.link = true, true, l
 			return f, nil
 		}
 	}
@@ -183,8 +183,8 @@ func (v *Validator) askByUDP(ctx context.Context, k *kdc, f opened, message []by
 }
 
 // demanded reads the hint in a demand for a proof, if that is what it is.
-func (f opened) demanded(answer []byte) (hint, bool) {
-	r, err := f.armor.read(answer, f.asked.ReqBody.Nonce)
+func demanded(answer []byte) (hint, bool) {
+	r, err := parseReply(answer)
 	if err != nil || r.number != preauthRequired || time.Until(r.clock).Abs() > clockSkew {
 		return hint{}, false
 	}

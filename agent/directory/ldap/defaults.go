@@ -55,7 +55,8 @@ const (
 	// reviveAfter is how old the last failure of a server must be before a check looks at it ahead of the probe: in an outage of all, each is
 	// looked at once a second at most.
 	reviveAfter = time.Second
-	// attributesTimeout bounds reading the attributes after an accepted bind: the verdict waits for it.
+	// attributesTimeout bounds reading the attributes after an accepted bind: the verdict waits for it. Where they are in the forest's catalog all
+	// together takes no longer after the fence than this and the bind's limit.
 	attributesTimeout = 2 * time.Second
 
 	// readConnections of the reader to each server at most: a question takes a millisecond, a thousand checks a second need three.

@@ -372,7 +372,10 @@ func (v *Validator) Validate(ctx context.Context, check directory.Check) (direct
 	}
 	r.Verdict = verdict
 	if check.WantAttributes && verdict.Reason.Right() {
-		attributes, err := v.whoIs(ctx, c, check)
+		// What a quick bind has left over is the catalog's, which takes another one.
+		limited, cancel := context.WithDeadline(ctx, r.Fenced.Add(v.bindFor+attributesTimeout))
+		attributes, err := v.whoIs(limited, c, check)
+		cancel()
 		if err != nil {
 			v.log.Warn("attributes left out", "dc", dc, "err", err)
 			// The service has to know that this yes is nobody's yet.

@@ -25,9 +25,6 @@ type Book struct {
 
 // NewBook makes one for a host, a name or an IP address. A nil resolver is the system's.
 func NewBook(host string, r *net.Resolver) *Book {
-	if r == nil {
-		r = net.DefaultResolver
-	}
 	return &Book{host: host, resolver: r}
 }
 
