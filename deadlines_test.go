@@ -81,6 +81,8 @@ func TestDeadlinesFit(t *testing.T) {
 		{"bind and attributes", at(ldap+"defaultBindTimeout") + at(ldap+"attributesTimeout"), at(queue + "answerWithin")},
 		{"the KDC's answer", at(krb+"defaultAnswerTimeout") + trip, at(queue + "answerWithin")},
 		{"the agent's check lasts until the service has given up", at(queue+"fenceWithin") + at(queue+"answerWithin"), at("agent.checkTimeout")},
+		{"the service's word on a fence: other guesses, and the database", at("service/password.joinWithin") + trip/2, at("service/password.holdWithin")},
+		{"the service's word on a fence is heard", at("service/password.holdWithin") + trip, at(queue + "fenceReplyWithin")},
 		{"one delivery fits into what a person waits", at(queue+"ackWithin") + at(queue+"fenceWithin") + at(queue+"answerWithin"), at("service/password.overall")},
 		{"an agent that hands over leaves time for another try", at(queue+"ackWithin") + at(queue+"fenceWithin") + at("service/password.leastTry"), at("service/password.overall") - at("service/password.askWithin")},
 		{"the slot stays taken until an abandoned check has ended", at("agent.checkTimeout") - at(queue+"fenceWithin"), at("service/gateway.linger")},

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -308,10 +307,10 @@ func (w *work) fence(ctx context.Context) error {
 	case err != nil:
 		g.failed = wire.TransientNetwork
 		return fmt.Errorf("%w: %w", errNoGo, err)
-	case subtle.ConstantTimeCompare(token, w.receiver.HoldToken(nonce)) == 1:
+	case equal(token, w.receiver.HoldToken(nonce)):
 		g.failed = wire.AccountLockedOut
 		return errHeld
-	case subtle.ConstantTimeCompare(token, w.receiver.GoToken(nonce)) != 1:
+	case !equal(token, w.receiver.GoToken(nonce)):
 		g.failed = wire.AgentRefused
 		return errWrongGo
 	case g.closed:

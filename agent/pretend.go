@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/subtle"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -16,23 +17,27 @@ func ofAnAccount(c wire.Code) bool {
 }
 
 // pretend does for a check that is not asked about what the gateway sees of one that is: a fence, and an answer when a domain controller would have
-// answered. The go is not used. The service, which counts it as a wrong password, reads in the answer that nothing was sent; should that be lost, it says that it does not know.
+// answered, and no wait where the go is none. The service, which counts it as a wrong password, reads in the answer that nothing was sent; should that be lost, it says that it does not know.
 func (w *work) pretend(ctx context.Context) {
 	like := w.a.paces.draw()
-	if !wait(ctx, like.fence-time.Since(w.arrived)) {
-		return
-	}
 	w.gate.mu.Lock()
 	asked := w.gate.asked
 	w.gate.asked = true
 	w.gate.mu.Unlock()
 	if !asked {
-		if _, err := w.ask(ctx, w.receiver.Nonce(w.whose)); err != nil {
-			return // nobody waits any more
+		if !wait(ctx, like.fence-time.Since(w.arrived)) {
+			return
+		}
+		nonce := w.receiver.Nonce(w.whose)
+		token, err := w.ask(ctx, nonce)
+		if err != nil || !equal(token, w.receiver.GoToken(nonce)) && !equal(token, w.receiver.HoldToken(nonce)) {
+			return // as a check ends that is sent: nobody waits any more, or the gateway made the word up
 		}
 	}
 	wait(ctx, like.bind)
 }
+
+func equal(a, b []byte) bool { return subtle.ConstantTimeCompare(a, b) == 1 }
 
 // wait lets the time pass, and reports whether it has before ctx ended.
 func wait(ctx context.Context, d time.Duration) bool {

@@ -79,6 +79,12 @@ func TestGuardedChecksLookLikeOthers(t *testing.T) {
 			}
 		}
 		b.answerer.protection = guard.Protection{Names: []string{"boss"}}
+		made := madeUp(t, b)
+		b.answerer.validator = b.corp
+		if real := made("anna@corp.example"); real != 0 || made("boss@corp.example") != real {
+			t.Errorf("to a go that the gateway made up a check ends after %v", real)
+		}
+		b.answerer.validator = slow{b.corp, connect}
 		same("a protected name", look("boss@corp.example", "", wire.AccountProtected, false))
 		same("held back by the service", look("carl@corp.example", "", wire.AccountLockedOut, true))
 		b.answerer.validator = ambiguous{b.corp}
@@ -97,6 +103,23 @@ func TestGuardedChecksLookLikeOthers(t *testing.T) {
 			t.Errorf("%d binds of them", n-binds)
 		}
 	})
+}
+
+// madeUp answers the fence of a check with a go that nobody gave, and returns how long the check goes on then.
+func madeUp(t *testing.T, b *bench) func(name string) time.Duration {
+	n := 0
+	return func(name string) time.Duration {
+		n++
+		binding := b.binding(strings.Repeat("m", n))
+		text, _, err := envelope.Seal(b.id.EnvelopeKey().Public(), binding, envelope.Check{Name: name, Password: wire.NewSecret([]byte("guess"))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var going time.Time
+		b.answerer.Check(t.Context(), &linkpb.Check{RequestId: binding.Request, DirectoryId: directoryID, Envelope: text, Traceparent: traceparent},
+			func(context.Context, []byte) ([]byte, error) { going = time.Now(); return make([]byte, 32), nil })
+		return time.Since(going)
+	}
 }
 
 // slow connects for a while.

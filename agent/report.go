@@ -87,7 +87,7 @@ func (w *work) report(ctx context.Context, c *linkpb.Check, reply link.Reply) {
 	if errors.As(w.cause, &p) {
 		level = slog.LevelError
 		facts = append(facts, slog.String("panic", p.what), slog.Any("at", p.where))
-	} else if w.cause != nil && a.log.Enabled(ctx, slog.LevelDebug) {
+	} else if t := w.result.Trouble; w.cause != nil && (a.log.Enabled(ctx, slog.LevelDebug) || t != nil && ofAnAccount(t.Code)) { // the answer may have less of it
 		facts = append(facts, slog.String("cause", line(w.cause.Error(), maxDetail)))
 	}
 	a.log.LogAttrs(ctx, level, "password check", facts...)

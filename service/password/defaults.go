@@ -14,8 +14,10 @@ const (
 	// might count without anybody hearing the answer.
 	leastTry = 2 * time.Second
 
-	// joinWithin is how long an agent's fence waits until other guesses at the account that it found are done. The gateway waits a second for the
-	// service's word.
+	// holdWithin is all the time for the service's word on a fence, which the gateway waits a second for: what comes later would be a go that nobody hears.
+	holdWithin = 700 * time.Millisecond
+
+	// joinWithin is how long an agent's fence waits until other guesses at the account that it found are done.
 	joinWithin = 500 * time.Millisecond
 
 	// settleWithin bounds the writing of the result, which is done even if the caller has gone away.

@@ -65,7 +65,7 @@ func (k *check) passThrough(ctx context.Context) error {
 			return k.judge(delivering, t.verdict)
 		}
 		if step.Do == Withhold {
-			return k.withhold(ctx, step, t, known.Binds)
+			return k.withhold(delivering, step, t, known.Binds)
 		}
 		failure := fault.Newf(step.Code, "agent %s (%s): %s%s", k.ans.Agent, k.ans.AgentName, t.event, detail(t.detail))
 		if step.Do == GiveUp {

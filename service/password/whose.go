@@ -35,6 +35,8 @@ func (k *check) holder(ctx context.Context, anchor string) (account string, err 
 // onFence answers an agent's fence: go, unless the account that it found is held back under another of its names; nil when that cannot be told now.
 // held says why it is held back.
 func (k *check) onFence(ctx context.Context, sender *envelope.Sender, nonce []byte) (token []byte, held string) {
+	ctx, cancel := context.WithTimeout(ctx, holdWithin)
+	defer cancel()
 	whose := sender.Whose(nonce)
 	if !believes(k.domain.SignInAttribute, k.counted, whose) {
 		return sender.GoToken(nonce), ""

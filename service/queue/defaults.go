@@ -30,7 +30,7 @@ const (
 	// gone, which is noticed sooner than the answer's deadline.
 	beatEvery = time.Second
 	silence   = 3*beatEvery + beatEvery/2
-	// fenceReplyWithin is how long a gateway waits for the service's word on a fence: one round trip on the broker.
+	// fenceReplyWithin is how long a gateway waits for the service's word on a fence: a round trip on the broker, and what the service has to look up.
 	fenceReplyWithin = time.Second
 	// connectWithin bounds the start of the embedded server and each dial.
 	connectWithin = 5 * time.Second
